@@ -1,0 +1,73 @@
+# make demo: the whole program on embedded data, from nothing. `make help` lists the rest.
+# The first target that needs Python sets up .venv by itself; PYTHON=python3.12 chooses the interpreter.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+DEMO := configs/lesions.yaml name=demo
+BENCHMARKS := $(filter-out benchmarks/_%,$(wildcard benchmarks/*.py))
+
+export MPLBACKEND := Agg
+
+# CI=true runs everything; without it, tests marked slow are left out
+ifeq ($(CI),true)
+CHOICE :=
+else
+CHOICE := -m "not slow"
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-clean test lint bench
+
+help:
+	@echo "make demo        train classifier and CAE on the embedded data, explain images, draw the map of the classes"
+	@echo "                 (stopped? run it again: finished stages are reused, an interrupted one goes on)"
+	@echo "make demo-clean  remove runs/demo"
+	@echo "make test        tests, without the slow ones; CI=true make test runs all; ARGS=... goes to pytest"
+	@echo "make lint        ruff and mypy"
+	@echo "make bench       every script of benchmarks/, which measure what the documents claim"
+	@echo "PYTHON=python3.12 make ... sets .venv up with another interpreter (3.10 or later)"
+
+$(INSTALLED): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "error: no '$(PYTHON)' here; name an interpreter: PYTHON=... make" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "error: $$($(PYTHON) --version) is too old, 3.10 or later is needed: PYTHON=... make" >&2; exit 2; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || { echo "setting up $(VENV) (once)"; $(PYTHON) -m venv $(VENV); } \
+	  || { echo "error: '$(PYTHON) -m venv' does not work here; install the package python3-venv" \
+	       "of your system, or choose another interpreter: PYTHON=... make" >&2; exit 2; }
+	@$(RUN) -m pip install --quiet --disable-pip-version-check uv \
+	  && $(VENV)/bin/uv pip install --quiet --python $(RUN) -e '.[dev]' \
+	  || { echo "uv did not do it, trying pip (slower)"; \
+	       $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]'; }
+	@touch $@
+
+# resume=last starts what has not begun, continues what was interrupted and reuses what is finished
+demo: $(INSTALLED)
+	$(RUN) train.py classifier $(DEMO) resume=last
+	$(RUN) train.py cae $(DEMO) resume=last
+	$(RUN) explain.py traverse $(DEMO) traverse.limit=24
+	$(RUN) explain.py manifold $(DEMO)
+	@echo
+	@echo "Done. The pictures to open first:"
+	@find runs/demo/explanations \( -name '*.png' -o -name '*.gif' \) -not -name '.*' | sort | head -n 12
+	@echo "Everything, with metrics.json and the trained models, lies in runs/demo"
+
+demo-clean:
+	rm -rf runs/demo
+
+test: $(INSTALLED)
+	@echo "tests: $(if $(CHOICE),all but those marked slow (CI=true make test runs all),all)"
+	$(RUN) -m pytest $(CHOICE) $(ARGS)
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+bench: $(INSTALLED)
+ifeq ($(BENCHMARKS),)
+	@echo "benchmarks/ holds no script"
+else
+	@echo "to run: $(BENCHMARKS)"
+	@set -e; for script in $(BENCHMARKS); do echo "== $$script"; $(RUN) $$script; done
+endif

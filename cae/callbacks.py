@@ -1,0 +1,65 @@
+"""Callbacks of the CAE training."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from cae.figures import swap_grid
+
+
+class SampleGrid(pl.Callback):
+    """After each validation, a picture of the same recipients and donors: ``samples/step-000500.png``.
+
+    Args:
+        folder: the folder ``samples`` of the run.
+        images: ``(N, C, H, W)`` validation images in [0, 1]; each is recipient and donor.
+    """
+
+    def __init__(self, folder: Path, images: Tensor):
+        self.folder, self.images = folder, images
+
+    @torch.no_grad()
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Decode the matrix of swaps with the averaged weights and write it."""
+        if not trainer.is_global_zero:
+            return
+        cae = pl_module.average
+        codes = cae.encode(self.images.to(pl_module.device))
+        rows = []
+        for recipient in range(len(codes)):
+            individual = codes.individual_code[recipient : recipient + 1].expand(len(codes), -1, -1, -1)
+            rows.append(cae.decode(codes.class_code, individual).cpu())
+        swap_grid(self.images, self.images, torch.stack(rows), self.folder / f"step-{trainer.global_step:06d}.png")
+
+
+class TrainingClock(pl.Callback):
+    """Counts the seconds of training; they are part of the checkpoint, so that a resumed run reports all of them."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._start: float | None = None
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds so far."""
+        return {"seconds": self.seconds + self._since()}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Take up the count of an interrupted run."""
+        self.seconds = state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._start = time.monotonic()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop it."""
+        self.seconds += self._since()
+        self._start = None
+
+    def _since(self) -> float:
+        return 0.0 if self._start is None else time.monotonic() - self._start

@@ -1,0 +1,166 @@
+"""Checks of a whole configuration: the range of every option, and what options demand of each other, in words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from cae.config import Config
+from cae.errors import UserError, did_you_mean
+from cae.options import Option, all_options, get_value, shown
+
+TABLE_COLUMNS = ("path", "label", "split", "mask", "group")
+OWN_CLASSIFIERS = ("resnet", "plain")
+NAMED_CLASSIFIERS = {"torchvision": "torchvision:NAME", "timm": "timm:NAME", "callable": "callable:package.module:name"}
+CLASSIFIER_FILES = ("torchscript", "onnx")
+_SOURCES_WITH_PATH = {
+    "folder": "a folder of images",
+    "paired": "the folder that holds trainA_img, trainB_img, testA_img and testB_img",
+    "table": "a .csv or .parquet file",
+    "medmnist": "an .npz file",
+}
+
+
+def check_config(config: Config) -> None:
+    """Raise a ``UserError`` that lists everything that is out of range or contradictory."""
+    problems = find_problems(config)
+    if problems:
+        raise UserError(problems)
+
+
+def find_problems(config: Config, origins: Mapping[str, str] | None = None) -> list[str]:
+    """Sentences about values out of range and contradictions; ``origins`` tells where an option was written."""
+    return [*out_of_range(config, origins or {}), *contradictions(config)]
+
+
+def contradictions(config: Config) -> Iterator[str]:
+    """What is wrong only together, such as a source of images without its path."""
+    for check in _CHECKS:
+        yield from check(config)
+
+
+def out_of_range(config: Config, origins: Mapping[str, str]) -> Iterator[str]:
+    """Values that their own option does not allow."""
+    for name, option in all_options().items():
+        value = get_value(config, name)
+        for entry in value if isinstance(value, list) else [value]:
+            if entry is not None and not _allowed(option, entry):
+                near = did_you_mean(str(entry), map(str, option.choices))
+                place = f"{origins[name]}: " if name in origins else ""
+                yield f"{place}'{name}' must be {option.expected}, but got {shown(value)}{near}"
+                break
+
+
+def _allowed(option: Option, value: Any) -> bool:
+    if option.choices:
+        return value in option.choices
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return (option.low is None or value >= option.low) and (option.high is None or value <= option.high)
+
+
+def _run(config: Config) -> Iterator[str]:
+    name = config.name
+    if not name.strip() or name in (".", "..") or re.search(r"[/\\\0]", name) or name != name.strip():
+        yield f"'name' must be a plain folder name, without / or \\, but got {shown(name)}; 'runs' sets where it lies"
+    if not config.runs.strip():
+        yield "'runs' must name a folder, such as runs"
+    if config.resume and config.overwrite:
+        yield "resume=last continues a run and overwrite=true starts it anew: give one of the two"
+
+
+def _data(config: Config) -> Iterator[str]:
+    data = config.data
+    if data.val_share < 1 and data.test_share < 1 <= data.val_share + data.test_share:
+        yield (
+            f"data.val_share ({data.val_share:g}) and data.test_share ({data.test_share:g}) must sum to less than 1, "
+            "so that something is left to train on"
+        )
+    if data.source in _SOURCES_WITH_PATH and not data.path:
+        yield f"data.source={data.source} needs data.path: {_SOURCES_WITH_PATH[data.source]}"
+    for key in data.columns:
+        if key not in TABLE_COLUMNS:
+            known = ", ".join(TABLE_COLUMNS)
+            yield f"'data.columns' has no entry '{key}'{did_you_mean(key, TABLE_COLUMNS)}; its entries are {known}"
+
+
+def _lesions(config: Config) -> Iterator[str]:
+    lesions = config.data.lesions
+    yield from _repeats("data.lesions.classes", lesions.classes)
+    if len(set(lesions.classes)) < 2:
+        yield f"'data.lesions.classes' needs at least two classes, but got {shown(lesions.classes)}"
+    if lesions.shortcut is not None and lesions.shortcut_class not in lesions.classes:
+        yield (
+            f"'data.lesions.shortcut_class' is '{lesions.shortcut_class}', which is not among "
+            f"data.lesions.classes {shown(lesions.classes)}"
+        )
+
+
+def _repeats(name: str, values: list[str]) -> Iterator[str]:
+    if len(set(values)) < len(values):
+        yield f"'{name}' names something twice: {shown(values)}"
+
+
+def _classifier(config: Config) -> Iterator[str]:
+    classifier = config.classifier
+    kind, _, name = classifier.model.partition(":")
+    if kind in NAMED_CLASSIFIERS and not name:
+        yield f"'classifier.model' is '{classifier.model}': name what to load, {NAMED_CLASSIFIERS[kind]}"
+    elif classifier.model in CLASSIFIER_FILES and not classifier.weights:
+        yield f"classifier.model={classifier.model} needs classifier.weights: the file to load"
+    elif kind not in NAMED_CLASSIFIERS and classifier.model not in (*OWN_CLASSIFIERS, *CLASSIFIER_FILES):
+        known = (*OWN_CLASSIFIERS, *CLASSIFIER_FILES, *NAMED_CLASSIFIERS.values())
+        near = did_you_mean(kind, [word.partition(":")[0] for word in known])
+        yield f"'classifier.model' must be one of {', '.join(known)}, but got '{classifier.model}'{near}"
+
+
+def _plain_widths(config: Config) -> Iterator[str]:
+    classifier, oracle = config.classifier, config.oracle
+    for name, model, width in (
+        ("classifier", classifier.model, classifier.width),
+        ("oracle", oracle.model, oracle.width),
+    ):
+        if model == "plain" and width % 4:
+            yield f"'{name}.width' must be a multiple of 4 for the plain network (group norm of 4), but got {width}"
+
+
+def _normalisation(config: Config) -> Iterator[str]:
+    mean, std = config.classifier.mean, config.classifier.std
+    if len(mean) != len(std):
+        yield f"'classifier.mean' has {len(mean)} values and 'classifier.std' {len(std)}: they must have as many"
+    elif len(mean) not in (0, 1, 3):
+        yield f"'classifier.mean' and 'classifier.std' take 0, 1 (grey) or 3 (RGB) values, but got {len(mean)}"
+    if any(value <= 0 for value in std):
+        yield f"'classifier.std' must be larger than 0 everywhere, but got {shown(std)}"
+
+
+def _cae(config: Config) -> Iterator[str]:
+    cae, size = config.cae, config.data.image_size
+    if cae.warmup_steps + cae.ramp_steps >= cae.max_steps:
+        yield (
+            f"cae.warmup_steps ({cae.warmup_steps}) + cae.ramp_steps ({cae.ramp_steps}) must be smaller than "
+            f"cae.max_steps ({cae.max_steps}): lower them for a short training"
+        )
+    for name in ("individual_downsampling", "class_downsampling"):
+        halvings = getattr(cae.model, name)
+        if 2**halvings > size:
+            yield f"'cae.model.{name}' halves the image {halvings} times, which data.image_size={size} does not allow"
+
+
+def _explanation(config: Config) -> Iterator[str]:
+    yield from _repeats("manifold.embeddings", config.manifold.embeddings)
+    if config.counterfactual.reference == "image" and not config.counterfactual.reference_image:
+        yield "counterfactual.reference=image needs counterfactual.reference_image: an id of the data or an image file"
+
+
+def _trainer(config: Config) -> Iterator[str]:
+    devices = config.trainer.devices
+    if not re.fullmatch(r"auto|-1|[1-9]\d*|\d+(,\d+)+,?|\d+,", devices):
+        yield f"'trainer.devices' must be auto, a number of devices or a list like 0,1, but got {shown(devices)}"
+
+
+_CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (
+    _run, _data, _lesions, _classifier, _plain_widths, _normalisation, _cae, _explanation, _trainer,
+)  # fmt: skip

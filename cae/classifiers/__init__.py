@@ -1,0 +1,20 @@
+"""The classifier to be explained: any model, one frozen face; and the training of the program's own."""
+
+from cae.classifiers.networks import PlainConvNet, SmallResNet
+from cae.classifiers.own import OWN_NETWORKS, load_own, save_classifier
+from cae.classifiers.target import TargetClassifier
+from cae.classifiers.training import ClassifierModule, train_classifier, train_oracle
+from cae.classifiers.zoo import load_classifier
+
+__all__ = [
+    "OWN_NETWORKS",
+    "ClassifierModule",
+    "PlainConvNet",
+    "SmallResNet",
+    "TargetClassifier",
+    "load_classifier",
+    "load_own",
+    "save_classifier",
+    "train_classifier",
+    "train_oracle",
+]

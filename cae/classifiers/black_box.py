@@ -1,0 +1,112 @@
+"""Classifiers that only answer: ONNX files and Python functions."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cae.errors import UserError, did_you_mean
+
+NUMBER_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class OnnxScores:
+    """Scores of an ONNX file: NumPy images ``(B, C, H, W)`` float32 to ``(B, K)``, for any B.
+
+    ``channels`` and ``size`` are what the file declares, None where it leaves them open. A file with a fixed batch
+    size is fed in batches of that size, the last one filled up. Channels-last files are recognised by their shape.
+
+    Raises:
+        UserError: if onnxruntime is missing, or the file is no image classifier.
+    """
+
+    def __init__(self, path: Path):
+        try:
+            import onnxruntime
+        except ModuleNotFoundError:
+            raise UserError("`classifier.model=onnx` needs ONNX Runtime: pip install 'cae-explain[onnx]'.") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3
+        providers = [
+            name
+            for name in ("CUDAExecutionProvider", "CPUExecutionProvider")
+            if name in onnxruntime.get_available_providers()
+        ]
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # onnxruntime's own exception classes are private
+            raise UserError(f"'{path}' cannot be read as an ONNX file: {error}.") from error
+        self._read_input(path)
+        self._read_output(path)
+
+    def _read_input(self, path: Path) -> None:
+        inputs = self.session.get_inputs()
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in NUMBER_TYPES:
+            found = ", ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
+            raise UserError(f"'{path}' must have one input of floats (B, C, H, W), but has: {found}.")
+        self.input_name, self.dtype = inputs[0].name, NUMBER_TYPES[inputs[0].type]
+        batch, *shape = [size if isinstance(size, int) and size > 0 else None for size in inputs[0].shape]
+        self.channels_last = shape[2] in (1, 3) and shape[0] not in (1, 3)
+        self.batch = batch
+        self.channels = shape[2] if self.channels_last else shape[0]
+        height, width = shape[:2] if self.channels_last else shape[1:]
+        self.size = height if height == width else None
+
+    def _read_output(self, path: Path) -> None:
+        """The first output of floats: files from scikit-learn give labels first."""
+        names = [item.name for item in self.session.get_outputs() if item.type in NUMBER_TYPES]
+        if not names:
+            found = ", ".join(f"{item.name} {item.type}" for item in self.session.get_outputs())
+            raise UserError(f"'{path}' has no output of float scores, only: {found}.")
+        self.output_name = names[0]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Scores ``(B, K)`` of images ``(B, C, H, W)``."""
+        images = images.astype(self.dtype, copy=False)
+        if self.channels_last:
+            images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        step = self.batch or max(len(images), 1)
+        return np.concatenate([self._run(images[i : i + step], step) for i in range(0, len(images), step)])
+
+    def _run(self, images: np.ndarray, size: int) -> np.ndarray:
+        filling = np.zeros((size - len(images), *images.shape[1:]), images.dtype)
+        (scores,) = self.session.run([self.output_name], {self.input_name: np.concatenate([images, filling])})
+        return np.asarray(scores, dtype=np.float32)[: len(images)]
+
+
+def import_callable(model: str) -> Any:
+    """What ``callable:package.module:name`` names: a function of NumPy images, or a PyTorch module.
+
+    Raises:
+        UserError: if the module cannot be imported, or has nothing callable of that name.
+    """
+    module_name, separator, name = model.removeprefix("callable:").partition(":")
+    if not separator or not module_name or not name:
+        raise UserError(f"`classifier.model` must be callable:package.module:name, but is {model!r}.")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UserError(
+            f"`classifier.model={model}`: the module '{module_name}' cannot be imported ({error}); is its folder in "
+            "PYTHONPATH?"
+        ) from error
+    found = getattr(module, name, None)
+    if not callable(found):
+        problem = "is not callable" if hasattr(module, name) else f"is not there{did_you_mean(name, dir(module))}"
+        raise UserError(f"`classifier.model={model}`: '{name}' in '{module_name}' {problem}.")
+    return found

@@ -1,0 +1,163 @@
+"""Reading weights of any origin into a network, with every misfit put into words."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from cae.errors import UserError, did_you_mean
+
+WRAPPERS = ("state_dict", "model", "model_state_dict")  # where training programs keep the weights
+PREFIXES = ("module.", "model.", "network.", "_orig_mod.")  # what wrapping modules put before the names
+CONVERSION = "torch.save(model.state_dict(), 'weights.pt')"
+
+
+def existing_file(path: str | Path, option: str = "classifier.weights") -> Path:
+    """The path, if it is a file; otherwise a UserError that names the nearest file of the folder."""
+    path = Path(path)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise UserError(f"`{option}`: '{path}' is a folder; give a file of weights.")
+    siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(f"`{option}`: there is no file '{path}'{did_you_mean(path.name, siblings)}.")
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What ``save_classifier`` wrote about a ``.safetensors`` file: in its header, or in the ``.json`` beside it."""
+    header: dict[str, str] = {}
+    if path.suffix == ".safetensors":
+        with _in_words(path), safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    beside = path.with_suffix(".json")
+    text = header.get("classifier") or (beside.read_text(encoding="utf-8") if beside.is_file() else "{}")
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"The description of '{path}' is not valid JSON: {error}.") from error
+    return content if isinstance(content, dict) and {"model", "classes"} <= content.keys() else {}
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a file of weights is read into a UserError."""
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"'{path}' holds Python objects (or no weights at all), which are not loaded as they may run any code; "
+            f"save the weights alone where the classifier was trained, with {CONVERSION}, or as .safetensors."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"'{path}' cannot be read as weights: {error}.") from error
+
+
+def _refuse_other_formats(path: Path) -> None:
+    """Name the right option for a file that is no state dict."""
+    if path.suffix == ".onnx":
+        raise UserError(f"'{path}' is an ONNX file: set `classifier.model=onnx`.")
+    if not zipfile.is_zipfile(path):
+        return
+    names = zipfile.ZipFile(path).namelist()
+    if any(name.endswith("constants.pkl") for name in names):
+        raise UserError(f"'{path}' is a TorchScript file, not a state dict: set `classifier.model=torchscript`.")
+    if path.suffix == ".pt2" or any(name.endswith("archive_format") for name in names):
+        raise UserError(f"'{path}' is an exported program: save {CONVERSION}, a TorchScript or an ONNX file instead.")
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Tensors by name from a ``.safetensors`` file or a ``.pt``/``.pth``/``.ckpt`` checkpoint, on the CPU.
+
+    Raises:
+        UserError: if the file is missing, of another kind, or holds Python objects.
+    """
+    path = existing_file(path)
+    if path.suffix == ".safetensors":
+        with _in_words(path):
+            return load_file(path)
+    _refuse_other_formats(path)
+    content: Any = None
+    with _in_words(path):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    for wrapper in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    if not state:
+        raise UserError(f"'{path}' holds no weights (a dict from names to tensors); save them with {CONVERSION}.")
+    return state
+
+
+def without_prefixes(state: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
+    """The state under the prefixes (``module.``, ``model.``, …) that make most of its names those of the network."""
+    wanted = set(wanted)
+    best = current = dict(state)
+    for _ in range(3):  # such as `model.module.`
+        stripped = [
+            {key.removeprefix(prefix): value for key, value in current.items() if key.startswith(prefix)}
+            for prefix in PREFIXES
+        ]
+        current = max(stripped, key=lambda candidate: (len(wanted & candidate.keys()), len(candidate)))
+        if len(wanted & current.keys()) > len(wanted & best.keys()):
+            best = current
+    return best
+
+
+def scores_of_head(network: nn.Module, state: Mapping[str, Tensor]) -> int | None:
+    """Scores that the checkpoint's head gives, where it differs from the network in that number alone; else None."""
+    own = network.state_dict()
+    state = without_prefixes(state, own)
+    differing = [key for key in own if key in state and own[key].shape != state[key].shape]
+    alike = all(own[key].shape[1:] == state[key].shape[1:] for key in differing)
+    counts = {state[key].shape[0] for key in differing if state[key].ndim}
+    return counts.pop() if alike and len(counts) == 1 else None
+
+
+def _some(names: list[str]) -> str:
+    """The first three names in brackets."""
+    return f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, name: str) -> None:
+    """Copy a state dict into a network.
+
+    Args:
+        network: the network, with as many scores as there are classes.
+        state: tensors by name, from ``read_state_dict``.
+        path: where they come from, for errors.
+        name: what ``classifier.model`` says, for errors.
+
+    Raises:
+        UserError: if names or shapes differ: how many, and the first of them.
+    """
+    own = network.state_dict()
+    state = without_prefixes(state, own)
+    # counters of batch norm, absent from old checkpoints, mean nothing to a frozen network
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in own]
+    shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
+    found = scores_of_head(network, state)
+    if not missing and not unexpected and found is not None:
+        raise UserError(
+            f"'{path}' is a {name} for {found} classes, but the data has {own[shapes[0]].shape[0]}; give weights "
+            "trained on the classes of the data, or choose the data that they were trained on."
+        )
+    parts = [f"{len(missing)} of its {len(own)} tensors are missing {_some(missing)}"] if missing else []
+    parts += [f"{len(unexpected)} are unexpected {_some(unexpected)}"] if unexpected else []
+    parts += [f"{len(shapes)} have another shape {_some(shapes)}"] if shapes else []
+    if parts:
+        raise UserError(
+            f"'{path}' does not fit `classifier.model={name}`: {', '.join(parts)}. Set `classifier.model` (and "
+            "`classifier.width` for own networks) to what the weights were trained with."
+        )
+    network.load_state_dict({key: state.get(key, own[key]) for key in own})

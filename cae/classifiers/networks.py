@@ -1,0 +1,73 @@
+"""Two small classifiers of different architecture: one to be explained, one to judge edits as an oracle."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and a shortcut; ``stride`` halves the size."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int):
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.first_norm = nn.BatchNorm2d(outputs)
+        self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.second_norm = nn.BatchNorm2d(outputs)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
+        h = F.relu(self.first_norm(self.first(x)))
+        return F.relu(self.second_norm(self.second(h)) + self.shortcut(x))
+
+
+class SmallResNet(nn.Module):
+    """Residual network of four stages for images from 28 to some 256 pixels; average pooling at the end."""
+
+    def __init__(self, classes: int, channels: int = 1, width: int = 16):
+        super().__init__()
+        self.stem = nn.Conv2d(channels, width, 5, 2, 2, bias=False)
+        self.stem_norm = nn.BatchNorm2d(width)
+        self.stages = nn.Sequential(
+            ResidualBlock(width, width, 1),
+            ResidualBlock(width, 2 * width, 2),
+            ResidualBlock(2 * width, 4 * width, 2),
+            ResidualBlock(4 * width, 4 * width, 1),
+        )
+        self.head = nn.Linear(4 * width, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features ``(B, 4 width)`` of images ``(B, C, H, W)``."""
+        return self.stages(F.relu(self.stem_norm(self.stem(images)))).mean((2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, K)``."""
+        return self.head(self.features(images))
+
+
+class PlainConvNet(nn.Module):
+    """No residuals, no strides, max pooling at every stage and at the end: as unlike ``SmallResNet`` as it gets."""
+
+    def __init__(self, classes: int, channels: int = 1, width: int = 16):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((channels, width // 2), (width // 2, width), (width, 2 * width)):
+            layers += [nn.Conv2d(inputs, outputs, 3, 1, 1), nn.BatchNorm2d(outputs), nn.ReLU(), nn.MaxPool2d(2)]
+        for inputs in (2 * width, 4 * width):
+            layers += [nn.Conv2d(inputs, 4 * width, 3, 1, 1), nn.BatchNorm2d(4 * width), nn.ReLU()]
+        self.body = nn.Sequential(*layers)
+        self.hidden = nn.Sequential(nn.Linear(8 * width, 4 * width), nn.ReLU(), nn.Dropout(0.2))
+        self.head = nn.Linear(4 * width, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Penultimate features ``(B, 4 width)``, from mean and maximum of the last feature map."""
+        h = self.body(images)
+        return self.hidden(torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, K)``."""
+        return self.head(self.features(images))

@@ -1,0 +1,141 @@
+"""Saving and loading the program's own classifiers: weights and their description in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import nn
+
+from cae.classifiers.checkpoints import existing_file, load_weights, read_metadata, read_state_dict
+from cae.classifiers.networks import PlainConvNet, SmallResNet
+from cae.classifiers.target import TargetClassifier
+from cae.config import ClassifierConfig, OracleConfig
+from cae.errors import UserError
+from cae.files import atomic_path, write_json
+
+OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}
+
+
+def build_network(model: str, classes: int, channels: int, width: int) -> nn.Module:
+    """An untrained network of the program's own, by name."""
+    return OWN_NETWORKS[model](classes, channels=channels, width=width)
+
+
+def save_classifier(
+    folder: str | Path,
+    network: nn.Module,
+    config: ClassifierConfig | OracleConfig,
+    classes: Sequence[str],
+    image_shape: tuple[int, int, int],
+    metrics: Mapping[str, float] | None = None,
+    name: str = "classifier",
+) -> Path:
+    """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
+
+    The description is also in the header of the weights, so that they can be moved alone.
+    """
+    target = config if isinstance(config, ClassifierConfig) else None
+    description = {
+        "model": config.model,
+        "width": config.width,
+        "classes": list(classes),
+        "channels": image_shape[0],
+        "image_size": list(image_shape[1:]),
+        "input_size": target.input_size if target else None,
+        "mean": list(target.mean) if target else [],
+        "std": list(target.std) if target else [],
+        "metrics": dict(metrics or {}),
+    }
+    path = Path(folder) / f"{name}.safetensors"
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={"classifier": json.dumps(description)})
+    write_json(path.with_suffix(".json"), description)
+    return path
+
+
+def load_own(folder: str | Path, name: str = "classifier") -> TargetClassifier:
+    """The classifier (or ``oracle``) that training wrote into a run folder, frozen.
+
+    Raises:
+        UserError: if it is not there, or its description is missing.
+    """
+    path = Path(folder) / f"{name}.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"There is no '{path}': train it with `python train.py {name} …`, or point `classifier.weights` at yours."
+        )
+    description = read_metadata(path)
+    if not description:
+        raise UserError(f"'{path}' has no description (neither in its header nor in a .json beside it).")
+    return _from_description(path, description)
+
+
+def _from_description(path: Path, description: Mapping[str, Any]) -> TargetClassifier:
+    classes, channels, model = description["classes"], description["channels"], description["model"]
+    if model not in OWN_NETWORKS:
+        raise UserError(f"'{path}' holds a network of the unknown kind {model!r} (known: {', '.join(OWN_NETWORKS)}).")
+    network = build_network(model, len(classes), channels, description["width"])
+    load_weights(network, read_state_dict(path), path, model)
+    height, width = description["image_size"]
+    return TargetClassifier(
+        network,
+        classes,
+        image_shape=(channels, height, width),
+        # trained on images of this size, it sees them at this size, whatever the data brings
+        input_size=description["input_size"] or (height if height == width else None),
+        mean=description["mean"],
+        std=description["std"],
+    )
+
+
+def load_own_for(
+    config: ClassifierConfig, classes: Sequence[str], image_shape: tuple[int, int, int], path: Path
+) -> TargetClassifier:
+    """A network of the program's own for the data at hand, its description compared with options and data.
+
+    Raises:
+        UserError: if the file was trained with other options or classes; all differences at once.
+    """
+    path = existing_file(path)
+    description = read_metadata(path)
+    if not description:
+        network = build_network(config.model, len(classes), config.channels or image_shape[0], config.width)
+        load_weights(network, read_state_dict(path), path, config.model)
+        return TargetClassifier(
+            network, classes, image_shape=image_shape, input_size=config.input_size, mean=config.mean, std=config.std
+        )
+    problems = _differences(config, classes, description, path)
+    if problems:
+        raise UserError(problems)
+    trained = _from_description(path, description)
+    return TargetClassifier(
+        trained.network,
+        classes,
+        image_shape=image_shape,
+        input_size=trained.input_size,
+        mean=description["mean"],
+        std=description["std"],
+    )
+
+
+def _differences(
+    config: ClassifierConfig, classes: Sequence[str], description: Mapping[str, Any], path: Path
+) -> list[str]:
+    """Sentences on every option that contradicts the file; options left at nothing take the file's value."""
+    problems = []
+    if list(classes) != description["classes"]:
+        problems.append(
+            f"'{path}' was trained on the classes {', '.join(description['classes'])}, but the data has "
+            f"{', '.join(classes)}; train again on this data, or choose the data that it was trained on."
+        )
+    for key in ("model", "width", "input_size", "mean", "std"):
+        wanted, found = getattr(config, key), description[key]
+        wanted = list(wanted) if isinstance(found, list) else wanted
+        if wanted not in (None, []) and wanted != found:
+            problems.append(f"'{path}' was trained with `classifier.{key}={found}`, not {wanted!r}: change the option.")
+    return problems

@@ -1,0 +1,197 @@
+"""From the options to the classifier to be explained. Nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cae.classifiers.black_box import OnnxScores, file_digest, import_callable
+from cae.classifiers.checkpoints import existing_file, load_weights, read_state_dict, scores_of_head
+from cae.classifiers.own import OWN_NETWORKS, load_own_for
+from cae.classifiers.target import TargetClassifier
+from cae.config import ClassifierConfig
+from cae.errors import UserError, did_you_mean
+
+Shape = tuple[int, int, int]
+
+
+def load_classifier(
+    config: ClassifierConfig, classes: Sequence[str], image_shape: Shape, folder: str | Path | None = None
+) -> TargetClassifier:
+    """The classifier that the options name, frozen, for images and classes of the data.
+
+    Args:
+        config: ``classifier`` section of the options.
+        classes: class names of the data, in label order.
+        image_shape: ``(C, H, W)`` of the data's images.
+        folder: run folder, where training left the program's own classifier.
+
+    Raises:
+        UserError: for an unknown name, a missing or unfit file, or another number of classes.
+    """
+    kind, _, name = config.model.partition(":")
+    if kind == "callable":
+        found = import_callable(config.model)
+        return _wrap(found, config, classes, image_shape, identity=config.model)
+    if config.model in OWN_NETWORKS:
+        return load_own_for(config, classes, image_shape, _own_path(config, folder))
+    if config.model == "torchscript":
+        path = _weights(config, "a TorchScript file")
+        return _wrap(_load_torchscript(path), config, classes, image_shape, identity=file_digest(path))
+    if config.model == "onnx":
+        path = _weights(config, "an ONNX file")
+        scores = OnnxScores(path)
+        return _wrap(
+            scores, config, classes, image_shape, file_digest(path), size=scores.size, channels=scores.channels
+        )
+    if kind in BUILDERS and name:
+        network = _load_foreign(BUILDERS[kind](name), config, len(classes))
+        return _wrap(network, config, classes, image_shape)
+    raise _unknown(config.model)
+
+
+def _wrap(
+    network: Any,
+    config: ClassifierConfig,
+    classes: Sequence[str],
+    image_shape: Shape,
+    identity: str = "",
+    size: int | None = None,
+    channels: int | None = None,
+) -> TargetClassifier:
+    """The target classifier; ``size`` and ``channels`` that a file declares serve where the options are silent."""
+    return TargetClassifier(
+        network,
+        classes,
+        image_shape=image_shape,
+        input_size=config.input_size or size,
+        mean=config.mean,
+        std=config.std,
+        network_channels=config.channels or channels,
+        scores=config.scores,
+        identity=identity,
+    )
+
+
+def _own_path(config: ClassifierConfig, folder: str | Path | None) -> Path:
+    if config.weights is not None:
+        return existing_file(config.weights)
+    path = Path(folder) / "classifier.safetensors" if folder is not None else None
+    if path is None or not path.is_file():
+        where = f" in '{folder}'" if folder is not None else ""
+        raise UserError(
+            f"There is no trained classifier{where}: run `python train.py classifier …` first, or point "
+            "`classifier.weights` (and `classifier.model`) at yours."
+        )
+    return path
+
+
+def _weights(config: ClassifierConfig, what: str) -> Path:
+    if config.weights is None:
+        raise UserError(
+            f"`classifier.model={config.model}` needs `classifier.weights`: the path of {what}. Nothing is downloaded."
+        )
+    return existing_file(config.weights)
+
+
+def _load_torchscript(path: Path) -> nn.Module:
+    if path.suffix == ".pt2":
+        raise UserError(
+            f"'{path}' is an exported program, which PyTorch reads by running pickled code; give a TorchScript file, "
+            "an ONNX file or a state dict, or load it yourself with `classifier.model=callable:package.module:name`."
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*torch.jit.*")  # deprecated, and still what many programs write
+        try:
+            return torch.jit.load(str(path), map_location="cpu")
+        except (RuntimeError, ValueError) as error:
+            first = str(error).splitlines()[0]
+            raise UserError(
+                f"'{path}' cannot be read as a TorchScript file ({first}). A state dict needs the name of its network: "
+                "`classifier.model=torchvision:NAME` or `timm:NAME`."
+            ) from error
+
+
+def _torchvision(name: str) -> Callable[[int], nn.Module]:
+    """A function from the number of scores to an untrained torchvision network."""
+    import torchvision.models as models
+
+    if name not in models.list_models(module=models):
+        raise _unknown(f"torchvision:{name}")
+
+    def build(scores: int) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # on the initial weights of googlenet and inception
+            return models.get_model(name, weights=None, num_classes=scores)
+
+    return build
+
+
+def _timm(name: str) -> Callable[[int], nn.Module]:
+    """A function from the number of scores to an untrained timm network."""
+    try:
+        import timm
+    except ModuleNotFoundError:
+        raise UserError(f"`classifier.model=timm:{name}` needs timm: pip install 'cae-explain[timm]'.") from None
+    if not timm.is_model(name):
+        raise _unknown(f"timm:{name}")
+    return lambda scores: timm.create_model(name, pretrained=False, num_classes=scores)
+
+
+BUILDERS: dict[str, Callable[[str], Callable[[int], nn.Module]]] = {"torchvision": _torchvision, "timm": _timm}
+
+
+def _load_foreign(build: Callable[[int], nn.Module], config: ClassifierConfig, classes: int) -> nn.Module:
+    """A torchvision or timm network with the user's weights, its head and first convolution sized to fit."""
+    path = _weights(config, "its state dict (.safetensors, .pt, .pth)")
+    state = read_state_dict(path)
+    network = _fit_first_convolution(build(classes), state)
+    if classes == 2 and scores_of_head(network, state) == 1:
+        network = _fit_first_convolution(build(1), state)
+    load_weights(network, state, path, config.model)
+    return network
+
+
+def _fit_first_convolution(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+    """The network with a first convolution for 1 or 3 channels, whichever the checkpoint's first kernels are for."""
+    name, first = next(((n, part) for n, part in network.named_modules() if isinstance(part, nn.Conv2d)), ("", None))
+    channels = next((value.shape[1] for value in state.values() if value.ndim == 4), None)
+    if first is None or first.groups != 1 or channels in (None, first.in_channels) or channels not in (1, 3):
+        return network
+    same = ("out_channels", "kernel_size", "stride", "padding", "dilation", "padding_mode")
+    options: dict[str, Any] = {key: getattr(first, key) for key in same}
+    parent, _, attribute = name.rpartition(".")
+    new = type(first)(channels, bias=first.bias is not None, **options)
+    setattr(network.get_submodule(parent), attribute, new)
+    return network
+
+
+def _known_models() -> list[str]:
+    """Every name that ``classifier.model`` takes on this machine."""
+    import torchvision.models as models
+
+    names = [*OWN_NETWORKS, "torchscript", "onnx", *(f"torchvision:{n}" for n in models.list_models(module=models))]
+    try:
+        import timm
+    except ModuleNotFoundError:
+        return names
+    return names + [f"timm:{name}" for name in timm.list_models()]
+
+
+def _unknown(model: str) -> UserError:
+    return UserError(
+        f"`classifier.model`: {model!r} is not known{_nearest(model)}; known are {', '.join(OWN_NETWORKS)}, "
+        "torchvision:NAME, timm:NAME, torchscript, onnx and callable:package.module:name."
+    )
+
+
+def _nearest(model: str) -> str:
+    """The nearest name; one without a source, such as ``resnet18``, is looked for in all of them."""
+    known = _known_models()
+    same = [name for name in known if name.partition(":")[2] == model]
+    return f" (did you mean {same[0]!r}?)" if same else did_you_mean(model, known)

@@ -1,0 +1,255 @@
+"""The command line, ``python train.py STAGE FILE.yaml … key=value …``, and the same for Python: ``load_config``."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cae.checks import contradictions, out_of_range
+from cae.config import Config
+from cae.errors import UserError, did_you_mean
+from cae.files import atomic_path
+from cae.options import all_options, nearest, option_of, options_table, shown
+from cae.settings import Setting, foreign_reference, read_argument, read_file, references, typed
+
+VERSION = "0.1.0"
+INTERRUPTED = 130  # what a shell reports of a program stopped by Ctrl-C
+
+
+@dataclasses.dataclass(frozen=True)
+class ParsedArguments:
+    """What a command line says: the stage, the checked configuration, and which options were given where."""
+
+    stage: str
+    config: Config
+    files: tuple[Path, ...]
+    file_keys: frozenset[str]
+    override_keys: frozenset[str]
+
+
+def parse(argv: Sequence[str], stages: Mapping[str, str], prog: str) -> ParsedArguments:
+    """Read a command line; ``--help``, ``--version`` and ``--print-config`` print and exit with 0.
+
+    Args:
+        argv: the arguments after the program's name. The first is the stage; of the others, one with ``=`` overrides
+            an option, one without is a YAML file; later ones win over earlier ones.
+        stages: name and one-line meaning of every stage.
+        prog: name of the program in messages, ``train.py``.
+
+    Raises:
+        UserError: listing everything that is wrong, at once.
+    """
+    flags = [argument for argument in argv if argument.startswith("-")]
+    words = [argument for argument in argv if not argument.startswith("-")]
+    if {"-h", "--help"} & set(flags):
+        _print_and_exit(help_text(stages, prog, words[0] if words else None))
+    if "--version" in flags:
+        _print_and_exit(f"cae-explain {VERSION}")
+    problems = [*_flag_problems(flags), *_stage_problems(words, stages, prog)]
+    sources = [word if "=" in word else Path(word) for word in words[1:]]
+    settings, complete = _read_all(sources, problems)
+    config = _build(settings, problems, complete)
+    if "--print-config" in flags:
+        _print_and_exit(OmegaConf.to_yaml(to_container(config)).rstrip())
+    files = tuple(source for source in sources if isinstance(source, Path))
+    in_files = frozenset(setting.key for setting in settings if setting.from_file)
+    overridden = frozenset(setting.key for setting in settings if not setting.from_file)
+    return ParsedArguments(words[0], config, files, in_files, overridden)
+
+
+def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Config:
+    """The configuration of YAML files, merged left to right, then of ``key=value`` overrides; for use from Python.
+
+    >>> load_config(overrides=["cae.model.class_dim=4"]).cae.model.class_dim
+    4
+
+    Raises:
+        UserError: listing everything that is wrong, at once.
+    """
+    problems: list[str] = []
+    settings, complete = _read_all([*map(Path, files), *overrides], problems)
+    return _build(settings, problems, complete)
+
+
+def to_container(config: Config) -> dict[str, Any]:
+    """The configuration as nested dicts, lists and plain values, fit for JSON and for a checkpoint."""
+    return dataclasses.asdict(config)
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Write the configuration as YAML, atomically; ``load_config([path])`` reads the same back."""
+    with atomic_path(path) as temporary:
+        text = f"# written by cae-explain {VERSION}\n" + OmegaConf.to_yaml(to_container(config))
+        temporary.write_text(text, encoding="utf-8")
+
+
+def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
+    """Run a program's ``main`` and exit: 2 after a mistake of the user, told in words; 130 after Ctrl-C.
+
+    Any other exception is a fault of the program and keeps its traceback.
+    """
+    try:
+        code = main(list(sys.argv[1:] if argv is None else argv)) or 0
+        sys.stdout.flush()
+    except UserError as error:
+        print(error_text(error), file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except BrokenPipeError:  # the reader of `--help | head` has left; stay silent when Python closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except SystemExit as stop:
+        # pytorch-lightning (2.6) turns Ctrl-C during training into sys.exit(1)
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        code = _interrupted()
+    raise SystemExit(code)
+
+
+def error_text(error: UserError) -> str:
+    """One problem as ``error: …``; several as a list."""
+    if len(error.problems) == 1:
+        return f"error: {error.problems[0]}"
+    return "\n".join([f"error: {len(error.problems)} problems", *(f"  - {problem}" for problem in error.problems)])
+
+
+def help_text(stages: Mapping[str, str], prog: str, stage: str | None = None) -> str:
+    """Usage, stages, and the table of every option."""
+    column = max(map(len, stages)) + 2
+    usage = [
+        f"usage: python {prog} {stage if stage in stages else 'STAGE'} FILE.yaml … key=value …",
+        "",
+        "stages:",
+        *(f"  {name:<{column}}{meaning}" for name, meaning in stages.items()),
+        "",
+        "An argument with `=` sets an option, one without is a YAML file; later arguments win over earlier ones.",
+        "Lists are written key=[a,b], mappings key={a: b}, nothing key=null; ${other.option} copies another option.",
+        "",
+        "  -h, --help      this text",
+        "  --print-config  print the merged configuration and stop",
+        "  --version       print the version and stop",
+        "",
+        "options: name, default, meaning, [what is allowed]",
+        "",
+    ]
+    return "\n".join(usage) + "\n" + options_table(min(shutil.get_terminal_size((120, 24)).columns, 140))
+
+
+def _print_and_exit(text: str) -> NoReturn:
+    print(text, flush=True)
+    raise SystemExit(0)
+
+
+def _interrupted() -> int:
+    print("interrupted; the same command goes on from there (a training with resume=last added)", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _flag_problems(flags: Sequence[str]) -> list[str]:
+    problems = []
+    for flag in flags:
+        name = flag.lstrip("-").partition("=")[0]
+        if name in all_options():
+            problems.append(f"'{flag}': options are written without dashes, {name}=VALUE")
+        elif flag != "--print-config":
+            near = did_you_mean(flag, ("--help", "--print-config", "--version"))
+            problems.append(f"unknown flag '{flag}'{near}; options are written key=value")
+    return problems
+
+
+def _stage_problems(words: Sequence[str], stages: Mapping[str, str], prog: str) -> list[str]:
+    known = ", ".join(stages)
+    if not words:
+        return [f"no stage given: python {prog} STAGE FILE.yaml … key=value …, with STAGE one of {known}"]
+    if words[0] in stages:
+        return []
+    return [f"the first argument is the stage, one of {known}, but got '{words[0]}'{did_you_mean(words[0], stages)}"]
+
+
+def _read_all(sources: Iterable[str | Path], problems: list[str]) -> tuple[list[Setting], bool]:
+    """Settings of files (paths) and arguments (text), in order, and whether every file could be read."""
+    settings: list[Setting] = []
+    complete = True
+    for source in sources:
+        try:
+            settings += read_file(source, problems) if isinstance(source, Path) else read_argument(source, problems)
+        except UserError as error:
+            problems += error.problems
+            complete = False
+    return settings, complete
+
+
+@functools.cache
+def _defaults() -> DictConfig:
+    return OmegaConf.structured(Config)
+
+
+def _build(settings: Sequence[Setting], problems: list[str], complete: bool) -> Config:
+    """Merge settings over the defaults and check the whole, after reading found ``problems``.
+
+    Contradictions are looked for only in a ``complete`` reading: what is missing may stand in the file not read.
+    """
+    merged = copy.deepcopy(_defaults())
+    for setting in settings:
+        problem = _refused(setting) or _apply(merged, setting)
+        if problem:
+            problems.append(problem)
+    problems += _unresolved(merged, settings)
+    config = cast(Config, OmegaConf.to_object(merged))
+    problems += out_of_range(config, {setting.key: setting.origin for setting in settings})
+    if complete:
+        problems += contradictions(config)
+    if problems:
+        raise UserError(problems)
+    return config
+
+
+def _refused(setting: Setting) -> str | None:
+    """Why the ``${…}`` of a setting are not followed, if so."""
+    foreign = foreign_reference(setting.value)
+    if foreign is not None:
+        return (
+            f"{setting.origin}: '{setting.key}' holds '{foreign}': only ${{other.option}} is understood; environment "
+            "variables and other resolvers are not read, let the shell fill them in"
+        )
+    for name in references(setting.value):
+        if name not in all_options():
+            return f"{setting.origin}: '{setting.key}' refers to the unknown option '{name}'{nearest(name)}"
+    return None
+
+
+def _apply(merged: DictConfig, setting: Setting) -> str | None:
+    option = option_of(setting.key)
+    if option is None:  # settings are read against the same table
+        raise KeyError(setting.key)
+    try:
+        OmegaConf.update(merged, setting.key, typed(option, setting.key, setting.value), merge=True)
+    except (OmegaConfBaseException, ValueError):
+        return f"{setting.origin}: '{setting.key}' must be {option.expected}, but got {shown(setting.value)}"
+    return None
+
+
+def _unresolved(merged: DictConfig, settings: Sequence[Setting]) -> list[str]:
+    """References that lead in a circle or to a value of another type; their options fall back to the default."""
+    problems = {}
+    for setting in settings:
+        if references(setting.value):
+            try:
+                OmegaConf.to_container(OmegaConf.create({"value": OmegaConf.select(merged, setting.key)}), resolve=True)
+            except OmegaConfBaseException:
+                problems[setting.key] = f"{setting.origin}: '{setting.key}' refers to no fitting value"
+    for key in problems:
+        option = option_of(key)
+        OmegaConf.update(merged, key, option.default if option and option.name == key else "", merge=False)
+    return list(problems.values())

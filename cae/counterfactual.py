@@ -1,0 +1,372 @@
+"""Counterfactuals: the class code is moved along a path until the classifier's decision changes, and not further."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from cae.attempts import Attempts, find_references, walk_to_references
+from cae.config import CounterfactualConfig
+from cae.errors import UserError, did_you_mean
+from cae.manifold import ClassManifold
+from cae.search import Crossing, Goal, Renderer, Walk
+
+WORDS = ("runner-up", "any", "all")
+
+
+@dataclass(frozen=True, eq=False)
+class Counterfactual:
+    """One image, and what would have to change for the classifier to see another class in it. Tensors are on the CPU.
+
+    A counterfactual is there only if ``found``: nothing else is ever shown as one. ``status`` is ``found``,
+    ``already_target`` (the verdict is the target's before any change), ``reconstruction_flip`` (decoded output only:
+    the reconstruction alone changes the verdict, so the path would prove nothing) or ``not_found``.
+
+    Attributes:
+        id: of the image.
+        classes: names of the K classes.
+        source: verdict on the original.
+        target: class to be reached; if any class would do, the one that was reached or came closest.
+        status: one of the four words above.
+        reason: the same in words.
+        output: ``residual`` or ``decoded``: what kind of images these are.
+        original: ``(C, H, W)`` as it was given.
+        reconstruction: ``(C, H, W)`` by the autoencoder.
+        counterfactual: ``(C, H, W)`` image at the boundary; None unless found.
+        closest: ``(C, H, W)`` image with the largest margin on the best path; None if found or if there is no path.
+        tau: ``(G,)`` positions along the path, shares of its length in [0, 1]; ``(1,)`` where no path was walked.
+        path_codes: ``(G, D)`` class codes there, from the image's own to the reference.
+        path_images: ``(G, C, H, W)`` images there.
+        path_probabilities: ``(G, K)`` answers of the classifier on them.
+        boundary: position at which the goal is reached, in (0, 1]; None unless found.
+        boundary_probabilities: ``(K,)`` answer of the classifier on the counterfactual; None unless found.
+        margin: of the target's probability over every other one, at the counterfactual, or at ``closest``.
+        overshoot: how much further than asked the margin is; None unless found.
+        overshoot_without_bisection: the same at the point of the grid that first reaches the goal.
+        sign_changes: how often the goal is reached or lost between points of the path; above 1, a crossing shorter
+            than a step may also have been missed.
+        difference: ``(C, H, W)`` in [-1, 1], signed: counterfactual minus original (residual) or minus reconstruction
+            (decoded); averaged over several references, their mean. None unless found.
+        difference_std: ``(C, H, W)`` standard deviation over references; None unless two or more were found.
+        averaged: number of references whose differences were averaged.
+        reference_ids: ids of the training images walked to (of all averaged, or of the path's alone).
+        classifier_evaluations: images that the classifier judged for this one, the original included.
+        decoder_evaluations: images that were decoded for this one.
+        seconds: wall time of the search for its batch, divided by the images in it.
+        seed: of the search.
+        fingerprint: of the options and of the models behind the manifold.
+    """
+
+    id: str
+    classes: tuple[str, ...]
+    source: int
+    target: int
+    status: str
+    reason: str
+    output: str
+    original: Tensor
+    reconstruction: Tensor
+    counterfactual: Tensor | None
+    closest: Tensor | None
+    tau: Tensor
+    path_codes: Tensor
+    path_images: Tensor
+    path_probabilities: Tensor
+    boundary: float | None
+    boundary_probabilities: Tensor | None
+    margin: float | None
+    overshoot: float | None
+    overshoot_without_bisection: float | None
+    sign_changes: int
+    difference: Tensor | None
+    difference_std: Tensor | None
+    averaged: int
+    reference_ids: tuple[str, ...]
+    classifier_evaluations: int
+    decoder_evaluations: int
+    seconds: float
+    seed: int
+    fingerprint: str
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a counterfactual."""
+        return self.status == "found"
+
+    @property
+    def source_class(self) -> str:
+        """Name of the verdict on the original."""
+        return self.classes[self.source]
+
+    @property
+    def target_class(self) -> str:
+        """Name of the class to be reached."""
+        return self.classes[self.target]
+
+    @property
+    def saliency(self) -> Tensor | None:
+        """``(1, H, W)``: size of the difference, summed over channels."""
+        return None if self.difference is None else self.difference.abs().sum(0, keepdim=True)
+
+    @property
+    def added(self) -> Tensor | None:
+        """``(1, H, W)``: by how much the change brightens, in the mean of the channels."""
+        return None if self.difference is None else self.difference.mean(0, keepdim=True).clamp_min(0)
+
+    @property
+    def removed(self) -> Tensor | None:
+        """``(1, H, W)``: by how much the change darkens, in the mean of the channels; not negative."""
+        return None if self.difference is None else (-self.difference.mean(0, keepdim=True)).clamp_min(0)
+
+    @property
+    def confidence(self) -> Tensor | None:
+        """``(C, H, W)``: mean difference over its standard deviation among references; None unless averaged."""
+        if self.difference is None or self.difference_std is None:
+            return None
+        return self.difference.abs() / (self.difference_std + 1e-6)
+
+    @property
+    def reconstruction_error(self) -> Tensor:
+        """``(C, H, W)``: what the autoencoder loses of the original; no part of the explanation."""
+        return (self.reconstruction - self.original).abs()
+
+
+def targets_for(probabilities: Tensor, option: str, classes: Sequence[str]) -> list[Tensor]:
+    """Which class each image is to reach, as ``(B,)`` indices, once for every round of explanations.
+
+    Args:
+        probabilities: ``(B, K)`` answers of the classifier.
+        option: a class name, ``runner-up`` (the most probable class but the verdict), or ``all``.
+        classes: names of the K classes.
+
+    Returns:
+        One tensor; with ``all``, K - 1 of them: first every image's runner-up, at last its least probable class.
+
+    Raises:
+        UserError: if ``option`` is none of these.
+    """
+    if option in classes:
+        return [torch.full((len(probabilities),), list(classes).index(option), dtype=torch.int64)]
+    ranked = probabilities.detach().cpu().argsort(dim=1, descending=True, stable=True)
+    if option == "runner-up":
+        return [ranked[:, 1]]
+    if option == "all":
+        return list(ranked[:, 1:].unbind(1))
+    known = [*classes, *WORDS]
+    raise UserError(
+        f"counterfactual.target must be a class name, runner-up, any or all, but got {option!r}"
+        f"{did_you_mean(option, known)}; the classes are {', '.join(classes)}."
+    )
+
+
+def find_counterfactuals(
+    cae,
+    classifier,
+    manifold: ClassManifold,
+    images: Tensor,
+    *,
+    targets: Tensor | None = None,
+    config: CounterfactualConfig | None = None,
+    ids: Sequence[str] | None = None,
+    seed: int = 0,
+    reference_codes: Tensor | None = None,
+    reference_ids: Sequence[str] | None = None,
+    quantise: bool = True,
+) -> list[Counterfactual]:
+    """Explain every image by the smallest step towards another class that changes the classifier's decision.
+
+    The class code walks from the image's own to a code of the target class; the first point of the path whose image
+    reaches the target with the margin asked for is refined by bisection. References are tried in turn until one
+    succeeds, or, with ``config.average`` above 1, all are walked to and their differences averaged.
+
+    Args:
+        cae: the trained model, in evaluation mode.
+        classifier: the target classifier.
+        manifold: class codes of the training split.
+        images: ``(B, C, H, W)`` in [0, 1]. Best of 256 levels, as files hold them: images are judged and returned
+            with 256 levels, so that another original adds its own rounding, at most 1/510, to the difference.
+        targets: ``(B,)`` class to reach for each image, instead of ``config.target``.
+        config: options of the search.
+        ids: one per image, by default their numbers.
+        seed: of the random search that ``reference=optimise`` makes for a black box.
+        reference_codes: with ``reference=image``, class codes ``(B, D)`` or one ``(D,)`` for all.
+        reference_ids: their ids.
+        quantise: round images to 8 bits before they are judged and returned.
+
+    Returns:
+        One result per image, in order; the same whatever ``config.batch_size``, up to rounding of the networks. Each
+        holds all images of its path, so a large data set is best explained in parts.
+
+    Reference: Xie et al. 2024, arXiv:2406.07961, whose path stops at the first of six points with another verdict.
+    """
+    started = time.perf_counter()
+    config = config or CounterfactualConfig()
+    _check(images, targets, config, reference_codes, ids, manifold)
+    # not inference mode, even if the caller is in it: an optimised reference needs gradients of the codes
+    with torch.inference_mode(False), torch.no_grad():
+        renderer = Renderer(
+            cae, classifier, images, output=config.output, batch_size=config.batch_size, quantise=quantise
+        )
+        goal = _goal(renderer.probabilities, targets, config, manifold.classes)
+        names = [str(number) for number in range(len(images))] if ids is None else list(ids)
+        searches = [Attempts(name) for name in names]
+        _settle(searches, renderer, goal)
+        given = None if reference_codes is None else reference_codes.detach().float().cpu()
+        find_references(searches, renderer, goal, manifold, config, seed, given, reference_ids)
+        walk_to_references(searches, renderer, goal, manifold, config)
+    share = (time.perf_counter() - started) / max(len(images), 1)
+    fingerprint = _fingerprint(config, manifold, quantise)
+    report = _Report(renderer, goal, config, manifold.classes, share, seed, fingerprint)
+    return [report.result(row, search) for row, search in enumerate(searches)]
+
+
+def _goal(probabilities: Tensor, targets: Tensor | None, config: CounterfactualConfig, classes: Sequence[str]) -> Goal:
+    sources = probabilities.argmax(1)
+    if targets is None and config.target == "any" and "any" not in classes:
+        return Goal(sources, None, config.margin)
+    if targets is None:
+        (targets,) = targets_for(probabilities, config.target, classes)
+    return Goal(sources, targets.detach().cpu().long(), config.margin)
+
+
+def _settle(searches: list[Attempts], renderer: Renderer, goal: Goal) -> None:
+    """Images that need no search, or allow none."""
+    starts = renderer.start_probabilities.argmax(1)
+    for row, search in enumerate(searches):
+        if goal.targets is not None and goal.targets[row] == goal.sources[row]:
+            search.status = "already_target"
+        elif starts[row] != goal.sources[row]:
+            search.status = "reconstruction_flip"
+
+
+@dataclass(frozen=True, eq=False)
+class _Report:
+    """Turns what a search found into its result."""
+
+    renderer: Renderer
+    goal: Goal
+    config: CounterfactualConfig
+    classes: tuple[str, ...]
+    seconds: float
+    seed: int
+    fingerprint: str
+
+    def result(self, row: int, search: Attempts) -> Counterfactual:
+        """The result for image ``row``."""
+        crossing, walked = search.crossing, search.walked or self._standing(row)
+        status = "found" if crossing else search.status
+        tried = search.walked is not None
+        margin = crossing.margin if crossing else float(walked.margins[walked.best]) if tried else None
+        asked = self.config.margin
+        target = self._target(row, crossing, walked)
+        several = torch.stack(search.differences) if search.differences else None
+        return Counterfactual(
+            id=search.id,
+            classes=self.classes,
+            source=int(self.goal.sources[row]),
+            target=target,
+            status=status,
+            reason=self._reason(row, status, target, search, margin),
+            output=self.config.output,
+            original=self.renderer.images[row].cpu().clone(),
+            reconstruction=self.renderer.rounded(self.renderer.reconstructions[row]).cpu(),
+            counterfactual=crossing.image.clone() if crossing else None,
+            closest=walked.images[walked.best].clone() if tried and not crossing else None,
+            tau=walked.tau,
+            path_codes=walked.codes.clone(),
+            path_images=walked.images.clone(),  # a view would keep the whole batch in memory
+            path_probabilities=walked.probabilities.clone(),
+            boundary=crossing.tau if crossing else None,
+            boundary_probabilities=crossing.probabilities.clone() if crossing else None,
+            margin=margin,
+            overshoot=crossing.margin - asked if crossing else None,
+            overshoot_without_bisection=crossing.margin_on_grid - asked if crossing else None,
+            sign_changes=walked.sign_changes,
+            difference=several.mean(0) if several is not None else None,
+            difference_std=several.std(0, correction=0) if several is not None and len(several) > 1 else None,
+            averaged=len(search.differences),
+            reference_ids=tuple(search.found_ids) if crossing else (search.walked_to,) if tried else (),
+            classifier_evaluations=int(self.renderer.classifier_images[row]),
+            decoder_evaluations=int(self.renderer.decoder_images[row]),
+            seconds=self.seconds,
+            seed=self.seed,
+            fingerprint=self.fingerprint,
+        )
+
+    def _standing(self, row: int) -> Walk:
+        """A path of one point, for an image that needs no walk or has nowhere to go."""
+        rows = torch.tensor([row])
+        answers = self.renderer.start_probabilities[rows]
+        margins = self.goal.margins(answers[:, None], rows)[0]
+        reached = self.goal.reached(answers[:, None], rows)[0]
+        images = self.renderer.start_images[rows]
+        return Walk(
+            torch.zeros(1, dtype=torch.float64), self.renderer.class_codes[rows], images, answers, margins, reached
+        )
+
+    def _target(self, row: int, crossing: Crossing | None, walked: Walk) -> int:
+        if self.goal.targets is not None:
+            return int(self.goal.targets[row])
+        answers = (crossing.probabilities if crossing else walked.probabilities[walked.best]).clone()
+        answers[self.goal.sources[row]] = -torch.inf
+        return int(answers.argmax())
+
+    def _reason(self, row: int, status: str, target: int, search: Attempts, margin: float | None) -> str:
+        source, wanted = self.classes[int(self.goal.sources[row])], self.classes[target]
+        if status == "found" and search.crossing:
+            return f"the decision changes from {source} to {wanted} at {search.crossing.tau:.0%} of the way"
+        if status == "already_target":
+            return f"the classifier says {wanted} already"
+        if status == "reconstruction_flip":
+            verdict = self.classes[int(self.renderer.start_probabilities[row].argmax())]
+            return f"the reconstruction alone is classified as {verdict}, so a change would prove nothing"
+        if margin is None:
+            return f"the classifier sees {wanted} in no training image, so there is no code to walk towards"
+        paths, asked = "1 path" if search.tried == 1 else f"{search.tried} paths", self.config.margin
+        return f"{wanted} is not reached along {paths}: its margin comes to {margin:+.3f} at best, not to {asked:g}"
+
+
+def _fingerprint(config: CounterfactualConfig, manifold: ClassManifold, quantise: bool) -> str:
+    words = json.dumps([asdict(config), manifold.fingerprints, quantise], sort_keys=True)
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+
+def _check(
+    images: Tensor,
+    targets: Tensor | None,
+    config: CounterfactualConfig,
+    codes: Tensor | None,
+    ids: Sequence[str] | None,
+    manifold: ClassManifold,
+) -> None:
+    """Raise one UserError with everything that is wrong with the call."""
+    problems, count, classes = [], len(images), len(manifold.classes)
+    if images.ndim != 4 or not images.is_floating_point() or not count:
+        found = f"{images.dtype} {tuple(images.shape)}"
+        problems.append(f"`images` must be a float tensor (B, C, H, W) with at least one image, but is {found}.")
+    if targets is not None and (targets.shape != (count,) or targets.min() < 0 or targets.max() >= classes):
+        problems.append(f"`targets` must be ({count},) indices in [0, {classes}), but is {targets.tolist()}.")
+    if targets is None and config.target == "all" and "all" not in manifold.classes:
+        problems.append(
+            "counterfactual.target=all gives each image several targets: pass those of targets_for() in turn."
+        )
+    if ids is not None and len(ids) != count:
+        problems.append(f"`ids` must name each of the {count} images, but has {len(ids)} entries.")
+    width = manifold.codes.shape[1]
+    if config.reference == "image" and (codes is None or codes.shape not in ((width,), (1, width), (count, width))):
+        shape = None if codes is None else tuple(codes.shape)
+        wanted = f"`reference_codes` ({count}, {width}) or ({width},)"
+        problems.append(f"counterfactual.reference=image needs {wanted}, but got {shape}.")
+    if config.average > 1 and config.reference in ("image", "optimise"):
+        problems.append(
+            f"counterfactual.average={config.average} averages over diverse training images, which excludes "
+            f"counterfactual.reference={config.reference}: use average=1 or another reference."
+        )
+    if problems:
+        raise UserError(problems)

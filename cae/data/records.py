@@ -1,0 +1,236 @@
+"""Image sets over files: what every source that names files shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from cae.config import DataConfig
+from cae.data.images import (
+    IMAGE_SUFFIXES,
+    ImageRef,
+    image_shape,
+    list_images,
+    load_image,
+    load_mask,
+    missing,
+    without_suffix,
+)
+from cae.data.splits import SPLITS, raise_problems, stratified_split
+from cae.data.types import Sample, Splits
+from cae.errors import UserError
+
+LOOKED_FOR = " ".join(IMAGE_SUFFIXES)
+MASKS = "masks"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image file with what the source says about it; ``group`` keeps images together when they are split."""
+
+    image: ImageRef
+    id: str
+    label: int = -1
+    mask: ImageRef | None = None
+    group: str | None = None
+
+
+class FileSet:
+    """A split over image files, decoded when asked for.
+
+    Args:
+        records: one per image.
+        image_size: side in pixels of the square images given out.
+        channels: 1 or 3.
+        cache: keep decoded samples in memory.
+    """
+
+    def __init__(self, records: Sequence[Record], image_size: int, channels: int, cache: bool = False):
+        self.records = list(records)
+        self.labels = torch.tensor([record.label for record in self.records], dtype=torch.int64)
+        self.ids = [record.id for record in self.records]
+        self.image_size = image_size
+        self.channels = channels
+        self._cache: dict[int, Sample] | None = {} if cache else None
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Decode one image.
+
+        Raises:
+            UserError: if its file cannot be decoded; the sentence names it.
+        """
+        index = range(len(self.records))[index]
+        if self._cache is None:
+            return self._read(self.records[index])
+        if index not in self._cache:
+            self._cache[index] = self._read(self.records[index])
+        return self._cache[index]
+
+    def _read(self, record: Record) -> Sample:
+        image = load_image(record.image, self.image_size, self.channels)
+        mask = None if record.mask is None else load_mask(record.mask, self.image_size)
+        return Sample(image, record.label, record.id, mask)
+
+
+class ImageFiles(FileSet):
+    """Images to explain, without labels (-1): one file, or a folder with all that lies below it.
+
+    The id of an image is its path relative to the folder, with its suffix, so that no two are alike; of a single file
+    (or one slice, ``scan.nii.gz#12``) it is the name. Grey and colour files may be mixed.
+
+    Raises:
+        UserError: if there is no image, or some cannot be read; all of them are listed.
+    """
+
+    def __init__(self, path: str | Path, image_size: int, channels: int):
+        ref = ImageRef.parse(path)
+        if ref.path.is_dir():
+            found = list_images(ref.path)
+            records = [Record(ImageRef(file), file.relative_to(ref.path).as_posix()) for file in found]
+            if not records:
+                raise UserError(f"no image in '{ref.path}' (looked for {LOOKED_FOR}).")
+        else:
+            records = [Record(ref, Path(str(ref)).name)]
+        raise_problems(record_problems(records, mixed_channels=True))
+        super().__init__(records, image_size, channels)
+
+
+@dataclass
+class Listing:
+    """What a source found: records by split (``all`` where it brings no split), class names, and all that is wrong."""
+
+    parts: dict[str, list[Record]]
+    classes: tuple[str, ...]
+    problems: list[str] = field(default_factory=list)
+
+    def open(self, config: DataConfig) -> Splits:
+        """Split what the source did not split, check every file, and give the image sets.
+
+        Raises:
+            UserError: one that lists every problem of the source, with paths.
+        """
+        everything = [record for records in self.parts.values() for record in records]
+        raise_problems([*self.problems, *record_problems(everything, mixed_channels=config.mixed_channels)])
+        parts = _complete(self.parts, config)
+        sets = [FileSet(parts[name], config.image_size, config.channels, config.cache) for name in SPLITS]
+        return Splits(sets[0], sets[1], sets[2], self.classes)
+
+
+def _complete(parts: dict[str, list[Record]], config: DataConfig) -> dict[str, list[Record]]:
+    """Split off what the source does not bring: all three from ``all``, or val from train."""
+    if "all" in parts:
+        return _divide(parts["all"], config.val_share, config.test_share, config.seed)
+    if parts.get("val") is None and parts.get("train"):
+        divided = _divide(parts["train"], config.val_share, 0.0, config.seed)
+        return {"train": divided["train"], "val": divided["val"], "test": parts.get("test", [])}
+    return {name: parts.get(name, []) for name in SPLITS}
+
+
+def _divide(records: list[Record], val_share: float, test_share: float, seed: int) -> dict[str, list[Record]]:
+    groups = [record.id if record.group is None else record.group for record in records]
+    labels = [record.label for record in records]
+    split = stratified_split([record.id for record in records], labels, val_share, test_share, seed, groups)
+    return {name: [records[index] for index in indices] for name, indices in split.items()}
+
+
+def record_problems(records: Sequence[Record], *, mixed_channels: bool) -> list[str]:
+    """Everything wrong with the files of a source, by their headers: missing, damaged, doubled, mask of another size.
+
+    Grey files among colour ones are a problem too, unless ``mixed_channels``: a class that comes as another kind of
+    file would be told by that alone.
+    """
+    problems, kinds, seen = [], {1: list[str](), 3: list[str]()}, set()
+    for record in records:
+        if record.id in seen:
+            problems.append(f"'{record.id}' appears more than once: keep one of them.")
+        seen.add(record.id)
+        try:
+            shape = image_shape(record.image)
+            kinds[shape[0]].append(record.id)
+            if record.mask is not None:
+                problems += _mask_problems(record.image, record.mask, shape)
+        except UserError as error:
+            problems += error.problems
+    if kinds[1] and kinds[3] and not mixed_channels:
+        problems.append(
+            f"grey and colour files are mixed: grey are {_few(kinds[1])}; colour are {_few(kinds[3])}. Convert them to "
+            "one kind, or set `data.mixed_channels=true` to have all of them converted to `data.channels`."
+        )
+    return problems
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:3]) + (f" (+{len(names) - 3} more)" if len(names) > 3 else "")
+
+
+def _mask_problems(image: ImageRef, mask: ImageRef, shape: tuple[int, int, int]) -> list[str]:
+    mask_shape = image_shape(mask)
+    if mask_shape[1:] == shape[1:]:
+        return []
+    sizes = [f"{width} × {height}" for _, height, width in (mask_shape, shape)]
+    return [f"mask '{mask}' has {sizes[0]} pixels, but its image '{image}' has {sizes[1]}."]
+
+
+def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef], list[str]]:
+    """Masks of the parallel tree ``root/masks``: same relative path as the image, any image suffix.
+
+    Returns:
+        the mask of each image that has one, and problems: masks that belong to no image.
+    """
+    folder = root / MASKS
+    if not folder.is_dir():
+        return {}, []
+    images_by_stem: dict[str, list[Path]] = {}
+    for image in images:
+        images_by_stem.setdefault(without_suffix(image.relative_to(root).as_posix()), []).append(image)
+    masks: dict[Path, ImageRef] = {}
+    problems = []
+    for mask in list_images(folder):
+        owners = images_by_stem.get(without_suffix(mask.relative_to(folder).as_posix()), [])
+        same_name = [image for image in owners if image.name == mask.name]
+        if not owners:
+            problems.append(f"mask '{mask}' belongs to no image: its image must have the same path outside '{folder}'.")
+        for image in same_name or owners:
+            masks.setdefault(image, ImageRef(mask))
+    return masks, problems
+
+
+def make_records(root: Path, labelled: Sequence[tuple[Path, int]], masks: dict[Path, ImageRef]) -> list[Record]:
+    """Records of image files with their labels; the id is the path relative to the root."""
+    return [
+        Record(ImageRef(path), path.relative_to(root).as_posix(), label, masks.get(path)) for path, label in labelled
+    ]
+
+
+def root_folder(config: DataConfig) -> Path:
+    """The folder that ``data.path`` names.
+
+    Raises:
+        UserError: if it is not set, or is no folder.
+    """
+    if config.path is None:
+        raise UserError(f"`data.source={config.source}` needs `data.path`: the root folder of the images.")
+    root = Path(config.path).expanduser()
+    if not root.is_dir():
+        raise UserError(f"`data.path`: {missing(root, 'folder')}")
+    return root
+
+
+def data_file(config: DataConfig, what: str) -> Path:
+    """The file that ``data.path`` names; ``what`` it should be stands in the error.
+
+    Raises:
+        UserError: if it is not set, or is no file.
+    """
+    if config.path is None:
+        raise UserError(f"`data.source={config.source}` needs `data.path`: {what}.")
+    path = Path(config.path).expanduser()
+    if not path.is_file():
+        raise UserError(f"`data.path`: {missing(path, 'file')}")
+    return path

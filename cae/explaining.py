@@ -1,0 +1,12 @@
+"""The stages of ``explain.py``: each opens a trained run, explains with it, and says what there is to see."""
+
+from __future__ import annotations
+
+from cae.atlas import manifold
+from cae.stages import Stage
+from cae.traversal import traverse
+
+EXPLAINING_STAGES = {
+    "traverse": Stage("counterfactual paths for images, a folder or a split; started again, it goes on", traverse),
+    "manifold": Stage("the map of the classes and the diagnostics of the embedding, on the test split", manifold),
+}

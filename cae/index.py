@@ -1,0 +1,243 @@
+"""The table of explained images: one row each in ``index.parquet`` and ``index.csv``, grown and continued safely."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import time
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cae.errors import UserError
+from cae.files import atomic_path, read_json, write_json
+
+LARGEST_SHARE = 0.05  # of the time that goes into writing the index
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """What is known of one image and one target class; the fields are the columns. Absent values are None, never 0.
+
+    Attributes:
+        image: place of the image in its split or folder, from 0.
+        id: of the image.
+        label: class by the data set; None where unknown.
+        source: the classifier's verdict on the image.
+        target: class to be reached.
+        status: ``found``, ``not_found``, ``already_target`` or ``reconstruction_flip``.
+        found: whether there is a counterfactual. All further numbers about one are None without it.
+        reason: the status in words.
+        boundary: share of the path, in (0, 1], after which the decision changes.
+        source_probability: of the source class, on the original (decoded output: on the reconstruction).
+        target_probability: of the target class there.
+        boundary_source_probability: of the source class on the counterfactual.
+        boundary_target_probability: of the target class on the counterfactual.
+        margin: by which the target's probability leads on the counterfactual; without one, on the closest attempt.
+        overshoot: margin beyond the one asked for.
+        overshoot_without_bisection: the same at the first point of the grid that reaches the target.
+        target_over_source: target's probability minus source's on the counterfactual, minus the margin asked for.
+        sign_changes: how often the goal is reached or lost along the path; 1 for a clean one.
+        monotone_share: share of the path's steps in which the target's probability does not fall.
+        largest_jump: largest change of that probability in one step.
+        backtracking: way of that probability beyond that from start to end.
+        references: ids of the training images walked to, joined by `` | ``.
+        averaged: number of references whose differences were averaged.
+        reconstruction_mae: mean absolute error of the reconstruction, on [0, 1].
+        l1: mean absolute change of the counterfactual from the original, on [0, 1].
+        l2: root of the mean squared change.
+        sparsity: share of pixels that change by more than 0.05.
+        cout: COUT in [-1, 1]: how soon the classifier follows as pixels are copied, most changed first.
+        oracle_source: verdict of the oracle on the original; None without an oracle.
+        oracle: verdict of the oracle on the counterfactual.
+        oracle_agrees: whether that is the target.
+        decoded_agrees: whether the classifier sees the target in the decoder's own image at the boundary.
+        dice: overlap of the saliency above Otsu's threshold with the mask; None where no mask shows anything.
+        dice_best: the same at the best threshold, which nobody knows: an upper bound.
+        dice_area: the same for as many top pixels as the mask has.
+        dice_centre: what a map of the image's centre scores in ``dice_area``.
+        pointing: whether the largest saliency lies in the mask (a share where several are largest).
+        energy: share of the saliency in the mask.
+        mask_share: share of the image in the mask: what a random map scores in pointing, energy and ``dice_area``.
+        classifier_evaluations: images judged in the search.
+        decoder_evaluations: images decoded in the search.
+        seconds: of the search, pictures and scores left out.
+        strip: file of the traversal strip, relative to the index.
+        gif: file of the animation, relative to the index.
+    """
+
+    image: int
+    id: str
+    label: str | None
+    source: str
+    target: str
+    status: str
+    found: bool
+    reason: str
+    boundary: float | None
+    source_probability: float
+    target_probability: float
+    boundary_source_probability: float | None
+    boundary_target_probability: float | None
+    margin: float | None
+    overshoot: float | None
+    overshoot_without_bisection: float | None
+    target_over_source: float | None
+    sign_changes: int
+    monotone_share: float | None
+    largest_jump: float | None
+    backtracking: float | None
+    references: str
+    averaged: int
+    reconstruction_mae: float
+    l1: float | None
+    l2: float | None
+    sparsity: float | None
+    cout: float | None
+    oracle_source: str | None
+    oracle: str | None
+    oracle_agrees: bool | None
+    decoded_agrees: bool | None
+    dice: float | None
+    dice_best: float | None
+    dice_area: float | None
+    dice_centre: float | None
+    pointing: float | None
+    energy: float | None
+    mask_share: float | None
+    classifier_evaluations: int
+    decoder_evaluations: int
+    seconds: float
+    strip: str | None
+    gif: str | None
+
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(IndexRow))
+_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+
+
+def _column_type(annotation: Any) -> pa.DataType:
+    kinds = [kind for kind in (typing.get_args(annotation) or (annotation,)) if kind is not type(None)]
+    return _TYPES[kinds[0]]
+
+
+# given in full, so that a column without any value keeps its type
+SCHEMA = pa.schema([(name, _column_type(hint)) for name, hint in typing.get_type_hints(IndexRow).items()])
+
+
+class Index:
+    """Rows by image, in data order. Writing takes a small share of the time however many there are.
+
+    Args:
+        folder: where ``index.parquet`` and ``index.csv`` lie.
+        places: place of every image in the data, by id; rows of other images are dropped.
+        rows: what is there already.
+    """
+
+    def __init__(self, folder: Path, places: Mapping[str, int], rows: Iterable[IndexRow] = ()):
+        self.folder, self.places = folder, places
+        self._rows: dict[str, list[IndexRow]] = {}
+        self._written, self._cost, self._changed = 0.0, 0.0, False
+        self.add(row for row in rows if row.id in places)
+
+    @property
+    def rows(self) -> list[IndexRow]:
+        """All rows, by place of the image, then in the order in which its targets were added."""
+        return [row for id in sorted(self._rows, key=self.places.__getitem__) for row in self._rows[id]]
+
+    def of(self, id: str) -> list[IndexRow]:
+        """The rows of one image; none if it is not explained yet."""
+        return self._rows.get(id, [])
+
+    def add(self, rows: Iterable[IndexRow]) -> None:
+        """Take in all rows of some images, in place of those that they had."""
+        grouped: dict[str, list[IndexRow]] = {}
+        for row in rows:
+            grouped.setdefault(row.id, []).append(dataclasses.replace(row, image=self.places[row.id]))
+        self._rows.update(grouped)
+        self._changed |= bool(grouped)
+
+    def save(self, now: bool = False) -> None:
+        """Write both files if rows were added; without ``now`` only if that takes a small share of the time."""
+        elapsed = time.monotonic() - self._written
+        if not self._changed or (not now and self._cost > LARGEST_SHARE * elapsed):
+            return
+        started = time.monotonic()
+        rows = self.rows
+        # the table that work is continued from comes last: it never knows more than the other
+        write_csv(self.folder / "index.csv", rows)
+        write_parquet(self.folder / "index.parquet", rows)
+        self._written, self._changed = time.monotonic(), False
+        self._cost = self._written - started
+
+
+def write_parquet(path: str | Path, rows: Sequence[IndexRow]) -> None:
+    """Write rows as Parquet, atomically, with the same column types whatever they hold."""
+    table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCHEMA)
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def write_csv(path: str | Path, rows: Sequence[IndexRow]) -> None:
+    """Write rows as CSV, atomically: None is empty, truth values are ``true`` and ``false``, floats are exact."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows([_cell(value) for value in dataclasses.astuple(row)] for row in rows)
+
+
+def _cell(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def read_index(path: str | Path) -> list[IndexRow]:
+    """Rows of ``index.parquet``; none if it is not there.
+
+    Raises:
+        UserError: if the file cannot be read, or has other columns than this version of the program writes.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"'{path}' cannot be read ({error}): start anew with overwrite=true.") from error
+    if tuple(table.column_names) != COLUMNS:
+        raise UserError(f"'{path}' was written by another version of the program: start anew with overwrite=true.")
+    return [IndexRow(**row) for row in table.to_pylist()]
+
+
+def continue_work(folder: Path, identity: Mapping[str, Any]) -> list[IndexRow]:
+    """Rows that an earlier call left in the folder, if it did the same work; notes down what this work is.
+
+    Args:
+        folder: of the index.
+        identity: everything that the rows depend on, by name of the option or model.
+
+    Raises:
+        UserError: if the earlier rows were made otherwise; names what differs.
+    """
+    path, rows = folder / "options.json", read_index(folder / "index.parquet")
+    before = read_json(path)
+    if rows and before != identity:
+        names = [name for name in {**before, **identity} if before.get(name) != identity.get(name)]
+        changes = [f"{name} was {_shown(before, name)} and is {_shown(identity, name)}" for name in names]
+        raise UserError(
+            f"'{folder}' holds explanations made otherwise: {'; '.join(changes)}. Start anew with overwrite=true, keep "
+            "them and write elsewhere with traverse.folder=NAME, or set it back to continue."
+        )
+    write_json(path, dict(identity))
+    return rows
+
+
+def _shown(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    if name.startswith("fingerprint of "):
+        return value or "absent"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,95 @@
+"""What the trainings of both presets share: frozen classifiers, randomness by step, validation by swaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from cae.classifiers import TargetClassifier
+from cae.config import CAEConfig
+from cae.data import Batch
+from cae.data.module import flip
+from cae.validation import SwapValidation
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The frozen classifiers of a training.
+
+    Attributes:
+        classifier: the target classifier.
+        oracle: the classifier that validation asks beside it, and no loss.
+        logits: ``(N, K)`` answers of the target classifier to the training images.
+        rows: row of each training image in ``logits``, by its id; empty where images are altered before they are used.
+    """
+
+    classifier: TargetClassifier
+    oracle: TargetClassifier
+    logits: Tensor
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def answers(self, batch: Batch) -> Tensor:
+        """The target classifier's logits ``(B, K)``; a training image is not judged a second time."""
+        if not self.rows:
+            return self.classifier.logits(batch.images).float()
+        return self.logits[[self.rows[name] for name in batch.ids]].to(batch.images.device)
+
+
+class JudgedModule(pl.LightningModule):
+    """A training that frozen classifiers judge. ``average`` is the model that is validated and exported.
+
+    Args:
+        config: options of the training.
+        judges: the classifiers.
+        seed: with the step, it determines all randomness of a training step.
+        mirror: mirror training images at random, left to right.
+    """
+
+    average: nn.Module
+
+    def __init__(self, config: CAEConfig, judges: Judges, seed: int = 0, mirror: bool = False):
+        super().__init__()
+        self.config, self.seed, self.mirror = config, seed, mirror
+        # in a plain object, the frozen classifiers stay out of parameters, checkpoints and train()
+        self.judges = judges
+        self.validation = SwapValidation({"target": judges.classifier, "oracle": judges.oracle}, config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstructions of images ``(B, C, H, W)`` in [0, 1], by the exported model."""
+        codes: Any = self.average.encode(images)  # type: ignore[operator]
+        return self.average.decode(codes.class_code, codes.individual_code)  # type: ignore[operator]
+
+    def on_fit_start(self) -> None:
+        """Bring the frozen classifiers to the device of the training."""
+        self.judges.classifier.to(self.device)
+        self.judges.oracle.to(self.device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Randomness is a function of seed, step and process, so that a resumed run draws what it would have drawn."""
+        torch.manual_seed(((self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank) % 2**63)
+
+    def augmented(self, batch: Batch) -> Batch:
+        """The batch, half of its images mirrored where that is asked for."""
+        return flip(batch, torch.rand(len(batch), device=self.device) < 0.5) if self.mirror else batch
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the images of the last validation."""
+        self.validation.reset()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the images: swaps pair images of different batches."""
+        self.validation.add(batch.images)
+
+    def on_validation_epoch_end(self) -> None:
+        """Reassignment under target and oracle, reconstruction and code statistics of the exported model."""
+        metrics = self.validation.measure(self.average)
+        self.validation.reset()
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, sync_dist=True)
+        for short, name in (("flip", "reassignment"), ("oracle", "reassignment_oracle"), ("mae", "reconstruction_mae")):
+            self.log(short, metrics[name], prog_bar=True, logger=False, sync_dist=True)

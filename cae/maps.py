@@ -1,0 +1,292 @@
+"""Pictures of the manifold: 2-D maps of the class codes, reassignment as heat maps, images along the code's axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from PIL import Image, ImageDraw
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE, trustworthiness
+from torch import Tensor
+
+from cae.canvas import FAINT, INK, OKABE_ITO, PAPER, bar, font, tile, tile_size
+from cae.errors import UserError, did_you_mean
+from cae.files import atomic_path
+
+EMBEDDINGS = ("pca", "tsne", "umap")
+MARKERS = "oXsD^vP*<>"  # a second sign beside the colour, for more than eight classes and for print
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """A 2-D map of codes: ``coordinates (N, 2)``, the method, and how far its neighbourhoods can be trusted.
+
+    ``trustworthiness`` in [0, 1]: 1 where all near neighbours on the map are near neighbours among the codes.
+    ``axes`` says what the two axes mean. Distances on t-SNE and UMAP maps mean nothing.
+    """
+
+    coordinates: Tensor
+    method: str
+    trustworthiness: float
+    axes: tuple[str, str]
+
+
+def embed(codes: Tensor, method: str = "pca", seed: int = 0, train: Tensor | None = None) -> Embedding:
+    """Lay codes out in the plane, for display only.
+
+    Args:
+        codes: ``(N, D)`` codes to draw.
+        method: ``pca`` (fitted on ``train``, so that maps of different sets agree), ``tsne`` (PCA start, perplexity
+            ``min(30, (N - 1) / 3)``) or ``umap`` (optional extra).
+        seed: of t-SNE and UMAP.
+        train: ``(M, D)`` codes that PCA and the standardisation are fitted on; ``codes`` themselves by default.
+
+    Raises:
+        UserError: for an unknown method, fewer than four codes, or where UMAP is not installed.
+    """
+    if method not in EMBEDDINGS:
+        known = ", ".join(EMBEDDINGS)
+        raise UserError(
+            f"manifold.embeddings: unknown map {method!r}{did_you_mean(method, EMBEDDINGS)}; known are {known}."
+        )
+    if len(codes) < 4:
+        raise UserError(f"a map of the manifold needs at least 4 codes, but got {len(codes)}; use more images.")
+    fitted = (codes if train is None else train).double().cpu().numpy()
+    scale = fitted.std(0).clip(1e-12)
+    cloud, fitted = codes.double().cpu().numpy() / scale, fitted / scale
+    flat, axes = {"pca": _pca, "tsne": _tsne, "umap": _umap}[method](cloud, fitted, seed)
+    neighbours = max(1, min(10, (len(codes) - 1) // 2))
+    trust = float(trustworthiness(cloud, flat, n_neighbors=neighbours))
+    return Embedding(torch.from_numpy(np.ascontiguousarray(flat)).float(), method, trust, axes)
+
+
+def _pca(cloud: np.ndarray, fitted: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, str]]:
+    if cloud.shape[1] == 1:
+        return np.concatenate([cloud, np.zeros_like(cloud)], axis=1), ("class code", "")
+    model = PCA(2, svd_solver="full").fit(fitted)
+    first, second = (
+        f"principal axis {i + 1} ({share:.0%} of variance)" for i, share in enumerate(model.explained_variance_ratio_)
+    )
+    return model.transform(cloud), (first, second)
+
+
+def _tsne(cloud: np.ndarray, fitted: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, str]]:
+    start = "pca" if cloud.shape[1] > 1 else "random"
+    model = TSNE(2, perplexity=min(30.0, (len(cloud) - 1) / 3), init=start, random_state=seed)
+    return model.fit_transform(cloud), ("t-SNE 1", "t-SNE 2")
+
+
+def _umap(cloud: np.ndarray, fitted: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, str]]:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise UserError(
+            "manifold.embeddings names umap, which is not installed. Run `pip install 'cae-explain[umap]'`, "
+            "or name only pca and tsne."
+        ) from error
+    model = UMAP(n_neighbors=min(15, len(cloud) - 1), random_state=seed, n_jobs=1)
+    return model.fit_transform(cloud), ("UMAP 1", "UMAP 2")
+
+
+def draw_embedding(
+    embedding: Embedding,
+    verdicts: Tensor,
+    probabilities: Tensor,
+    labels: Tensor,
+    classes: Sequence[str],
+    path: str | Path,
+    images: Tensor | None = None,
+    title: str = "",
+) -> None:
+    """The map twice: coloured by the classifier's verdict, and by the probability of that verdict.
+
+    Args:
+        embedding: of ``embed``.
+        verdicts: ``(N,)``.
+        probabilities: ``(N, K)``, or ``(N,)`` of the verdict alone.
+        labels: ``(N,)``; a ring marks images whose label differs from the verdict; -1 where unknown.
+        classes: K names.
+        path: PNG file to write.
+        images: ``(N, C, H, W)`` in [0, 1]; a handful, far from one another on the map, become thumbnails.
+        title: put before method and trustworthiness.
+    """
+    points, classes = embedding.coordinates.numpy(), list(classes)
+    certainty = probabilities if probabilities.ndim == 1 else probabilities.gather(1, verdicts[:, None])[:, 0]
+    figure = Figure(figsize=(13, 6.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    size = float(np.clip(8000 / len(points), 10, 45))
+    handles = _draw_verdicts(left, points, verdicts.numpy(), labels.numpy(), classes, size)
+    order = np.argsort(-certainty.numpy())  # the unsure ones, which are the fewest, on top
+    shown = right.scatter(
+        points[order, 0],
+        points[order, 1],
+        c=certainty.numpy()[order],
+        cmap="viridis",
+        vmin=1 / len(classes),
+        vmax=1,
+        s=size,
+        linewidths=0,
+    )
+    figure.colorbar(shown, ax=right, label="probability of the verdict", shrink=0.85)
+    right.set_title("how sure the classifier is", fontsize=11)
+    for axes in (left, right):
+        axes.set_xlabel(embedding.axes[0])
+        axes.set_ylabel(embedding.axes[1])
+        axes.margins(0.08 if images is None else 0.24)  # room for the ring of thumbnails
+        axes.spines[["top", "right"]].set_visible(False)
+    if images is not None:
+        _draw_thumbnails(left, points, verdicts.numpy(), images)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=10)
+    caption = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[embedding.method]
+    head = f"{title} · " if title else ""
+    figure.suptitle(
+        f"{head}{caption} of {len(points)} class codes, trustworthiness {embedding.trustworthiness:.2f}", fontsize=13
+    )
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def class_colour(index: int) -> str:
+    """Colour of a class; after eight they repeat, and the marker tells them apart."""
+    return OKABE_ITO[index % len(OKABE_ITO)]
+
+
+def _draw_verdicts(
+    axes: Axes, points: np.ndarray, verdicts: np.ndarray, labels: np.ndarray, classes: Sequence[str], size: float
+) -> list[Line2D]:
+    """Scatter the points; the entries of the legend."""
+    handles: list[Line2D] = []
+    for k, name in enumerate(classes):
+        of_class = verdicts == k
+        marker = MARKERS[k % len(MARKERS)]
+        axes.scatter(
+            points[of_class, 0], points[of_class, 1], s=size, c=class_colour(k), marker=marker, alpha=0.75, linewidths=0
+        )
+        handles.append(Line2D([], [], ls="", marker=marker, color=class_colour(k), label=f"{name} ({of_class.sum()})"))
+    wrong = (labels >= 0) & (labels != verdicts)
+    if wrong.any():
+        axes.scatter(
+            points[wrong, 0], points[wrong, 1], s=3 * size + 20, facecolors="none", edgecolors=INK, linewidths=1
+        )
+        ring = Line2D([], [], ls="", marker="o", mfc="none", mec=INK, ms=9, label=f"label differs ({wrong.sum()})")
+        handles.append(ring)
+    axes.set_title("verdict of the classifier", fontsize=11)
+    return handles
+
+
+def _draw_thumbnails(axes: Axes, points: np.ndarray, verdicts: np.ndarray, images: Tensor, count: int = 12) -> None:
+    """Show images in a ring around the cloud, where they cover nothing, each tied to its point."""
+    unit = (points - points.min(0)) / np.ptp(points, axis=0).clip(1e-9) - 0.5
+    angle, radius = np.arctan2(unit[:, 1], unit[:, 0]), np.hypot(*unit.T)
+    for k in range(count):
+        direction = 2 * np.pi * k / count
+        sector = np.flatnonzero(np.cos(angle - direction) > np.cos(np.pi / count))
+        if not len(sector):
+            continue
+        index = sector[np.argsort(radius[sector])[int(0.75 * (len(sector) - 1))]]  # outside, but no outlier
+        x, y = np.cos(direction), np.sin(direction)
+        place = 0.5 + 0.44 * np.array([x, y]) / max(abs(x), abs(y))
+        picture, colour = tile(images[index]), class_colour(int(verdicts[index]))
+        picture.thumbnail((88, 88), Image.Resampling.LANCZOS)
+        box = AnnotationBbox(
+            OffsetImage(np.asarray(picture), zoom=0.5), tuple(points[index]), tuple(place), boxcoords="axes fraction",
+            pad=0.12, bboxprops={"edgecolor": colour, "linewidth": 1.8},
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.9},
+        )  # fmt: skip
+        box.set_in_layout(False)
+        axes.add_artist(box)
+
+
+def draw_reassignment(
+    matrix_target: Tensor, matrix_oracle: Tensor | None, classes: Sequence[str], path: str | Path
+) -> None:
+    """Reassignment matrices ``(K, K)`` under the target and under the oracle, side by side, as numbers on colours."""
+    panels = [("judged by the classifier", matrix_target)]
+    if matrix_oracle is not None:
+        panels.append(("judged by the oracle", matrix_oracle))
+    side = float(np.clip(0.62 * len(classes) + 1.6, 3.6, 9))
+    figure = Figure(figsize=(side * len(panels) + 1, side + 0.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, matrix) in zip(grid, panels, strict=True):
+        shown = _draw_matrix(axes, matrix.double().cpu().numpy(), classes)
+        off = matrix[~torch.eye(len(matrix), dtype=torch.bool)].nanmean()
+        axes.set_title(f"{name}\nbetween classes {off:.2f}, kept {matrix.diagonal().nanmean():.2f}", fontsize=11)
+    figure.colorbar(shown, ax=list(grid), label="share judged as the donor's class", shrink=0.85)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _draw_matrix(axes: Axes, matrix: np.ndarray, classes: Sequence[str]):
+    number = len(classes)
+    shown = axes.imshow(np.ma.masked_invalid(matrix), cmap="viridis", vmin=0, vmax=1)
+    axes.set_facecolor("#EEEEEE")
+    names = [name if len(name) <= 14 else name[:13] + "…" for name in classes]
+    turned = number > 4 or max(map(len, names)) > 9
+    axes.set_xticks(range(number), names, rotation=40 if turned else 0, ha="right" if turned else "center", fontsize=9)
+    axes.set_yticks(range(number), names, fontsize=9)
+    axes.set_xlabel("class of the donor of the class code")
+    axes.set_ylabel("class of the recipient")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), value in np.ndenumerate(matrix):
+        text = "–" if np.isnan(value) else f"{value:.2f}"
+        colour = INK if np.isnan(value) or value > 0.6 else "white"
+        axes.text(
+            column, row, text, ha="center", va="center", fontsize=9 if number > 5 else 11, color=colour, in_layout=False
+        )
+    return shown
+
+
+def draw_axes(
+    images: Tensor, probabilities: Tensor, positions: Sequence[float], classes: Sequence[str], path: str | Path
+) -> None:
+    """What each principal axis of the class codes paints: one row per axis, moved from left to right.
+
+    Args:
+        images: ``(A, S, C, H, W)`` one image decoded at S positions along each of A axes.
+        probabilities: ``(A, S, K)`` the classifier's answers; the leading class is written under each image.
+        positions: S offsets from the image's own code, in standard deviations along the axis.
+        classes: K names.
+        path: PNG file to write.
+    """
+    rows, columns = images.shape[:2]
+    height, width = tile_size(*images.shape[3:])
+    cell_width, cell_height, left, top = width + 8, height + 30, 64, 44
+    picture = Image.new("RGB", (left + columns * cell_width, top + rows * cell_height), PAPER)
+    draw = ImageDraw.Draw(picture)
+    draw.text(
+        (left, 4), "offset of the class code along its principal axes, in standard deviations", fill=INK, font=font(13)
+    )
+    for row in range(rows):
+        y = top + row * cell_height
+        draw.text((6, y + height / 2), f"axis {row + 1}", fill=INK, font=font(13, True), anchor="lm")
+        for column, position in enumerate(positions):
+            x = left + column * cell_width
+            if row == 0:
+                draw.text(
+                    (x + width / 2, 24), f"{position:+g}" if position else "0", fill=FAINT, font=font(12), anchor="ma"
+                )
+            picture.paste(tile(images[row, column]), (x, y))
+            leader = int(probabilities[row, column].argmax())
+            bar(
+                draw,
+                x,
+                y + height + 3,
+                width,
+                classes[leader],
+                float(probabilities[row, column, leader]),
+                class_colour(leader),
+            )
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG")

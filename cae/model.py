@@ -1,0 +1,142 @@
+"""The class association embedding: encoders and decoder as one model, with images in [0, 1] at its border."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from cae.config import ModelConfig
+from cae.errors import UserError
+from cae.files import atomic_path
+from cae.networks import ClassEncoder, Editor, IndividualEncoder, Trunk
+
+
+@dataclass(frozen=True)
+class Codes:
+    """What an image is taken apart into: ``class_code (B, D)`` and ``individual_code (B, S, h, w)``."""
+
+    class_code: Tensor
+    individual_code: Tensor
+
+    def to(self, device: torch.device | str) -> Codes:
+        """The same codes on another device."""
+        return Codes(self.class_code.to(device), self.individual_code.to(device))
+
+    def __len__(self) -> int:
+        return len(self.class_code)
+
+    def __getitem__(self, index: Tensor | slice) -> Codes:
+        return Codes(self.class_code[index], self.individual_code[index])
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoding before it is clamped to [0, 1]: ``image (B, C, H, W)``, and the gate's ``mask (B, 1, H, W)``."""
+
+    image: Tensor
+    mask: Tensor | None
+
+
+class CAE(nn.Module):
+    """Encoders E_c, E_s and decoder G.
+
+    The decoder is a trunk, which paints a base image from the individual code alone, and an editor, which adds what
+    the class code asks for, within a mask. A swap therefore changes the image only where the editor acts.
+
+    Reference: Xie et al. 2024, arXiv:2406.07961 (the decoder differs: see docs/methods.md).
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], model: ModelConfig | None = None):
+        super().__init__()
+        self.image_shape = tuple(image_shape)
+        self.model = model = model or ModelConfig()
+        channels, levels, width = image_shape[0], model.individual_downsampling, model.width
+        self.class_encoder = ClassEncoder(channels, model.class_dim, width, model.class_downsampling)
+        self.individual_encoder = IndividualEncoder(channels, model.individual_channels, width, levels, model.residual_blocks)
+        self.trunk = Trunk(channels, model.individual_channels, width, levels, model.residual_blocks)
+        self.editor = Editor(channels, model.class_dim, width, levels, model.gate)
+
+    @property
+    def class_dim(self) -> int:
+        """Length of the class code."""
+        return self.model.class_dim
+
+    def encode(self, images: Tensor) -> Codes:
+        """Images ``(B, C, H, W)`` in [0, 1] to their codes."""
+        return Codes(self.encode_class(images), self.encode_individual(images))
+
+    def encode_class(self, images: Tensor) -> Tensor:
+        """Images ``(B, C, H, W)`` in [0, 1] to class codes ``(B, D)``."""
+        return self.class_encoder(self._pad(2 * images - 1))
+
+    def encode_individual(self, images: Tensor) -> Tensor:
+        """Images ``(B, C, H, W)`` in [0, 1] to individual codes ``(B, S, h, w)``."""
+        return self.individual_encoder(self._pad(2 * images - 1))
+
+    def decode(self, class_code: Tensor, individual_code: Tensor) -> Tensor:
+        """Codes ``(B, D)`` and ``(B, S, h, w)`` to images ``(B, C, H, W)`` in [0, 1]."""
+        return self.join(class_code, self.trunk(individual_code)).image.clamp(0, 1)
+
+    def swap(self, recipients: Codes, donors: Codes) -> Tensor:
+        """Images that keep the recipients' individual codes and take over the donors' class codes."""
+        return self.decode(donors.class_code, recipients.individual_code)
+
+    def join(self, class_code: Tensor, trunk: tuple[Tensor, list[Tensor]]) -> Decoded:
+        """Decode from what ``self.trunk`` gave; unclamped, because a clamp in the loss stops gradients for good."""
+        base, features = trunk
+        change, mask = self.editor(features, class_code)
+        image = self._crop((base + change + 1) / 2)
+        return Decoded(image, None if mask is None else self._crop(mask))
+
+    def _pad(self, x: Tensor) -> Tensor:
+        """Pad by reflection to a size that all halvings of the individual code divide."""
+        unit = 2**self.model.individual_downsampling
+        bottom, right = -x.shape[-2] % unit, -x.shape[-1] % unit
+        return F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x
+
+    def _crop(self, x: Tensor) -> Tensor:
+        return x[..., : self.image_shape[1], : self.image_shape[2]]
+
+    def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write weights (safetensors) with sizes and ``metadata`` in the header, atomically."""
+        header = {"kind": "cae", "image_shape": list(self.image_shape), "model": asdict(self.model), **(metadata or {})}
+        with atomic_path(path) as temporary:
+            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+            save_file(weights, temporary, metadata={"cae": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> CAE:
+        """Read what ``save`` wrote; the model comes back in evaluation mode on the CPU.
+
+        Raises:
+            UserError: if the file is missing, unreadable, or not a CAE.
+        """
+        header, weights = read_weights(path)
+        cae = cls(tuple(header["image_shape"]), ModelConfig(**header["model"]))
+        cae.load_state_dict(weights)
+        return cae.eval()
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file that a CAE was saved to."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"no CAE at '{path}'; train one with `python train.py cae …`.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("cae", "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"'{path}' is not a readable safetensors file ({error}).") from error
+    if not header or header.get("kind") != "cae":
+        raise UserError(f"'{path}' holds other weights than those of a CAE; expected the cae.safetensors of a run folder.")
+    return header, weights

@@ -1,0 +1,112 @@
+"""Lightning wiring of the CAE training: which parameters, which step, what is logged. Mathematics is elsewhere.
+
+Generator, discriminator and leakage adversary are trained in one automatic step by the sum of their losses. Each loss
+reaches its own network only: the generator sees the others through detached parameters, they see detached images. So
+one optimiser step is one training step, and clipping, accumulation, mixed precision, DDP and resuming are Lightning's.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cae.config import CAEConfig
+from cae.data import Batch
+from cae.judged import JudgedModule, Judges
+from cae.model import CAE
+from cae.objective import Objective
+
+R1_EVERY = 16  # steps between two gradient penalties of the discriminator
+# these pull on swaps and would keep the autoencoder from learning first
+RAMPED = {"coherency", "reconstruction_answer", "adversarial", "minimal", "gate_area", "gate_variation"}
+
+
+class CAEModule(JudgedModule):
+    """Trains a ``CAE`` against a frozen classifier; ``average`` holds the averaged weights.
+
+    Args:
+        image_shape: ``(C, H, W)``.
+        config: options of the training.
+        judges: the frozen classifiers.
+        seed: with the step, it determines all randomness of a training step.
+        mirror: mirror training images at random, left to right.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        config: CAEConfig,
+        judges: Judges,
+        seed: int = 0,
+        mirror: bool = False,
+    ):
+        super().__init__(config, judges, seed, mirror)
+        self.cae = CAE(image_shape, config.model)
+        self.average = copy.deepcopy(self.cae).requires_grad_(False)
+        classifier, mean_probabilities = judges.classifier, judges.logits.softmax(1).mean(0)
+        self.objective = Objective(self.cae, len(classifier.classes), config, classifier, mean_probabilities)
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The summed loss of all networks for one batch."""
+        step, objective = self.global_step, self.objective
+        batch = self.augmented(batch)
+        answers = objective.answers(batch) if self.config.target == "labels" else self.judges.answers(batch)
+        if step < self.config.warmup_steps:
+            terms, others = objective.warmup_terms(batch.images, answers), {}
+        else:
+            swaps = objective.swaps(batch.images, answers)
+            others = objective.other_terms(swaps, penalise=step % R1_EVERY == 0, query=step % self.config.query_every == 0)
+            terms = objective.generator_terms(swaps)
+            objective.remember(swaps)
+        loss = self._weighted(terms, step) + objective.weighted_others(others, R1_EVERY)
+        logged = {name: term.detach() for name, term in (terms | others).items()}
+        self.log_dict({f"train/{name}": term for name, term in logged.items()} | {"train/loss": loss.detach()})
+        self.log("rec", logged["reconstruction"], prog_bar=True, logger=False)
+        return loss
+
+    def _weighted(self, terms: dict[str, Tensor], step: int) -> Tensor:
+        ramp = min(1.0, (step - self.config.warmup_steps + 1) / max(1, self.config.ramp_steps))
+        factors = {name: getattr(self.config.loss, name) * (ramp if name in RAMPED else 1.0) for name in terms}
+        return torch.stack([factors[name] * term for name, term in terms.items()]).sum()
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Average the weights; early on with a shorter memory."""
+        decay = min(self.config.ema, self.global_step / (9 + self.global_step))
+        with torch.no_grad():
+            for average, current in zip(self.average.parameters(), self.cae.parameters(), strict=True):
+                average.lerp_(current, 1 - decay)
+            for average, current in zip(self.average.buffers(), self.cae.buffers(), strict=True):
+                average.copy_(current)
+
+    # --- optimisation -------------------------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        """One Adam with a group for the generator and one for the networks beside it; constant, then linear to 0."""
+        objective, config = self.objective, self.config
+        generator = [*self.cae.parameters(), *objective.answer_head.parameters()]
+        others = [*objective.discriminator.parameters(), *objective.adversary.parameters()]
+        groups = [
+            {"params": generator, "lr": config.learning_rate},
+            {"params": others, "lr": config.discriminator_learning_rate},
+        ]
+        optimiser = torch.optim.Adam(groups, betas=(0.5, 0.99))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._learning_rate_factor)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _learning_rate_factor(self, step: int) -> float:
+        return min(1.0, 2 * (1 - step / self.config.max_steps) + 0.02)
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Clip each network's gradient norm apart: a burst in the discriminator must not slow the generator."""
+        if self.config.gradient_clip == 0:
+            return
+        for group in optimizer.param_groups:
+            norm = torch.nn.utils.clip_grad_norm_(group["params"], self.config.gradient_clip)
+            self.log(f"train/gradient_norm_{'generator' if group is optimizer.param_groups[0] else 'others'}", norm)

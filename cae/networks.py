@@ -1,0 +1,241 @@
+"""Encoders, decoder and discriminator of the class association embedding: plain modules, shapes in the docstrings.
+
+Sizes follow one rule: at ``1 / 2^k`` of the image side a feature map has ``widths(width)[k]`` channels. The first
+halving folds 2 x 2 pixels into channels, because convolutions at full resolution cost most and see least.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def channels_at(width: int, level: int) -> int:
+    """Channels at ``1 / 2^level`` of the image side: w, 2w, 3w, then constant."""
+    return width * min(max(level, 1), 3)
+
+
+def normalisation(channels: int) -> nn.GroupNorm:
+    """Group norm with as many groups of at least 8 channels as divide them."""
+    groups = next(g for g in range(max(channels // 8, 1), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+class Fold(nn.Module):
+    """Halve the side by folding 2 x 2 pixels into channels, then a 3 x 3 convolution; odd sides are padded."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = nn.Conv2d(4 * inputs, outputs, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, H, W)`` to ``(B, outputs, ceil(H / 2), ceil(W / 2))``."""
+        x = F.pad(x, (0, x.shape[-1] % 2, 0, x.shape[-2] % 2), mode="replicate")
+        return self.conv(F.pixel_unshuffle(x, 2))
+
+
+class ResidualBlock(nn.Module):
+    """Norm, SiLU, 3 x 3 convolution, twice, added to the input."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.first_norm, self.second_norm = normalisation(channels), normalisation(channels)
+        self.first, self.second = nn.Conv2d(channels, channels, 3, 1, 1), nn.Conv2d(channels, channels, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, channels, H, W)`` to the same shape."""
+        h = self.first(F.silu(self.first_norm(x)))
+        return x + self.second(F.silu(self.second_norm(h)))
+
+
+def downsampling(channels: int, width: int, levels: int) -> nn.Sequential:
+    """``levels`` halvings: fold, then strided convolutions, each with norm and SiLU between."""
+    layers: list[nn.Module] = [Fold(channels, channels_at(width, 1))]
+    for level in range(1, levels):
+        inputs, outputs = channels_at(width, level), channels_at(width, level + 1)
+        layers += [normalisation(inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 4, 2, 1)]
+    return nn.Sequential(*layers)
+
+
+class ClassEncoder(nn.Module):
+    """E_c: image to a class code without any place in it (global average and maximum).
+
+    Batch norm, because norms within an image remove from the average what tells how much evidence the image holds:
+    with group norm this encoder needs some ten times the steps to learn the answers of a classifier.
+    """
+
+    def __init__(self, channels: int, class_dim: int, width: int, levels: int):
+        super().__init__()
+        layers: list[nn.Module] = [Fold(channels, channels_at(width, 1))]
+        for level in range(1, levels):
+            inputs, outputs = channels_at(width, level), channels_at(width, level + 1)
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 4, 2, 1)]
+        top = channels_at(width, levels)
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.ReLU())
+        self.head = nn.Linear(2 * top, class_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, D)``."""
+        h = self.body(x)
+        return self.head(torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1))
+
+
+class IndividualEncoder(nn.Module):
+    """E_s: image to a narrow feature map that keeps places; normalised per channel, so that its scale is fixed."""
+
+    def __init__(self, channels: int, code_channels: int, width: int, levels: int, blocks: int):
+        super().__init__()
+        top = channels_at(width, levels)
+        self.body = nn.Sequential(
+            downsampling(channels, width, levels), *(ResidualBlock(top) for _ in range(blocks)), normalisation(top), nn.SiLU()
+        )
+        self.head = nn.Conv2d(top, code_channels, 1)
+        self.norm = nn.GroupNorm(1, code_channels, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` to ``(B, S, H / 2^levels, W / 2^levels)``."""
+        return self.norm(self.head(self.body(x)))
+
+
+class Trunk(nn.Module):
+    """The part of the decoder that sees the individual code alone: a base image, and features for the edit.
+
+    Everything here is computed once per recipient, however many class codes it is then joined with.
+    """
+
+    def __init__(self, channels: int, code_channels: int, width: int, levels: int, blocks: int):
+        super().__init__()
+        top = channels_at(width, levels)
+        self.entry = nn.Sequential(nn.Conv2d(code_channels, top, 3, 1, 1), *(ResidualBlock(top) for _ in range(blocks)))
+        self.ups = nn.ModuleList(Up(channels_at(width, level + 1), channels_at(width, level)) for level in range(levels - 1, 0, -1))
+        self.exit = Up(channels_at(width, 1), channels)
+
+    def forward(self, individual_code: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """``(B, S, h, w)`` to the base image ``(B, C, H, W)``, unbounded, and one feature map per resolution."""
+        h = self.entry(individual_code)
+        features = [h]
+        for up in self.ups:
+            h = up(h)
+            features.append(h)
+        return self.exit(h), features
+
+
+class Up(nn.Module):
+    """Double the side (nearest), 3 x 3 convolution."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.norm = normalisation(inputs)
+        self.conv = nn.Conv2d(inputs, outputs, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, inputs, H, W)`` to ``(B, outputs, 2H, 2W)``."""
+        return self.conv(F.interpolate(F.silu(self.norm(x)), scale_factor=2.0, mode="nearest"))
+
+
+class Modulated(nn.Module):
+    """Adaptive group norm: the class code sets gain and bias of every channel, then SiLU and a 3 x 3 convolution."""
+
+    def __init__(self, inputs: int, outputs: int, style: int):
+        super().__init__()
+        self.norm = nn.GroupNorm(normalisation(inputs).num_groups, inputs, affine=False)
+        self.affine = nn.Linear(style, 2 * inputs)
+        self.conv = nn.Conv2d(inputs, outputs, 3, 1, 1)
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """``x (B, inputs, H, W)`` and ``style (B, style)`` to ``(B, outputs, H, W)``."""
+        gain, bias = self.affine(style)[..., None, None].chunk(2, dim=1)
+        return self.conv(F.silu(self.norm(x) * (1 + gain) + bias))
+
+
+class Editor(nn.Module):
+    """The part of the decoder that sees the class code: a change of the base image, and a mask of where it may act."""
+
+    def __init__(self, channels: int, class_dim: int, width: int, levels: int, gate: bool):
+        super().__init__()
+        self.channels, self.gate = channels, gate
+        style = 4 * width
+        self.style = nn.Sequential(nn.Linear(class_dim, style), nn.SiLU(), nn.Linear(style, style), nn.SiLU())
+        top = channels_at(width, levels)
+        self.entry = nn.ModuleList([Modulated(top, top, style), Modulated(top, top, style)])
+        self.ups = nn.ModuleList(
+            Modulated(channels_at(width, level + 1), channels_at(width, level), style) for level in range(levels - 1, 0, -1)
+        )
+        last = channels_at(width, 1)
+        self.exit = Modulated(last, channels + (1 if gate else 0), style)
+
+    def forward(self, features: list[Tensor], class_code: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Features of ``Trunk`` and ``class_code (B, D)`` to the change ``(B, C, H, W)`` and mask ``(B, 1, H, W)``."""
+        style = self.style(class_code)
+        h = features[0]
+        for block in self.entry:
+            h = h + block(h, style)
+        for up, feature in zip(self.ups, features[1:], strict=True):
+            h = up(_doubled(h), style) + feature
+        out = self.exit(_doubled(h), style)
+        if not self.gate:
+            return out, None
+        mask = torch.sigmoid(out[:, self.channels :])
+        return mask * out[:, : self.channels], mask
+
+
+def _doubled(x: Tensor) -> Tensor:
+    # bilinear: an edit that flickers from pixel to pixel is what an adversarial pattern looks like
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+
+
+class Discriminator(nn.Module):
+    """D: patch realism given the class (projection), and a class head for black-box training.
+
+    Reference: projection of the class embedding, Miyato & Koyama 2018, arXiv:1802.05637.
+    """
+
+    def __init__(self, channels: int, classes: int, width: int, levels: int):
+        super().__init__()
+        layers: list[nn.Module] = [Fold(channels, channels_at(width, 1)), nn.LeakyReLU(0.2)]
+        for level in range(1, levels):
+            inputs, outputs = channels_at(width, level), channels_at(width, level + 1)
+            layers += [nn.Conv2d(inputs, outputs, 4, 2, 1), nn.LeakyReLU(0.2)]
+        top = channels_at(width, levels)
+        self.body = nn.Sequential(*layers, nn.Conv2d(top, top, 3, 1, 1), nn.LeakyReLU(0.2))
+        self.realism = nn.Conv2d(top, 1, 1)
+        self.embedding = nn.Linear(classes, top, bias=False)
+        self.classes = nn.Linear(2 * top, classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images ``(B, C, H, W)`` to patch features ``(B, top, h, w)``."""
+        return self.body(images)
+
+    def score(self, features: Tensor, probabilities: Tensor) -> Tensor:
+        """Realism ``(B, h, w)`` of patches, given the class ``probabilities (B, K)`` that the image should have."""
+        matched = torch.einsum("bchw,bc->bhw", features, self.embedding(probabilities))
+        return self.realism(features)[:, 0] + matched
+
+    def class_logits_of(self, features: Tensor) -> Tensor:
+        """The discriminator's own opinion of the class, ``(B, K)``, from patch features."""
+        return self.classes(torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1))
+
+    def class_logits(self, images: Tensor) -> Tensor:
+        """The same from images."""
+        return self.class_logits_of(self.features(images))
+
+    def forward(self, images: Tensor, probabilities: Tensor) -> Tensor:
+        """Images ``(B, C, H, W)`` in [0, 1] and class probabilities ``(B, K)`` to patch scores ``(B, h, w)``."""
+        return self.score(self.features(images), probabilities)
+
+
+class LeakageAdversary(nn.Module):
+    """A: tries to read the class from the individual code."""
+
+    def __init__(self, code_channels: int, classes: int, width: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(code_channels, 2 * width, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(2 * width, 2 * width, 3, 2, 1), nn.LeakyReLU(0.2)
+        )
+        self.head = nn.Linear(4 * width, classes)
+
+    def forward(self, individual_code: Tensor) -> Tensor:
+        """``(B, S, h, w)`` to logits ``(B, K)``."""
+        h = self.body(individual_code)
+        return self.head(torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1))

@@ -1,0 +1,340 @@
+"""Our training objective: which swaps are decoded in a step, and every loss term on them. No Lightning in here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cae import losses
+from cae.classifiers import TargetClassifier
+from cae.config import CAEConfig
+from cae.data import Batch
+from cae.model import CAE, Codes, Decoded
+from cae.networks import Discriminator, LeakageAdversary
+from cae.views import random_view
+
+SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict
+SMOTE_SHARE = 0.25  # of the swaps take a code between two donors
+LABEL_LOGIT = 6.0  # a label as logits: nearly certain, yet finite
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """One step's forward pass: class codes of B images, R reconstructions and P swaps, before any loss."""
+
+    images: Tensor  # (B, C, H, W)
+    answers: Tensor  # (B, K) logits of the classifier, or of the labels
+    codes: Codes  # class codes (B, D), individual codes (R, S, h, w) of the first R images
+    reconstruction: Decoded  # (R, C, H, W)
+    recipients: Tensor  # (P,) indices below R
+    donor_codes: Tensor  # (P, D)
+    donor_probabilities: Tensor  # (P, K), tempered
+    swap: Decoded  # (P, C, H, W)
+
+    @property
+    def originals(self) -> Tensor:
+        """The images that were reconstructed, ``(R, C, H, W)``."""
+        return self.images[: len(self.reconstruction.image)]
+
+
+def choose_donors(verdicts: Tensor, recipients: Tensor, same_class_share: float = SAME_CLASS_SHARE) -> Tensor:
+    """One donor for each recipient, drawn so that every other verdict of the batch is equally likely.
+
+    Args:
+        verdicts: ``(B,)`` classes of the batch.
+        recipients: ``(P,)`` indices into the batch.
+        same_class_share: probability of a donor of the recipient's own verdict (never itself).
+
+    Returns:
+        ``(P,)`` indices into the batch. Where no donor of the wanted kind exists, the other kind is drawn.
+    """
+    same = verdicts[recipients, None] == verdicts[None, :]
+    itself = recipients[:, None] == torch.arange(len(verdicts), device=verdicts.device)
+    sizes = torch.bincount(verdicts)[verdicts].float()
+    other = (~same).float() / sizes
+    other = other / other.sum(1, keepdim=True).clamp_min(1e-9)
+    own = (same & ~itself).float()
+    own = own / own.sum(1, keepdim=True).clamp_min(1e-9)
+    # the tiny constant matters only where a batch holds a single image
+    weights = (1 - same_class_share) * other + same_class_share * own + 1e-9
+    return torch.multinomial(weights, 1)[:, 0]
+
+
+class Objective(nn.Module):
+    """Loss terms of the generator (E_c, E_s, G), and of the networks beside it: discriminator D, leakage adversary A.
+
+    The generator's terms see D and A through detached parameters, the others see detached images and codes: the sum of
+    all losses can be minimised in one step, and each network follows its own loss alone.
+
+    Args:
+        cae: the model in training.
+        classes: K.
+        config: weights and switches; a weight of 0 removes the term and its computation.
+        classifier: the frozen target classifier.
+        mean_probabilities: ``(K,)`` mean answer of the classifier over the training split, for L_leak.
+
+    Reference: Xie et al. 2024, arXiv:2406.07961, building-block coherency; the terms are those of docs/methods.md.
+    """
+
+    mean_probabilities: Tensor
+
+    def __init__(self, cae: CAE, classes: int, config: CAEConfig, classifier: TargetClassifier, mean_probabilities: Tensor):
+        super().__init__()
+        self.config, self.weights, self.classes = config, config.loss, classes
+        # in lists, the two stay out of this module's parameters: the CAE is the caller's, the classifier is frozen
+        self._cae, self._classifier = [cae], [classifier]
+        channels, model = cae.image_shape[0], config.model
+        self.discriminator = Discriminator(channels, classes, model.discriminator_width, model.class_downsampling)
+        self.adversary = LeakageAdversary(model.individual_channels, classes, model.width)
+        self.answer_head = nn.Linear(model.class_dim, classes)
+        self.class_scale, self.individual_scale = losses.RunningScale(), losses.RunningScale()
+        self.queue = losses.CodeQueue(256, model.class_dim, classes)
+        self.register_buffer("mean_probabilities", mean_probabilities.float())
+
+    @property
+    def cae(self) -> CAE:
+        """The model in training."""
+        return self._cae[0]
+
+    @property
+    def classifier(self) -> TargetClassifier:
+        """The frozen target classifier."""
+        return self._classifier[0]
+
+    # --- forward ------------------------------------------------------------------------------------------------------
+
+    def answers(self, batch: Batch) -> Tensor:
+        """What the codes shall follow, ``(B, K)`` logits: the classifier's, or (published recipe) of the labels."""
+        if self.config.target == "labels":
+            return LABEL_LOGIT * F.one_hot(batch.labels, self.classes).to(batch.images)
+        with torch.no_grad():
+            return self.classifier.logits(batch.images).float()
+
+    def swaps(self, images: Tensor, answers: Tensor) -> Swaps:
+        """Encode the batch, choose donors, decode reconstructions and swaps.
+
+        Args:
+            images: ``(B, C, H, W)`` in [0, 1].
+            answers: ``(B, K)`` logits that the codes shall follow.
+        """
+        count = min(self.config.recipients, len(images))
+        codes = self._encode(images, count)
+        base, features = self.cae.trunk(codes.individual_code)
+        reconstruction = self.cae.join(codes.class_code[:count], (base, features))
+        recipients = torch.arange(self.config.pairs, device=images.device) % count
+        donor_codes, donor_probabilities = self._donors(codes.class_code, answers, recipients)
+        chosen = (base[recipients], [feature[recipients] for feature in features])
+        swap = self.cae.join(donor_codes, chosen)
+        return Swaps(images, answers, codes, reconstruction, recipients, donor_codes, donor_probabilities, swap)
+
+    def _encode(self, images: Tensor, recipients: int) -> Codes:
+        """Class codes of all images, which are cheap, and individual codes of the first ``recipients``."""
+        return Codes(self.cae.encode_class(images), self.cae.encode_individual(images[:recipients]))
+
+    def _donors(self, codes: Tensor, answers: Tensor, recipients: Tensor) -> tuple[Tensor, Tensor]:
+        """A class code for each recipient and the answer it stands for; some are mixed from two codes of one verdict."""
+        verdicts, probabilities = answers.argmax(1), F.softmax(answers / self.weights.temperature, dim=1)
+        donors = choose_donors(verdicts, recipients)
+        if self.weights.smote == 0:
+            return codes[donors], probabilities[donors]
+        count = int(SMOTE_SHARE * len(recipients))
+        mixed, mixed_probabilities = losses.smote_codes(codes, probabilities, verdicts, count)
+        return torch.cat([mixed, codes[donors[count:]]]), torch.cat([mixed_probabilities, probabilities[donors[count:]]])
+
+    @torch.no_grad()
+    def remember(self, swaps: Swaps) -> None:
+        """Put the batch's class codes into the queue that the variance terms look at."""
+        self.queue.push(swaps.codes.class_code.detach(), F.softmax(swaps.answers, dim=1))
+
+    # --- terms of the generator ---------------------------------------------------------------------------------------
+
+    def warmup_terms(self, images: Tensor, answers: Tensor) -> dict[str, Tensor]:
+        """Reconstruction, and class codes that tell the answer: a start from which swaps make sense."""
+        count = min(self.config.recipients, len(images))
+        codes = self._encode(images, count)
+        decoded = self.cae.join(codes.class_code[:count], self.cae.trunk(codes.individual_code))
+        return {
+            "reconstruction": losses.reconstruction(decoded.image, images[:count]).mean(),
+            "class_answer": self._class_answer(codes, answers),
+            **self._collapse_terms(codes),
+        }
+
+    def generator_terms(self, swaps: Swaps) -> dict[str, Tensor]:
+        """Raw terms of the generator by name, each a scalar; those of weight 0 are absent."""
+        weights, reconstructions = self.weights, swaps.reconstruction.image[swaps.recipients]
+        terms = {
+            "reconstruction": losses.reconstruction(swaps.reconstruction.image, swaps.originals).mean(),
+            "class_answer": self._class_answer(swaps.codes, swaps.answers),
+        }
+        if weights.minimal > 0:
+            terms["minimal"] = losses.minimal_edit(swaps.swap.image, reconstructions).mean()
+        if weights.adversarial > 0:
+            scores = _frozen(self.discriminator, swaps.swap.image, swaps.donor_probabilities)
+            terms["adversarial"] = losses.hinge_generator(scores)
+        if weights.leakage > 0:
+            logits = _frozen(self.adversary, swaps.codes.individual_code)
+            terms["leakage"] = losses.leakage_encoder(self.mean_probabilities, logits).mean()
+        return {
+            **terms,
+            **self._classifier_terms(swaps, reconstructions),
+            **self._gate_terms(swaps.swap.mask),
+            **self._code_terms(swaps),
+            **self._collapse_terms(swaps.codes),
+        }
+
+    def _classifier_terms(self, swaps: Swaps, reconstructions: Tensor) -> dict[str, Tensor]:
+        """L_bb and L_rc: the classifier in the loss, looking at random views."""
+        weights, terms = self.weights, {}
+        if weights.coherency > 0:
+            judged = swaps.swap.image
+            if self.config.coherency_on == "residual" or (self.config.coherency_on == "both" and torch.rand(()) < 0.5):
+                judged = swaps.images[swaps.recipients] + judged - reconstructions
+            log_p = losses.log_probabilities(self._judge(judged), weights.temperature)
+            terms["coherency"] = losses.kl_divergence(swaps.donor_probabilities, log_p).mean()
+        if weights.reconstruction_answer > 0:
+            logits = self._judge(swaps.reconstruction.image)
+            answers = swaps.answers[: len(logits)]
+            terms["reconstruction_answer"] = losses.coherency(answers, logits, weights.temperature).mean()
+        return terms
+
+    def _judge(self, images: Tensor) -> Tensor:
+        """Logits ``(N, K)`` with a gradient to the images: of the classifier, or of the class head that imitates it."""
+        # the straight-through clamp keeps the gradient of pixels that are out of range by a little
+        images = images + (images.clamp(0, 1) - images).detach()
+        images = random_view(images) if self.config.robust_views else images
+        if self.config.black_box:
+            return _frozen(self.discriminator, images, method="class_logits")
+        return self.classifier.logits(images)
+
+    def _gate_terms(self, mask: Tensor | None) -> dict[str, Tensor]:
+        terms = {}
+        if mask is not None and self.weights.gate_area > 0:
+            terms["gate_area"] = losses.gate_area(mask).mean()
+        if mask is not None and self.weights.gate_variation > 0:
+            terms["gate_variation"] = losses.total_variation(mask).mean()
+        return terms
+
+    def _code_terms(self, swaps: Swaps) -> dict[str, Tensor]:
+        """L_cc, L_ss, L_cyc: both codes are readable from the swap."""
+        weights, terms = self.weights, {}
+        if weights.class_code > 0:
+            sigma = self.class_scale(swaps.codes.class_code)
+            with fixed_statistics(self.cae.class_encoder):  # those of real images
+                read = self.cae.encode_class(swaps.swap.image)
+            terms["class_code"] = losses.normalised_code_distance(read, swaps.donor_codes, sigma).mean()
+        if weights.individual_code == 0 and weights.cycle == 0:
+            return terms
+        read = self.cae.encode_individual(swaps.swap.image)
+        if weights.individual_code > 0:
+            sigma = self.individual_scale(swaps.codes.individual_code)
+            own = swaps.codes.individual_code[swaps.recipients]
+            terms["individual_code"] = losses.normalised_code_distance(read, own, sigma).mean()
+        if weights.cycle > 0:
+            back = self.cae.join(swaps.codes.class_code[swaps.recipients], self.cae.trunk(read))
+            terms["cycle"] = losses.reconstruction(back.image, swaps.images[swaps.recipients]).mean()
+        return terms
+
+    def _class_answer(self, codes: Codes, answers: Tensor) -> Tensor:
+        return losses.coherency(answers, self.answer_head(codes.class_code)).mean()
+
+    def _collapse_terms(self, codes: Codes) -> dict[str, Tensor]:
+        """L_var and L_cov over the batch and the queue."""
+        population = torch.cat([codes.class_code, self.queue.view()[0]])
+        terms = {"variance": losses.variance_term, "covariance": losses.covariance_term}
+        return {name: term(population) for name, term in terms.items() if getattr(self.weights, name) > 0}
+
+    # --- terms of the networks beside the generator -------------------------------------------------------------------
+
+    def other_terms(self, swaps: Swaps, penalise: bool, query: bool) -> dict[str, Tensor]:
+        """Raw terms of D and A by name; swaps and codes are detached.
+
+        D meets real images with their own class, real images with a wrong class, and swaps. The wrong pairs (Reed et
+        al. 2016, arXiv:1605.05396) teach it what a class looks like from real images alone.
+
+        Args:
+            swaps: the step's forward pass.
+            penalise: add R1.
+            query: ask the classifier about the swaps (black-box training only).
+        """
+        terms: dict[str, Tensor] = {}
+        probabilities = F.softmax(swaps.answers / self.weights.temperature, dim=1)
+        if self.weights.adversarial > 0 or self.config.black_box:
+            images = swaps.images.detach().requires_grad_(penalise and self.weights.r1 > 0)
+            features = self.discriminator.features(torch.cat([images, swaps.swap.image.detach()]))
+            real, fake = features[: len(images)], features[len(images) :]
+        if self.weights.adversarial > 0:
+            terms |= self._realism_terms(swaps, probabilities, images, real, fake)
+        if self.config.black_box:
+            terms |= self._imitation_terms(swaps, real, fake, query)
+        if self.weights.leakage > 0:
+            logits = self.adversary(swaps.codes.individual_code.detach())
+            terms["adversary"] = losses.leakage_adversary(F.softmax(swaps.answers[: len(logits)], dim=1), logits).mean()
+        return terms
+
+    def _realism_terms(
+        self, swaps: Swaps, probabilities: Tensor, images: Tensor, real: Tensor, fake: Tensor
+    ) -> dict[str, Tensor]:
+        score = self.discriminator.score
+        wrong = choose_donors(swaps.answers.argmax(1), torch.arange(len(images), device=images.device), 0.0)
+        real_scores = score(real, probabilities)
+        terms = {
+            "real": F.relu(1 - real_scores).mean(),
+            "fake": F.relu(1 + score(fake, swaps.donor_probabilities)).mean(),
+            "mismatch": F.relu(1 + score(real, probabilities[wrong])).mean(),
+        }
+        if images.requires_grad:
+            terms["r1"] = losses.r1_penalty(images, real_scores).mean()
+        return terms
+
+    def _imitation_terms(self, swaps: Swaps, real: Tensor, fake: Tensor, query: bool) -> dict[str, Tensor]:
+        """The class head learns the answers of a classifier without gradients, on real images and on queried swaps."""
+        head, temperature = self.discriminator.class_logits_of, self.weights.temperature
+        terms = {"imitation": losses.coherency(swaps.answers, head(real), temperature).mean()}
+        if query:
+            with torch.no_grad():
+                answers = self.classifier.logits(swaps.swap.image.detach().clamp(0, 1)).float()
+            terms["imitation_swaps"] = losses.coherency(answers, head(fake), temperature).mean()
+        return terms
+
+    def weighted_others(self, terms: dict[str, Tensor], r1_every: int) -> Tensor:
+        """Sum of the terms of D and A, with R1 scaled up for being computed only every so many steps."""
+        weights = {"real": 1.0, "fake": 0.5, "mismatch": 0.5, "r1": self.weights.r1 * r1_every / 2}
+        total = self.mean_probabilities.new_zeros(())
+        for name, term in terms.items():
+            total = total + weights.get(name, 1.0) * term
+        return total
+
+
+@contextmanager
+def fixed_statistics(network: nn.Module) -> Iterator[None]:
+    """Within the block, batch norm uses its running statistics and leaves them as they are."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def _frozen(network: nn.Module, *inputs: Tensor, method: str = "forward") -> Tensor:
+    """Apply a network through detached parameters: gradients reach the inputs, never the network."""
+    parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
+    if method != "forward":
+        return torch.func.functional_call(_Method(network, method), {f"network.{k}": v for k, v in parameters.items()}, inputs)
+    return torch.func.functional_call(network, parameters, inputs)
+
+
+class _Method(nn.Module):
+    """A network whose forward is another of its methods."""
+
+    def __init__(self, network: nn.Module, method: str):
+        super().__init__()
+        self.network, self.method = network, method
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return getattr(self.network, self.method)(*inputs)

@@ -1,0 +1,107 @@
+"""References that are searched for, not taken from the training images: a near code with the target's verdict."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from cae.search import Renderer
+
+LEARNING_RATE = 0.1  # of Adam, in standard deviations of the codes
+PROPOSALS = 8  # codes judged in one step of the random search
+
+
+def optimise_codes(
+    renderer: Renderer,
+    rows: Tensor,
+    targets: Tensor,
+    scale: Tensor,
+    *,
+    steps: int,
+    distance_weight: float,
+    ids: Sequence[str],
+    seed: int,
+) -> Tensor:
+    """Class codes ``(R, D)`` that minimise ``KL(e_t || f(image of c)) + weight |(c - c_x) / scale|^2``.
+
+    By gradient if the classifier has one, otherwise by a random search. Every image is treated apart from the others
+    in its batch, with chance that depends on ``seed`` and its id alone.
+
+    Args:
+        renderer: of the images; it counts what the search costs.
+        rows: ``(R,)`` images to search for.
+        targets: ``(R,)`` classes to reach.
+        scale: ``(D,)`` standard deviation of the training codes.
+        steps: of either search; the random one judges eight codes in each.
+        distance_weight: weight of the squared distance.
+        ids: of the R images.
+        seed: of the random search.
+    """
+    if renderer.classifier.differentiable:
+        chunks = zip(rows.split(renderer.batch_size), targets.split(renderer.batch_size), strict=True)
+        return torch.cat(
+            [_by_gradient(renderer, part, target, scale, steps, distance_weight) for part, target in chunks]
+        )
+    return _at_random(renderer, rows, targets, scale, steps, distance_weight, ids, seed)
+
+
+def _by_gradient(renderer: Renderer, rows: Tensor, targets: Tensor, scale: Tensor, steps: int, weight: float) -> Tensor:
+    with torch.enable_grad():
+        # copies, because tensors made in inference mode cannot be saved for a backward pass
+        start, scale, targets = renderer.class_codes[rows].clone(), scale.clone(), targets.clone()
+        move = torch.zeros_like(start, requires_grad=True)
+        optimiser = torch.optim.Adam([move], lr=LEARNING_RATE)
+        best, lowest = move.detach().clone(), torch.full((len(rows),), torch.inf)
+        for _ in range(steps):
+            loss = _divergence(renderer, rows, start + move * scale, targets) + weight * move.square().sum(1)
+            better = loss.detach() < lowest
+            lowest = torch.where(better, loss.detach(), lowest)
+            best = torch.where(better[:, None], move.detach(), best)
+            # the gradient of the codes alone: the models' own must stay as they are
+            (move.grad,) = torch.autograd.grad(loss.sum(), move)
+            optimiser.step()
+        return start + best * scale
+
+
+def _divergence(renderer: Renderer, rows: Tensor, codes: Tensor, targets: Tensor) -> Tensor:
+    """``KL(e_t || f) = -log f_t``, ``(R,)``; from the logits, for the gradient of a saturated softmax is 0."""
+    images = renderer.unrounded(rows, codes)
+    renderer.classifier_images += torch.bincount(rows, minlength=len(renderer.images))
+    logits = renderer.classifier.logits(images)
+    return -logits.float().log_softmax(1).cpu().gather(1, targets[:, None])[:, 0]
+
+
+def _at_random(
+    renderer: Renderer,
+    rows: Tensor,
+    targets: Tensor,
+    scale: Tensor,
+    steps: int,
+    weight: float,
+    ids: Sequence[str],
+    seed: int,
+) -> Tensor:
+    start = renderer.class_codes[rows]
+    chance = [torch.Generator().manual_seed(zlib.crc32(f"{seed}/{name}".encode())) for name in ids]
+    best = torch.zeros_like(start)
+    lowest = _cost(renderer.start_probabilities[rows], targets)
+    size = torch.ones(len(rows))
+    every, wanted = rows.repeat_interleave(PROPOSALS), targets.repeat_interleave(PROPOSALS)
+    for _ in range(steps):
+        noise = torch.stack([torch.randn(PROPOSALS, start.shape[1], generator=generator) for generator in chance])
+        moves = best[:, None] + size[:, None, None] * noise
+        answers = renderer.render(every, (start[:, None] + moves * scale).flatten(0, 1))[1]
+        costs = _cost(answers, wanted).view(len(rows), PROPOSALS) + weight * moves.square().sum(2)
+        cost, index = costs.min(dim=1)
+        better = cost < lowest
+        lowest = torch.where(better, cost, lowest)
+        best = torch.where(better[:, None], moves[torch.arange(len(rows)), index], best)
+        size = torch.where(better, size * 1.5, size * 0.85)  # wider after a success, as in evolution strategies
+    return start + best * scale
+
+
+def _cost(probabilities: Tensor, targets: Tensor) -> Tensor:
+    return -probabilities.gather(1, targets[:, None])[:, 0].clamp_min(1e-12).log()

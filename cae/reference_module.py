@@ -1,0 +1,105 @@
+"""Training of the preset `reference`: the published alternation of discriminator and generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cae.config import CAEConfig
+from cae.data import Batch
+from cae.judged import JudgedModule, Judges
+from cae.reference import (
+    ReferenceCAE,
+    ReferenceDiscriminator,
+    reference_directions,
+    reference_discriminator_loss,
+    reference_generator_loss,
+    reference_learning_rate,
+    reference_optimiser,
+    reference_pairs,
+    reference_scores,
+)
+
+
+class ReferenceModule(JudgedModule):
+    """Trains a ``ReferenceCAE``: one step of the discriminator, then one of encoders and decoder, as published.
+
+    Images of the first class are paired with images of all others. Loss weights, betas and weight decay are fixed;
+    of the options, sizes (``width``, ``class_dim``, ``residual_blocks``), learning rates and ``target`` apply. There is
+    no averaging of weights: ``average`` is the model in training.
+
+    Args:
+        image_shape: ``(C, H, W)``.
+        config: options of the training.
+        judges: the frozen classifiers; with ``target=classifier`` their verdicts stand in for the labels.
+        seed: with the step, it determines all randomness of a training step.
+        mirror: mirror training images at random, left to right.
+    """
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        config: CAEConfig,
+        judges: Judges,
+        seed: int = 0,
+        mirror: bool = False,
+    ):
+        super().__init__(config, judges, seed, mirror)
+        self.automatic_optimization = False
+        model, classes = config.model, len(judges.classifier.classes)
+        self.cae = ReferenceCAE(image_shape, model.class_dim, model.width, model.residual_blocks)
+        self.discriminator = ReferenceDiscriminator(classes, image_shape[0], model.width)
+
+    @property
+    def average(self) -> ReferenceCAE:  # type: ignore[override]
+        """The model in training."""
+        return self.cae
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One step of both networks; Lightning counts it as one."""
+        batch = self.augmented(batch)
+        labels = batch.labels if self.config.target == "labels" else self.judges.answers(batch).argmax(1)
+        pairs = reference_pairs(labels)
+        images = batch.images[pairs[0]], batch.images[pairs[1]]
+        partners = labels[pairs[0]], labels[pairs[1]]
+        self._set_learning_rates()
+        discriminator = self._discriminator_step(images, partners)
+        generator = self._generator_step(images, partners)
+        terms = {**generator, **{f"discriminator_{name}": term for name, term in discriminator.items()}}
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
+        self.log("rec", generator["reconstruction"].detach(), prog_bar=True, logger=False)
+
+    def _discriminator_step(self, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        optimiser = self._optimisers()[1]
+        terms = reference_discriminator_loss(reference_scores(self.cae, self.discriminator, images, labels))
+        optimiser.zero_grad()
+        self.manual_backward(torch.stack(list(terms.values())).sum())
+        # the plain optimiser, since Lightning counts every step of one of its own as a training step
+        optimiser.optimizer.step()
+        return terms
+
+    def _generator_step(self, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        optimiser = self._optimisers()[0]
+        self.discriminator.requires_grad_(False)
+        terms = reference_generator_loss(reference_directions(self.cae, self.discriminator, images, labels))
+        optimiser.zero_grad()
+        self.manual_backward(torch.stack(list(terms.values())).sum())
+        optimiser.step()
+        self.discriminator.requires_grad_(True)
+        return terms
+
+    def configure_optimizers(self) -> Any:
+        """The published Adam for encoders and decoder, and another for the discriminator."""
+        return [reference_optimiser(self.cae.parameters()), reference_optimiser(self.discriminator.parameters())]
+
+    def _optimisers(self) -> list[Any]:
+        return list(self.optimizers())  # type: ignore[arg-type]
+
+    def _set_learning_rates(self) -> None:
+        """The published schedule: halved ten times over the training."""
+        bases = self.config.learning_rate, self.config.discriminator_learning_rate
+        for optimiser, base in zip(self._optimisers(), bases, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = reference_learning_rate(self.global_step, self.config.max_steps, base)

@@ -1,0 +1,239 @@
+"""The run folder ``runs/<name>``: what each stage writes there, and the rule that nothing is overwritten silently."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from cae.checks import check_config
+from cae.cli import ParsedArguments, load_config, save_config
+from cae.config import Config
+from cae.errors import UserError
+from cae.files import read_json, write_json
+from cae.options import all_options, get_value, set_value, shown
+
+# What a stage writes. The first is its result: a stage that has it is finished.
+OUTPUTS = {
+    "classifier": ("classifier.safetensors", "classifier.json", "classifier_checkpoints", "classifier_logs"),
+    "oracle": ("oracle.safetensors", "oracle.json", "oracle_checkpoints", "oracle_logs"),
+    "cae": (
+        "cae.safetensors", "cae.json", "checkpoints", "manifold.safetensors", "samples", "logs", "cae_logs",
+        "metrics.csv",
+    ),
+}  # fmt: skip
+_CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkpoints", "cae": "checkpoints"}
+_METRICS = {
+    "classifier": ("classifier/",),
+    "oracle": ("oracle/",),
+    "cae": ("cae/", "counterfactual/", "localisation/", "seconds/cae"),
+}
+# What was made from a stage's result and no longer fits once the stage is trained anew.
+_MADE_FROM = {"classifier": ("cae.safetensors", "explanations"), "cae": ("explanations",)}
+
+# Sections that describe what was trained; an explanation takes them from the run, whatever a YAML file says by now.
+TRAINED = ("data", "classifier", "oracle", "cae")
+# Options of one call, never taken from the run.
+OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "traverse", "logging", "trainer")
+# Options whose change makes the weights of a checkpoint useless.
+_SHAPE = {
+    "classifier": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "classifier.model",
+                   "classifier.width"),
+    "oracle": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "oracle.model",
+               "oracle.width"),
+    "cae": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "cae.preset", "cae.model"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a stage starts: from a checkpoint (None: from the beginning), or not at all because it is finished."""
+
+    checkpoint: Path | None
+    finished: bool = False
+
+
+class RunFolder:
+    """``runs/<name>`` of a configuration."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.path = Path(config.runs) / config.name
+
+    def prepare(self, stage: str) -> Start:
+        """Make the folder ready for a training stage and save the configuration in it.
+
+        Call it after the data has been opened, so that a mistake there costs no earlier result. With ``resume=last``
+        a finished stage is left alone, an interrupted one goes on, and one without a checkpoint starts from the
+        beginning. With ``overwrite=true`` the outputs of this stage, and of no other, are removed.
+
+        Raises:
+            UserError: if the stage has written here and neither is given, or the checkpoint is of another shape.
+        """
+        resume = self.config.resume == "last" or _requeued()
+        if not _is_first_process():  # the first one clears and saves; the others only need to know where to start
+            return self._start(stage) if resume else Start(None)
+        existing = self.existing(stage)
+        if resume:
+            self._check_shape(stage)
+        elif existing and not self.config.overwrite:
+            raise UserError(self._occupied(stage, existing))
+        elif existing:
+            self._clear(stage, existing)
+        start = self._start(stage) if resume else Start(None)
+        if resume:
+            print(self._resume_note(stage, start))
+        self._save_config()
+        return start
+
+    def existing(self, stage: str) -> list[Path]:
+        """Outputs of a stage that are there: files, and folders that hold any file."""
+        return [self.path / name for name in OUTPUTS[stage] if _holds_something(self.path / name)]
+
+    def last_checkpoint(self, stage: str) -> Path | None:
+        """The newest ``last*.ckpt`` of a stage (Lightning numbers them where one was in the way)."""
+        found = (self.path / _CHECKPOINTS[stage]).glob("last*.ckpt")
+        return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+    def require(self, name: str, command: str) -> Path:
+        """Path of a file of the run that an earlier stage writes.
+
+        Raises:
+            UserError: if it is missing; says which ``command`` makes it.
+        """
+        path = self.path / name
+        if not path.exists():
+            raise UserError(f"'{path}' is missing: make it with `{command}`, or set name= to the run that has it")
+        return path
+
+    def explanations(self, kind: str) -> Path:
+        """The folder ``explanations/<kind>``, made if need be; work there goes on, unless ``overwrite=true``."""
+        path = self.path / "explanations" / kind
+        if self.config.overwrite and not _requeued() and _is_first_process():
+            _remove(path)
+        _make(path)
+        return path
+
+    def _start(self, stage: str) -> Start:
+        return Start(self.last_checkpoint(stage), finished=(self.path / OUTPUTS[stage][0]).exists())
+
+    def _save_config(self) -> None:
+        _make(self.path)
+        saved = copy.deepcopy(self.config)
+        saved.resume, saved.overwrite = None, False  # of this call only
+        save_config(saved, self.path / "config.yaml")
+
+    def _occupied(self, stage: str, existing: list[Path]) -> str:
+        return (
+            f"'{existing[0]}' exists: '{self.path}' already holds output of the stage '{stage}'; add resume=last to "
+            "continue it, overwrite=true to replace it, or name=… to write elsewhere"
+        )
+
+    def _clear(self, stage: str, existing: list[Path]) -> None:
+        for path in existing:
+            _remove(path)
+        metrics = read_json(self.path / "metrics.json")
+        kept = {name: value for name, value in metrics.items() if not name.startswith(_METRICS[stage])}
+        if kept != metrics:
+            write_json(self.path / "metrics.json", kept)
+        for name in _MADE_FROM.get(stage, ()):
+            if _holds_something(self.path / name):
+                print(f"note: '{self.path / name}' was made from the former {stage}; make it anew after this training")
+
+    def _check_shape(self, stage: str) -> None:
+        """A checkpoint fits only networks and images of the same shape."""
+        if self.last_checkpoint(stage) is None or not (self.path / "config.yaml").exists():
+            return
+        saved = load_run_config(self.path)
+        differing = [
+            f"'{name}' is {shown(get_value(self.config, name))}, but the run was started with "
+            f"{shown(get_value(saved, name))}; give that value to continue, or overwrite=true to start anew"
+            for name in all_options()
+            if _within(name, _SHAPE[stage]) and get_value(self.config, name) != get_value(saved, name)
+        ]
+        if differing:
+            raise UserError(differing)
+
+    def _resume_note(self, stage: str, start: Start) -> str:
+        if start.finished:
+            return (
+                f"{stage}: already finished, '{self.path / OUTPUTS[stage][0]}' is used as it is "
+                "(remove that file to train on from the last checkpoint, or give overwrite=true to start anew)"
+            )
+        if start.checkpoint:
+            return f"{stage}: continuing from '{start.checkpoint}'"
+        return f"{stage}: nothing to resume in '{self.path}', starting from the beginning"
+
+
+def load_run_config(folder: str | Path) -> Config:
+    """The configuration that a run was trained with.
+
+    Raises:
+        UserError: if the folder has none.
+    """
+    path = Path(folder) / "config.yaml"
+    if not path.exists():
+        raise UserError(f"'{path}' is missing: '{folder}' is no run folder; train first, or set name= and runs=")
+    return load_config([path])
+
+
+def merge_saved(config: Config, saved: Config, explicit: Collection[str]) -> Config:
+    """The saved configuration of a run with the options of this call (``OF_THIS_CALL``) and the ``explicit`` ones."""
+    merged = copy.deepcopy(saved)
+    for name in all_options():
+        # data.columns.label makes the whole mapping data.columns explicit
+        if _within(name, OF_THIS_CALL) or any(_within(key, (name,)) for key in explicit):
+            set_value(merged, name, copy.deepcopy(get_value(config, name)))
+    return merged
+
+
+def explanation_config(parsed: ParsedArguments) -> Config:
+    """What an explanation runs with: the run's own ``config.yaml``, then YAML files, then ``key=value`` arguments.
+
+    What was trained (``TRAINED``) comes from the run even where a YAML file says otherwise, since the file may have
+    changed and the training may have had arguments of its own; only a ``key=value`` argument overrides it. Without a
+    saved configuration the parsed one is returned as it is.
+    """
+    folder = RunFolder(parsed.config).path
+    if not (folder / "config.yaml").exists():
+        return parsed.config
+    from_files = {key for key in parsed.file_keys if not _within(key, TRAINED)}
+    merged = merge_saved(parsed.config, load_run_config(folder), parsed.override_keys | from_files)
+    check_config(merged)
+    return merged
+
+
+def _within(name: str, sections: Collection[str]) -> bool:
+    return any(name == section or name.startswith(f"{section}.") for section in sections)
+
+
+def _holds_something(path: Path) -> bool:
+    return path.is_file() or (path.is_dir() and any(item.is_file() for item in path.rglob("*")))
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _make(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder '{path}' cannot be made: {error.strerror}; set runs= to another place") from error
+
+
+def _is_first_process() -> bool:
+    """Whether this is the first of all processes of a distributed training, before Lightning has set anything up."""
+    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK", "JSM_NAMESPACE_RANK")
+    return all(os.environ.get(name, "0") in ("", "0") for name in names)
+
+
+def _requeued() -> bool:
+    """Whether SLURM runs this job again: it must go on, even where it was first called with ``overwrite=true``."""
+    return os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")

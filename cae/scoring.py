@@ -1,0 +1,161 @@
+"""From counterfactuals to rows of the index: what the oracle says, how small the change is, where it lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cae.counterfactual import Counterfactual
+from cae.data import Sample
+from cae.index import IndexRow
+from cae.localisation import Localisation, localise
+from cae.quality import changed_share, cout, l1_distance, l2_distance
+from cae.search import round_to_8_bits
+from cae.session import Run
+from cae.smoothness import backtracking, largest_jump, monotone_share
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """Further verdicts, as indices of classes: the oracle's on original and counterfactual, f's on the decoded image."""
+
+    oracle_source: int | None = None
+    oracle: int | None = None
+    decoded: int | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Pictures of one result, relative to the index; None where not written."""
+
+    strip: str | None = None
+    gif: str | None = None
+
+
+@torch.no_grad()
+def opinions(run: Run, results: Sequence[Counterfactual]) -> list[Opinion]:
+    """Ask the oracle about originals and counterfactuals, and the classifier about the decoder's own images."""
+    found = [result for result in results if result.counterfactual is not None]
+    edited = [result.counterfactual for result in found if result.counterfactual is not None]
+    decoded = iter(_decoded_verdicts(run, found))
+    seen = iter(_verdicts(run, run.oracle, edited))
+    originals = _verdicts(run, run.oracle, [result.original for result in results])
+    return [
+        Opinion(before, next(seen), next(decoded)) if result.found else Opinion(before)
+        for result, before in zip(results, originals, strict=True)
+    ]
+
+
+def boundary_code(result: Counterfactual) -> Tensor:
+    """Class code ``(D,)`` at the boundary of a counterfactual that was found, between two points of its path."""
+    if result.boundary is None:
+        raise ValueError(f"'{result.id}' has no boundary: its status is {result.status}.")
+    tau = result.tau
+    after = min(max(int((tau < result.boundary).sum()), 1), len(tau) - 1)
+    share = (result.boundary - float(tau[after - 1])) / float(tau[after] - tau[after - 1])
+    return torch.lerp(result.path_codes[after - 1], result.path_codes[after], share)
+
+
+def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opinion: Opinion, files: Files) -> IndexRow:
+    """The row of one result."""
+    source, target = result.source, result.target
+    classes, answers, reached = result.classes, result.path_probabilities, result.boundary_probabilities
+    margin = run.config.counterfactual.margin
+    walked = len(result.tau) > 1
+    curve = answers[:, target]
+    where = _localised(result, sample)
+    return IndexRow(
+        image=place,
+        id=result.id,
+        label=run.classes[sample.label] if sample.label >= 0 else None,
+        source=result.source_class,
+        target=result.target_class,
+        status=result.status,
+        found=result.found,
+        reason=result.reason,
+        boundary=result.boundary,
+        source_probability=float(answers[0, source]),
+        target_probability=float(answers[0, target]),
+        boundary_source_probability=None if reached is None else float(reached[source]),
+        boundary_target_probability=None if reached is None else float(reached[target]),
+        margin=result.margin,
+        overshoot=result.overshoot,
+        overshoot_without_bisection=result.overshoot_without_bisection,
+        target_over_source=None if reached is None else float(reached[target] - reached[source]) - margin,
+        sign_changes=result.sign_changes,
+        monotone_share=float(monotone_share(curve)) if walked else None,
+        largest_jump=float(largest_jump(curve)) if walked else None,
+        backtracking=float(backtracking(curve)) if walked else None,
+        references=" | ".join(result.reference_ids),
+        averaged=result.averaged,
+        reconstruction_mae=float(result.reconstruction_error.mean()),
+        **_change(run, result),
+        oracle_source=_name(classes, opinion.oracle_source),
+        oracle=_name(classes, opinion.oracle),
+        oracle_agrees=None if opinion.oracle is None else opinion.oracle == target,
+        decoded_agrees=None if opinion.decoded is None else opinion.decoded == target,
+        dice=where.dice if where else None,
+        dice_best=where.dice_best if where else None,
+        dice_area=where.dice_area if where else None,
+        dice_centre=where.dice_centre if where else None,
+        pointing=where.pointing if where else None,
+        energy=where.energy if where else None,
+        mask_share=where.mask_share if where else None,
+        classifier_evaluations=result.classifier_evaluations,
+        decoder_evaluations=result.decoder_evaluations,
+        seconds=result.seconds,
+        strip=files.strip,
+        gif=files.gif,
+    )
+
+
+def _change(run: Run, result: Counterfactual) -> dict[str, float | None]:
+    """Size of the change, and how soon the classifier follows it."""
+    if result.counterfactual is None:
+        return dict.fromkeys(("l1", "l2", "sparsity", "cout"))
+    original, edited = result.original[None], result.counterfactual[None]
+    curves = cout(
+        lambda images: run.classifier.probabilities(images.to(run.device)), original[0], edited[0], result.source,
+        result.target, batch_size=run.config.counterfactual.batch_size, seed=result.seed,
+    )  # fmt: skip
+    return {
+        "l1": float(l1_distance(original, edited)),
+        "l2": float(l2_distance(original, edited)),
+        "sparsity": float(changed_share(original, edited)),
+        "cout": curves.value if math.isfinite(curves.value) else None,
+    }
+
+
+def _localised(result: Counterfactual, sample: Sample) -> Localisation | None:
+    if result.saliency is None or sample.mask is None:
+        return None
+    return localise(result.saliency[0], sample.mask[0])
+
+
+def _name(classes: Sequence[str], index: int | None) -> str | None:
+    return None if index is None else classes[index]
+
+
+def _verdicts(run: Run, judge, images: Sequence[Tensor]) -> list[int | None]:
+    """Verdicts of a classifier on images; None for each without a classifier."""
+    if judge is None or not images:
+        return [None] * len(images)
+    parts = torch.stack(list(images)).split(run.config.counterfactual.batch_size)
+    return torch.cat([judge.probabilities(part.to(run.device)).argmax(1).cpu() for part in parts]).tolist()
+
+
+def _decoded_verdicts(run: Run, found: Sequence[Counterfactual]) -> list[int]:
+    """The classifier's verdicts on G(c, s) at the boundary, without the detail that the original lends."""
+    verdicts: list[int] = []
+    size = run.config.counterfactual.batch_size
+    for start in range(0, len(found), size):
+        part = found[start : start + size]
+        individual = run.cae.encode(torch.stack([r.original for r in part]).to(run.device)).individual_code
+        codes = torch.stack([boundary_code(r) for r in part]).to(run.device)
+        images = round_to_8_bits(run.cae.decode(codes, individual))
+        verdicts += run.classifier.probabilities(images).argmax(1).tolist()
+    return verdicts

@@ -1,0 +1,172 @@
+"""Opening a trained run to explain with it: everything is loaded once and checked against everything else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cae.classifiers import TargetClassifier, load_classifier, load_own
+from cae.classifiers.target import state_digest
+from cae.config import Config, TrainerConfig
+from cae.data import CAEDataModule
+from cae.errors import UserError, did_you_mean
+from cae.manifold import ClassManifold
+from cae.model import CAE, read_weights
+from cae.reference import ReferenceCAE
+from cae.runs import RunFolder
+from cae.trainer import parse_devices
+
+CAE_COMMAND = "python train.py cae …"
+STALE = 0.05  # standard deviations by which a code may differ from the manifold's; another device moves it by far less
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained run: models frozen, in evaluation mode, on ``device``; ``oracle`` is None where the run has none."""
+
+    config: Config
+    folder: RunFolder
+    data: CAEDataModule
+    classifier: TargetClassifier
+    oracle: TargetClassifier | None
+    cae: CAE | ReferenceCAE
+    manifold: ClassManifold
+    device: torch.device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in label order."""
+        return self.classifier.classes
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """16 hexadecimal digits for each model by name; those of an absent oracle are empty."""
+        return {
+            "cae": state_digest(self.cae)[:16],
+            "classifier": self.classifier.fingerprint(),
+            "oracle": self.oracle.fingerprint() if self.oracle is not None else "",
+        }
+
+
+def open_run(config: Config) -> Run:
+    """Load what ``python train.py`` left in the run folder.
+
+    Raises:
+        UserError: if something is missing (with the command that makes it), unreadable, or does not belong together,
+            such as a CAE that was trained against another classifier.
+    """
+    folder = RunFolder(config)
+    weights, codes = _trained_files(folder)
+    device = device_for(config.trainer)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    data = CAEDataModule(config.data)
+    data.setup()
+    classifier = load_classifier(config.classifier, data.classes, data.image_shape, folder.path)
+    oracle = load_own(folder.path, "oracle") if (folder.path / "oracle.safetensors").exists() else None
+    cae, header = load_cae(weights)
+    # how many neighbours a code has is a matter of this call, not of the training
+    manifold = dataclasses.replace(ClassManifold.load(codes), config=config.manifold, seed=config.seed)
+    run = Run(config, folder, data, classifier, oracle, cae, manifold, device)
+    problems = [*_misfits(run, header, weights), *_manifold_misfits(run, codes)]
+    if problems:
+        raise UserError(problems)
+    for model in (cae, classifier, oracle):
+        if model is not None:
+            model.to(device).eval().requires_grad_(False)
+    return run
+
+
+def load_cae(path: str | Path) -> tuple[CAE | ReferenceCAE, dict[str, Any]]:
+    """The CAE in a file, ours or that of the preset ``reference``, with what its training noted in the header."""
+    header, _ = read_weights(path)
+    return (ReferenceCAE if header.get("preset") == "reference" else CAE).load(path), header
+
+
+def device_for(config: TrainerConfig) -> torch.device:
+    """The one device that explains: the first of ``trainer.devices``; with ``auto``, a CUDA GPU where there is one.
+
+    Raises:
+        UserError: if this machine does not have it.
+    """
+    wanted, devices = config.accelerator.lower(), parse_devices(config.devices)
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        number = devices[0] if isinstance(devices, list) and devices else 0
+        if number < torch.cuda.device_count():
+            return torch.device("cuda", number)
+        raise UserError(f"trainer.devices names GPU {number}, but this machine has {torch.cuda.device_count()} of them.")
+    if wanted in ("gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    known = ("auto", "cpu", "gpu", "cuda", "mps")
+    if wanted not in known:
+        near = did_you_mean(wanted, known)
+        raise UserError(f"trainer.accelerator={config.accelerator} does not explain{near}; known are {', '.join(known)}.")
+    raise UserError(f"trainer.accelerator={config.accelerator}, but this machine has none; use auto or cpu.")
+
+
+def _trained_files(folder: RunFolder) -> tuple[Path, Path]:
+    if not folder.path.is_dir():
+        runs = folder.path.parent
+        others = [path.parent.name for path in sorted(runs.glob("*/cae.safetensors"))]
+        there = f"; runs with a trained CAE are {', '.join(others)}" if others else ""
+        raise UserError(
+            f"there is no run '{folder.path}'{did_you_mean(folder.path.name, others)}: train it with `{CAE_COMMAND}`, or "
+            f"set name= and runs={there}."
+        )
+    return folder.require("cae.safetensors", CAE_COMMAND), folder.require("manifold.safetensors", CAE_COMMAND)
+
+
+def _misfits(run: Run, header: dict[str, Any], path: Path) -> list[str]:
+    """What the CAE's header says otherwise than the data and the classifier at hand."""
+    problems = []
+    trained, present = header.get("classifier"), run.classifier.fingerprint()
+    if trained is None:
+        print(f"note: '{path}' does not say which classifier it was trained against; it is taken to be the present one")
+    elif trained != present:
+        problems.append(
+            f"'{path}' was trained against another classifier (fingerprint {trained}) than the present one ({present}, "
+            f"classifier.model={run.config.classifier.model}), whose decisions it cannot explain: train the CAE anew with "
+            f"`{CAE_COMMAND} overwrite=true`, or set classifier.model and classifier.weights to the former one."
+        )
+    classes = header.get("classes", list(run.data.classes))
+    if list(classes) != list(run.data.classes):
+        problems.append(f"'{path}' knows the classes {_listed(classes)}, but the data has {_listed(run.data.classes)}.")
+    if tuple(run.cae.image_shape) != run.data.image_shape:
+        problems.append(
+            f"'{path}' was trained on images (C, H, W) = {tuple(run.cae.image_shape)}, but data.channels and "
+            f"data.image_size give {run.data.image_shape}: leave them as the run was trained."
+        )
+    if run.oracle is not None and run.oracle.classes != run.data.classes:
+        problems.append(
+            f"'{run.folder.path / 'oracle.safetensors'}' knows the classes {_listed(run.oracle.classes)}, but the data has "
+            f"{_listed(run.data.classes)}: train it anew with `python train.py oracle … overwrite=true`."
+        )
+    return problems
+
+
+@torch.no_grad()
+def _manifold_misfits(run: Run, path: Path) -> list[str]:
+    """Whether the codes of the manifold are those of this CAE; a training stopped at its very end leaves former ones."""
+    remedy = f"train the CAE anew with `{CAE_COMMAND} overwrite=true`."
+    manifold, width = run.manifold, run.cae.class_dim
+    if manifold.codes.shape[1] != width:
+        return [f"'{path}' holds codes of {manifold.codes.shape[1]} numbers, but the CAE gives {width}: {remedy}"]
+    first = run.data.train[0] if tuple(run.cae.image_shape) == run.data.image_shape else None
+    if first is None or manifold.ids[0] != first.id:  # other images than those of the training: nothing to compare
+        return []
+    code = run.cae.encode(first.image[None]).class_code[0]
+    if float(((code - manifold.codes[0]) / manifold.std).abs().max()) > STALE:
+        return [f"'{path}' was made by another CAE than '{path.with_name('cae.safetensors')}': {remedy}"]
+    return []
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

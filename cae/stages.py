@@ -1,0 +1,100 @@
+"""The stages of ``train.py``: each opens the data, respects the run folder, trains, and says what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cae.classifiers import TargetClassifier, load_classifier, load_own, train_classifier, train_oracle
+from cae.config import Config
+from cae.data import CAEDataModule
+from cae.diagnostics import diagnose, warnings
+from cae.errors import UserError
+from cae.files import update_json
+from cae.manifold import ClassManifold
+from cae.runs import RunFolder
+from cae.training import train_cae
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A word of the command line, what ``--help`` says of it, and what it does."""
+
+    help: str
+    run: Callable[[Config], None]
+
+
+def classifier_stage(config: Config) -> None:
+    """Train the classifier to be explained."""
+    data, run = _open(config)
+    if run.prepare("classifier").finished:
+        return
+    metrics = train_classifier(config, data, run.path)
+    print(f"classifier: test accuracy {metrics['classifier/test_accuracy']:.1%}, written to '{run.path}'")
+
+
+def oracle_stage(config: Config) -> None:
+    """Train the oracle, a second classifier of another architecture."""
+    data, run = _open(config)
+    if not run.prepare("oracle").finished:
+        _train_oracle(config, data, _classifier(config, data, run), run)
+
+
+def cae_stage(config: Config) -> None:
+    """Train the class association embedding, and the oracle before it where the run has none; then measure both."""
+    data, run = _open(config)
+    classifier = _classifier(config, data, run)
+    start = run.prepare("cae")
+    if start.finished:
+        return
+    if not (run.path / "oracle.safetensors").exists():
+        _train_oracle(config, data, classifier, run)
+    oracle = load_own(run.path, "oracle")
+    cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
+    manifold = ClassManifold.load(run.path / "manifold.safetensors")
+    metrics = diagnose(cae, classifier.cpu(), oracle.cpu(), manifold, data, config)
+    update_json(run.path / "metrics.json", metrics)
+    _report(metrics, data.classes)
+    print(f"cae: written to '{run.path}'; pictures of the training in '{run.path / 'samples'}'")
+
+
+TRAINING_STAGES = {
+    "classifier": Stage("train the classifier to be explained (not needed with classifier.weights)", classifier_stage),
+    "oracle": Stage("train the second classifier that judges edits (`cae` does it where it is missing)", oracle_stage),
+    "cae": Stage("train the class association embedding against the classifier", cae_stage),
+}
+
+
+def _open(config: Config) -> tuple[CAEDataModule, RunFolder]:
+    data = CAEDataModule(config.data)
+    data.setup()
+    print(data.describe())
+    return data, RunFolder(config)
+
+
+def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetClassifier:
+    classifier = load_classifier(config.classifier, data.classes, data.image_shape, run.path)
+    if config.cae.preset == "default" and not config.cae.black_box and not classifier.differentiable:
+        raise UserError(
+            "this classifier gives no gradients, which the training uses: set cae.black_box=true, which learns to "
+            "imitate its answers instead."
+        )
+    return classifier
+
+
+def _train_oracle(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:
+    metrics = train_oracle(config, data, classifier, run.path)
+    print(f"oracle: agrees with the classifier on {metrics['oracle/agreement']:.1%} of the test images")
+
+
+def _report(metrics: dict[str, float], classes: tuple[str, ...]) -> None:
+    for name, words in (
+        ("cae/reassignment", "swaps that take the donor's class, by the classifier"),
+        ("cae/reassignment_oracle", "the same by the oracle"),
+        ("cae/reconstruction_mae", "mean absolute reconstruction error"),
+        ("cae/reconstruction_consistency", "reconstructions that keep the class"),
+        ("cae/participation_ratio", "dimensions that the class codes fill"),
+    ):
+        print(f"  {metrics[name]:8.3f}  {words}")
+    for sentence in warnings(metrics, classes):
+        print(f"warning: {sentence}")

@@ -1,0 +1,145 @@
+"""What a traversal explains, towards what, and everything that its results depend on."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cae.config import Config
+from cae.counterfactual import WORDS, targets_for
+from cae.data import ImageFiles, ImageSet
+from cae.data.images import ImageRef, load_image
+from cae.errors import UserError, did_you_mean
+from cae.session import Run
+
+NO_MATTER = {"batch_size", "workers", "cache", "flip"}  # options of the data that change no image of a split
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subjects:
+    """Images to explain: the set, the id of each, and in words where they come from."""
+
+    images: ImageSet
+    ids: tuple[str, ...]
+    words: str
+
+    @property
+    def order(self) -> list[int]:
+        """Places of all images in the order in which they are explained."""
+        return spread_order(self.images.labels)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reference:
+    """The user's own reference: class code ``(D,)`` and id."""
+
+    code: Tensor
+    id: str
+
+
+def open_subjects(run: Run) -> Subjects:
+    """The images of ``traverse.images`` or of ``traverse.split``.
+
+    Raises:
+        UserError: if there are none, or the files cannot be read.
+    """
+    traverse, data = run.config.traverse, run.config.data
+    if traverse.images is None:
+        images = run.data.dataset(traverse.split)
+        return Subjects(images, _ids(images), f"the {traverse.split} split")
+    files = ImageFiles(traverse.images, data.image_size, data.channels)
+    return Subjects(files, tuple(files.ids), f"'{traverse.images}'")
+
+
+def spread_order(labels: Tensor) -> list[int]:
+    """All places, taken from the classes in turn, in data order within each: every start of it is spread evenly.
+
+    >>> spread_order(torch.tensor([0, 0, 0, 1, 1, 2]))
+    [0, 3, 5, 1, 4, 2]
+    """
+    rank = torch.zeros(len(labels), dtype=torch.int64)
+    for k in labels.unique():
+        members = (labels == k).nonzero()[:, 0]
+        rank[members] = torch.arange(len(members))
+    return torch.argsort(rank, stable=True).tolist()
+
+
+def check_options(config: Config, classes: tuple[str, ...]) -> None:
+    """Raise one UserError with what is wrong with the target and the folder of a traversal."""
+    problems, folder, target = [], config.traverse.folder, config.counterfactual.target
+    if not re.fullmatch(r"\w([\w. -]*[\w-])?", folder) or folder == "manifold":
+        problems.append(
+            f"traverse.folder must be a plain folder name, without / or \\, and not 'manifold', but got {folder!r}."
+        )
+    if target not in (*classes, *WORDS):
+        try:
+            targets_for(torch.zeros(1, len(classes)), target, classes)
+        except UserError as error:
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
+
+
+@torch.no_grad()
+def open_reference(run: Run) -> Reference | None:
+    """The class code of ``counterfactual.reference_image``, with ``counterfactual.reference=image``; else None.
+
+    The image is looked for among the ids of the training split, then of the others, then as a file.
+
+    Raises:
+        UserError: if there is no such image, or it does not show the class that is to be reached.
+    """
+    options = run.config.counterfactual
+    if options.reference != "image" or options.reference_image is None:
+        return None
+    name, image = options.reference_image, _reference_pixels(run, options.reference_image)
+    batch = image[None].to(run.device)
+    verdict = run.classes[int(run.classifier.probabilities(batch).argmax())]
+    if options.target in run.classes and options.target != verdict:
+        raise UserError(
+            f"counterfactual.reference_image '{name}' is classified as {verdict}, but counterfactual.target is "
+            f"{options.target}: choose another image, or counterfactual.target={verdict}."
+        )
+    if options.target not in run.classes:
+        print(f"note: '{name}' is classified as {verdict}; towards other classes it will hardly lead")
+    return Reference(run.cae.encode(batch).class_code[0].cpu(), name)
+
+
+def identity(run: Run) -> dict[str, Any]:
+    """Everything that a row of the index depends on, by name of the option or model."""
+    config, traverse = run.config, run.config.traverse
+    found: dict[str, Any] = {"seed": config.seed, "traverse.frames": traverse.frames, "traverse.images": traverse.images}
+    data, search = dataclasses.asdict(config.data), dataclasses.asdict(config.counterfactual)
+    used = {"image_size", "channels"} if traverse.images else set(data) - NO_MATTER
+    found |= {} if traverse.images else {"traverse.split": traverse.split}
+    found |= {f"data.{name}": data[name] for name in sorted(used)}
+    found |= {f"counterfactual.{name}": value for name, value in search.items() if name != "batch_size"}
+    of_paths = ("neighbours", "density", "max_codes") if config.counterfactual.path == "graph" else ("max_codes",)
+    found |= {f"manifold.{name}": getattr(config.manifold, name) for name in of_paths}
+    return found | {f"fingerprint of the {name}": value for name, value in run.fingerprints.items()}
+
+
+def _ids(images: ImageSet) -> tuple[str, ...]:
+    known = getattr(images, "ids", None)
+    return tuple(known) if known is not None else tuple(images[place].id for place in range(len(images)))
+
+
+def _reference_pixels(run: Run, name: str) -> Tensor:
+    everything: list[str] = []
+    for split in ("train", "val", "test"):
+        images = run.data.dataset(split)
+        ids = _ids(images)
+        if name in ids:
+            return images[ids.index(name)].image
+        everything += ids
+    ref = ImageRef.parse(name)
+    if ref.path.is_file():
+        return load_image(ref, run.config.data.image_size, run.config.data.channels)
+    raise UserError(
+        f"counterfactual.reference_image '{name}' is neither the id of an image of the data nor a file"
+        f"{did_you_mean(name, everything)}."
+    )

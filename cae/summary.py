@@ -1,0 +1,134 @@
+"""Figures over many explained images, each with the number it was taken over and a 95 % bootstrap interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from cae.index import IndexRow
+
+RESAMPLES = 1000
+LEVEL = 0.95
+Statistic = Callable[[np.ndarray, np.ndarray], float]
+
+
+def summarise(rows: Sequence[IndexRow], seed: int = 0) -> dict[str, float]:
+    """The figures of ``metrics.json`` for explained images.
+
+    Rates are over all images to be explained, those without a counterfactual counting as failures (images that have
+    the target's verdict already are left out); everything else is over counterfactuals found, localisation over those
+    of images whose mask shows something. A figure over no image is left out.
+
+    Args:
+        rows: of the index; several of one image are resampled together.
+        seed: of the bootstrap.
+
+    Returns:
+        name to number, with ``<name>_low`` and ``<name>_high`` for the interval.
+    """
+    explained = [row for row in rows if row.status != "already_target"]
+    found = [row for row in explained if row.found]
+    with_mask = [row for row in found if row.mask_share is not None]
+    metrics: dict[str, float] = {
+        "counterfactual/images": len({row.id for row in rows}),
+        "counterfactual/explained": len(explained),
+        "counterfactual/found_count": len(found),
+        **{f"counterfactual/{name}": sum(row.status == name for row in rows) for name in _FAILURES},
+        "localisation/images": len({row.id for row in with_mask}),
+    }
+    judged = explained if any(row.oracle_source is not None for row in explained) else []
+    for name, part, value, statistic in (
+        ("counterfactual/found", explained, lambda row: row.found, mean),
+        ("counterfactual/validity_oracle", judged, lambda row: row.oracle_agrees is True, mean),
+        ("counterfactual/validity_decoded", explained, lambda row: row.decoded_agrees is True, mean),
+        *((f"counterfactual/{name}", found, _column(column), statistic) for name, column, statistic in _FOUND),
+        *((f"localisation/{name}", with_mask, _column(name), mean) for name in _LOCALISATION),
+    ):
+        metrics |= _figure(name, part, value, statistic, seed)
+    return metrics
+
+
+def mean(values: np.ndarray, weights: np.ndarray) -> float:
+    """Weighted mean of ``values (N,)``."""
+    return float((values * weights).sum() / weights.sum())
+
+
+def percentile_95(values: np.ndarray, weights: np.ndarray) -> float:
+    """The smallest of ``values (N,)`` that 95 % of the weight does not exceed."""
+    order = np.argsort(values, kind="stable")
+    share = weights[order].cumsum() / weights.sum()
+    return float(values[order][np.searchsorted(share, 0.95 - 1e-12)])
+
+
+def interval(
+    values: np.ndarray, groups: Sequence[str], statistic: Statistic = mean, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap over groups, which are drawn whole.
+
+    Where all values are 0 or all are 1, every resample is the same and the bootstrap would claim certainty; the bounds
+    are then those of Clopper and Pearson for as many groups.
+
+    Args:
+        values: ``(N,)``.
+        groups: the image of each value.
+        statistic: of values and how often each was drawn.
+        seed: of the resampling.
+
+    Reference: Efron 1979, Annals of Statistics 7(1); Clopper and Pearson 1934, Biometrika 26(4).
+    """
+    _, member = np.unique(np.asarray(groups), return_inverse=True)
+    count = int(member.max()) + 1
+    if statistic is mean and values.min() == values.max() and values[0] in (0, 1):
+        slack = 1 - ((1 - LEVEL) / 2) ** (1 / count)
+        return (0.0, slack) if values[0] == 0 else (1 - slack, 1.0)
+    generator = np.random.default_rng(seed)
+    equal = np.full(count, 1 / count)
+    # one resample at a time: a matrix of all of them would not fit for a large data set
+    drawn = [statistic(values, generator.multinomial(count, equal)[member]) for _ in range(RESAMPLES)]
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def table(metrics: Mapping[str, float], lines: Sequence[tuple[str, str]]) -> str:
+    """Some figures as aligned text, each with its interval and what it means; absent ones are left out."""
+    text = []
+    for name, words in lines:
+        if name in metrics:
+            bounds = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+            between = "" if bounds[0] is None or bounds[1] is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
+            text.append(f"  {metrics[name]:8.3f}  {between:<17}  {words}")
+    return "\n".join(text)
+
+
+_FAILURES = ("already_target", "not_found", "reconstruction_flip")
+_FOUND: tuple[tuple[str, str, Statistic], ...] = (
+    ("overshoot_p95", "overshoot", percentile_95),
+    ("overshoot_mean", "overshoot", mean),
+    ("overshoot_without_bisection_mean", "overshoot_without_bisection", mean),
+    ("target_over_source_p95", "target_over_source", percentile_95),
+    ("cout", "cout", mean),
+    ("l1", "l1", mean),
+    ("l2", "l2", mean),
+    ("sparsity", "sparsity", mean),
+    ("monotone_share", "monotone_share", mean),
+    ("classifier_evaluations", "classifier_evaluations", mean),
+    ("seconds", "seconds", mean),
+)
+_LOCALISATION = ("dice", "dice_best", "dice_area", "dice_centre", "pointing", "energy", "mask_share")
+
+
+def _column(name: str) -> Callable[[IndexRow], float | None]:
+    return lambda row: getattr(row, name)
+
+
+def _figure(
+    name: str, rows: Sequence[IndexRow], value: Callable[[IndexRow], float | None], statistic: Statistic, seed: int
+) -> dict[str, float]:
+    """A figure over the rows that have it, with its interval."""
+    pairs = [(row.id, number) for row in rows if (number := value(row)) is not None]
+    if not pairs:
+        return {}
+    values = np.array([float(number) for _, number in pairs])
+    low, high = interval(values, [id for id, _ in pairs], statistic, seed)
+    return {name: statistic(values, np.ones(len(values))), f"{name}_low": low, f"{name}_high": high}

@@ -1,0 +1,272 @@
+"""The one place that builds a Lightning trainer, so that every stage logs, saves and resumes alike."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
+
+from cae.config import Config, LoggingConfig, TrainerConfig
+from cae.errors import UserError
+from cae.files import atomic_path
+
+# what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
+EXPECTED_WARNINGS = (
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*Experiment logs directory .* exists and is not empty.*",
+    ".*does not have many workers.*",
+    ".*The number of training batches .* is smaller than the logging interval.*",
+    ".*LeafSpec.*",
+)
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Checkpoints that are either whole or absent, even if the process dies while it writes.
+
+    Lightning 2.6 writes to the system's temporary folder first, which is a copy, not a rename, on another disk.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike, storage_options: Any | None = None
+    ) -> None:
+        """Write the checkpoint beside ``path``, then rename it."""
+        if storage_options is not None:
+            raise TypeError("`storage_options` is not supported: checkpoints are local files.")
+        with atomic_path(os.fspath(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
+class ContinuedCSVLogger(CSVLogger):
+    """``<folder>/<name>/metrics.csv``, written through at every line; a resumed run continues the file.
+
+    Lines from the resumed step on are dropped, as they are about to be written again.
+    """
+
+    def __init__(self, folder: Path, name: str, keep: bool):
+        super().__init__(folder, name=name, version="")
+        self._history: list[dict[str, Any]] = []
+        path = Path(self.log_dir) / "metrics.csv"
+        if keep and path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                self._history = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+
+    @property
+    def experiment(self) -> Any:
+        """Lightning's writer, which clears the file of an earlier run as it begins: the lines go back at once."""
+        begins = self._experiment is None
+        writer = super().experiment
+        if begins and self._experiment is not None:  # the main process
+            self._experiment.metrics = list(self._history)
+            self._experiment.save()
+        return writer
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Append one line and write it to the disk."""
+        if self._history and step is not None:
+            self._drop_history_from(step)
+        super().log_metrics(dict(metrics), step)
+        self.save()
+
+    def _drop_history_from(self, step: int) -> None:
+        writer = self.experiment
+        writer.metrics = [row for row in self._history if int(row["step"]) < step]
+        if len(writer.metrics) < len(self._history):
+            Path(writer.metrics_file_path).unlink(missing_ok=True)
+        else:
+            writer.metrics = []  # all of them stay where they are
+        self._history = []
+
+
+def parse_devices(devices: str) -> str | int | list[int]:
+    """``auto``, a number of devices, or a list of device numbers.
+
+    >>> parse_devices("auto"), parse_devices("2"), parse_devices("[0,1]"), parse_devices("3,")
+    ('auto', 2, [0, 1], [3])
+    """
+    text = str(devices).strip().strip("[]").replace(" ", "")
+    if text == "auto":
+        return "auto"
+    try:
+        return [int(part) for part in text.split(",") if part] if "," in text or "[" in str(devices) else int(text)
+    except ValueError:
+        raise UserError(
+            f"`trainer.devices` must be `auto`, a number like 2, or a list like 0,1, but is {devices!r}."
+        ) from None
+
+
+def _strategy(config: TrainerConfig, devices: str | int | list[int]) -> str:
+    """The strategy asked for; with several devices and ``auto``, DDP that allows loss terms to be switched off."""
+    if config.strategy != "auto":
+        return config.strategy
+    if isinstance(devices, list):
+        count = len(devices)
+    elif isinstance(devices, int) and devices > 0:
+        count = devices
+    else:  # auto, or -1 for all
+        count = torch.cuda.device_count() if config.accelerator in ("auto", "gpu", "cuda") else 1
+    return "ddp_find_unused_parameters_true" if count > 1 or config.num_nodes > 1 else "auto"
+
+
+def build_loggers(config: LoggingConfig, folder: Path, stage: str, run_name: str, resume: bool) -> list[Logger]:
+    """The CSV logger, and Weights & Biases and TensorBoard where asked for; all write inside ``folder``."""
+    loggers: list[Logger] = [ContinuedCSVLogger(folder, f"{stage}_logs", keep=resume)]
+    if config.tensorboard:
+        try:
+            loggers.append(TensorBoardLogger(folder, name=f"{stage}_tensorboard", version=""))
+        except ModuleNotFoundError:
+            raise UserError(
+                "`logging.tensorboard=true` needs TensorBoard: pip install 'cae-explain[tensorboard]'."
+            ) from None
+    if config.wandb != "off":
+        offline = config.wandb == "offline"
+        loggers.append(
+            WandbLogger(name=f"{run_name}-{stage}", project=config.wandb_project, save_dir=folder, offline=offline)
+        )
+    return loggers
+
+
+def build_trainer(
+    config: Config,
+    folder: str | Path,
+    stage: str,
+    *,
+    max_epochs: int | None = None,
+    max_steps: int = -1,
+    callbacks: Sequence[pl.Callback] = (),
+    resume: bool = False,
+    **settings: Any,
+) -> pl.Trainer:
+    """A Lightning trainer from ``config.trainer`` and ``config.logging``; nothing is written outside ``folder``.
+
+    Args:
+        config: the program's options.
+        folder: the run folder.
+        stage: name of the stage; logs go to ``<folder>/<stage>_logs/metrics.csv``.
+        max_epochs: epochs to train, None for no bound.
+        max_steps: optimiser steps to train, -1 for no bound.
+        callbacks: Lightning callbacks, checkpoints among them.
+        resume: continue the CSV file instead of beginning a new one.
+        settings: further arguments of ``pl.Trainer``; they win.
+
+    Raises:
+        UserError: for a device, strategy or precision that this machine does not have, or a missing extra.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    _expect_known_warnings()
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    devices = parse_devices(config.trainer.devices)
+    defaults: dict[str, Any] = {
+        "accelerator": config.trainer.accelerator,
+        "devices": devices,
+        "num_nodes": config.trainer.num_nodes,
+        "strategy": _strategy(config.trainer, devices),
+        "precision": config.trainer.precision,
+        "max_epochs": -1 if max_epochs is None else max_epochs,
+        "max_steps": max_steps,
+        "log_every_n_steps": config.logging.every,
+        "enable_progress_bar": config.logging.progress,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
+    }
+    loggers = build_loggers(config.logging, folder, stage, config.name, resume)
+    fixed = {"default_root_dir": folder, "logger": loggers, "callbacks": list(callbacks)}
+    try:
+        return pl.Trainer(**{**defaults, **fixed, "plugins": [AtomicCheckpointIO()], **settings})
+    except (MisconfigurationException, ValueError) as error:
+        trainer = config.trainer
+        raise UserError(
+            f"Lightning cannot run with trainer.accelerator={trainer.accelerator}, trainer.devices={trainer.devices}, "
+            f"trainer.strategy={trainer.strategy}, trainer.precision={trainer.precision} on this machine: {error}"
+        ) from error
+
+
+def close_loggers(trainer: pl.Trainer) -> None:
+    """End a run of Weights & Biases, so that the next stage of the same process gets one of its own."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger) and trainer.is_global_zero:
+            logger.experiment.finish()
+
+
+def _expect_known_warnings() -> None:
+    """Keep warnings and tips of Lightning off the terminal where they tell nothing that the user can change."""
+    for message in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("pytorch_lightning.utilities.rank_zero", "lightning_fabric.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def checkpoint_to_continue(config: Config, folder: str | Path, stage: str) -> Path | None:
+    """The checkpoint that a stage continues from, or None to begin anew; never overwrites silently.
+
+    A stage keeps ``<folder>/<stage>.safetensors`` (its result), ``<stage>_checkpoints/`` and ``<stage>_logs/``. With
+    ``overwrite=true`` the checkpoints and logs of an earlier training are removed, its result is replaced at the end.
+
+    Raises:
+        UserError: if the folder holds this stage and neither ``resume=last`` nor ``overwrite=true`` is set.
+    """
+    folder = Path(folder)
+    result, checkpoints = folder / f"{stage}.safetensors", folder / f"{stage}_checkpoints"
+    last = checkpoints / "last.ckpt"
+    if config.resume and config.overwrite:
+        raise UserError("`resume=last` continues a training and `overwrite=true` replaces it: set one of them.")
+    if config.resume:
+        if last.exists():
+            return last
+        if result.exists():
+            raise UserError(
+                f"'{result}' is there, but no '{last}' to continue from; set `overwrite=true` to train again."
+            )
+        rank_zero_info(f"Nothing to continue in '{checkpoints}': the training begins anew.")
+        return None
+    found = [path for path in (result, last) if path.exists()]
+    if found and not config.overwrite:
+        advice = [] if not last.exists() else ["`resume=last` continues its training"]
+        advice += ["`overwrite=true` replaces it", "another `name=…` writes to another run folder"]
+        names = " and ".join(f"'{path}'" for path in found)
+        raise UserError(f"The run folder already holds {names}: {', '.join(advice)}.")
+    _remove(checkpoints, folder / f"{stage}_logs")
+    return None
+
+
+@rank_zero_only
+def _remove(*folders: Path) -> None:
+    for path in folders:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def check_same_options(
+    checkpoint: Mapping[str, Any], wanted: Mapping[str, Any], path: str | Path, section: str
+) -> None:
+    """Raise a UserError that lists every option in which a checkpoint to be continued differs from the present ones.
+
+    Args:
+        checkpoint: what ``torch.load`` gave for a Lightning checkpoint.
+        wanted: hyper-parameters of the module that is to continue.
+        path: the checkpoint's file.
+        section: what is trained, such as ``classifier``.
+    """
+    before = checkpoint.get("hyper_parameters", {})
+    problems = [
+        f"`{key}` of the {section} was {before.get(key)!r} in '{path}' and is {value!r} now: set it back to continue "
+        "with `resume=last`, or set `overwrite=true` to train anew."
+        for key, value in wanted.items()
+        if before.get(key) != value
+    ]
+    if problems:
+        raise UserError(problems)

@@ -1,0 +1,208 @@
+"""The CAE stage: answers of the classifier, the stream of batches, fitting, export of the best weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from cae.callbacks import SampleGrid, TrainingClock
+from cae.classifiers import TargetClassifier
+from cae.config import Config
+from cae.data import CAEDataModule, ImageSet, collate
+from cae.data.stream import BalancedStream, Progress
+from cae.errors import UserError
+from cae.files import update_json
+from cae.judged import Judges
+from cae.manifold import ClassManifold
+from cae.model import CAE
+from cae.module import CAEModule
+from cae.reference import ReferenceCAE
+from cae.reference_module import ReferenceModule
+from cae.trainer import build_trainer
+
+GRID_IMAGES = 8  # of the sample grids
+
+
+def train_cae(
+    config: Config,
+    data: CAEDataModule,
+    classifier: TargetClassifier,
+    oracle: TargetClassifier,
+    folder: str | Path,
+    checkpoint: Path | None = None,
+) -> CAE | ReferenceCAE:
+    """Train the CAE and write the best weights and the manifold of the training codes.
+
+    Writes ``checkpoints/``, ``cae_logs/metrics.csv``, ``samples/``, ``manifold.safetensors``, ``cae.safetensors``, and
+    ``seconds/cae_training`` and ``cae/steps`` into ``metrics.json``.
+
+    Args:
+        config: the program's options.
+        data: the images.
+        classifier: the frozen target classifier.
+        oracle: the classifier that only validation asks.
+        folder: the run folder.
+        checkpoint: continue from it.
+
+    Returns:
+        The CAE with the best weights, in evaluation mode; like both classifiers, on the device of the training.
+
+    Raises:
+        UserError: if there is nothing to swap, or the options do not fit.
+    """
+    folder = Path(folder)
+    check_options(config)
+    clock = TrainingClock()
+    best, last = checkpoints(folder / "checkpoints")
+    # after the best one, so that the last checkpoint knows of it
+    callbacks = [clock, SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES)), best, last]
+    trainer = build_trainer(
+        config, folder, "cae", max_steps=config.cae.max_steps, callbacks=callbacks, resume=checkpoint is not None,
+        use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
+    )  # fmt: skip
+    device = trainer.strategy.root_device
+    judges = gather_judges(data, classifier.to(device), oracle.to(device))
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module = build_module(config, data.image_shape, judges)
+    loader = train_loader(config, data, judges, trainer)
+    trainer.fit(module, loader, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
+    cae = _best_average(module, best).to(device)
+    if trainer.is_global_zero:
+        update_json(folder / "metrics.json", {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step})
+        _export(cae, config, data, classifier.to(device), folder)
+    trainer.strategy.barrier("cae saved")
+    oracle.to(device)
+    return cae
+
+
+def check_options(config: Config) -> None:
+    """What only this stage demands of the options.
+
+    Raises:
+        UserError: listing everything that does not fit the preset `reference`.
+    """
+    if config.cae.preset != "reference":
+        return
+    problems = []
+    if config.trainer.precision == "16-mixed":
+        problems.append(
+            "cae.preset=reference trains two networks in turn, each with a loss of its own, which one loss scale of "
+            "trainer.precision=16-mixed does not fit; use bf16-mixed or 32-true."
+        )
+    if config.data.batch_size < 2:
+        problems.append(
+            "cae.preset=reference pairs an image of the first class with one of another in every batch: "
+            f"data.batch_size must be at least 2, but is {config.data.batch_size}."
+        )
+    if problems:
+        raise UserError(problems)
+
+
+def build_module(config: Config, image_shape: tuple[int, int, int], judges: Judges) -> CAEModule | ReferenceModule:
+    """The Lightning module of ``cae.preset``."""
+    kind = ReferenceModule if config.cae.preset == "reference" else CAEModule
+    return kind(image_shape, config.cae, judges, config.seed, config.data.flip)
+
+
+def gather_judges(data: CAEDataModule, classifier: TargetClassifier, oracle: TargetClassifier) -> Judges:
+    """The frozen classifiers, with the target's answers to the training images, which are asked for once.
+
+    Raises:
+        UserError: if the target gives all training or all validation images one verdict.
+    """
+    logits, ids = answers_of(classifier, data.train, data.config.batch_size)
+    _report_verdicts(logits.argmax(1), data.classes, "training")
+    _report_verdicts(answers_of(classifier, data.val, data.config.batch_size)[0].argmax(1), data.classes, "validation")
+    # mirrored images are others than those that were judged
+    rows = {} if data.config.flip else {name: row for row, name in enumerate(ids)}
+    return Judges(classifier, oracle, logits, rows)
+
+
+@torch.no_grad()
+def answers_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str]]:
+    """The classifier's logits ``(N, K)`` for every image of a set, on the CPU, and the images' ids."""
+    loader = DataLoader(images, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
+    device = next(iter(classifier.parameters()), torch.zeros(())).device
+    logits, ids = [], []
+    for batch in loader:
+        logits.append(classifier.logits(batch.images.to(device)).float().cpu())
+        ids += batch.ids
+    return torch.cat(logits), ids
+
+
+def train_loader(config: Config, data: CAEDataModule, judges: Judges, progress: Progress) -> DataLoader:
+    """Batches balanced over what the codes follow, a function of seed and step alone.
+
+    Raises:
+        UserError: if the preset `reference` finds nothing to pair.
+    """
+    classes = data.train.labels if config.cae.target == "labels" else judges.logits.argmax(1)
+    if config.cae.preset == "reference":
+        classes = (classes > 0).long()  # normal against all others
+        if not 0 < classes.sum() < len(classes):
+            raise UserError(
+                f"cae.preset=reference pairs images of the first class ({data.classes[0]!r}) with images of the others, "
+                "but the training split has only one of the two kinds."
+            )
+    cae, workers = config.cae, data.config.workers
+    stream = BalancedStream(
+        classes, data.config.batch_size, cae.validate_every, cae.max_steps, config.seed, progress
+    )
+    return DataLoader(
+        data.train,  # type: ignore[arg-type]
+        batch_sampler=stream,
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+
+
+def checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """Keep the checkpoint of the best validation, and that of the last."""
+    best = ModelCheckpoint(
+        folder, "best", monitor="val/score", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    return best, ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+
+
+def _report_verdicts(verdicts: Tensor, classes: tuple[str, ...], split: str) -> None:
+    """A class that is never the verdict has no codes: nothing can be turned into it."""
+    counts = torch.bincount(verdicts, minlength=len(classes))
+    missing = [name for name, count in zip(classes, counts.tolist(), strict=True) if count == 0]
+    if (counts > 0).sum() < 2:
+        raise UserError(
+            f"the classifier gives all {split} images one verdict "
+            f"({classes[int(counts.argmax())]!r}): there is nothing to swap. Is it trained, and on these classes?"
+        )
+    if missing:
+        print(f"note: the classifier never answers {', '.join(missing)} on the {split} split; no counterfactual can reach it")
+
+
+def _spread(images: ImageSet, count: int) -> Tensor:
+    """``count`` images that go through the classes in turn."""
+    order = torch.argsort(images.labels, stable=True)
+    chosen = order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()]
+    return torch.stack([images[int(index)].image for index in chosen])
+
+
+def _best_average(module: CAEModule | ReferenceModule, best: ModelCheckpoint) -> CAE | ReferenceCAE:
+    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    module.load_state_dict(checkpoint["state_dict"])
+    return module.average.eval()  # type: ignore[return-value]
+
+
+def _export(
+    cae: CAE | ReferenceCAE, config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: Path
+) -> None:
+    """Write manifold and weights; the weights come last, since they mark the stage as finished."""
+    loader = data.loader(data.train, batch_size=64)
+    manifold = ClassManifold.build(cae, classifier, loader, config=config.manifold, seed=config.seed)
+    manifold.save(folder / "manifold.safetensors")
+    facts = {"classifier": classifier.fingerprint(), "classes": list(classifier.classes), "config": asdict(config.cae)}
+    cae.save(folder / "cae.safetensors", facts)

@@ -1,0 +1,200 @@
+"""The stage `traverse`: counterfactual paths for many images, written as it goes and continued where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from cae.config import Config
+from cae.counterfactual import Counterfactual, find_counterfactuals, targets_for
+from cae.data import ImageSet, Sample
+from cae.errors import UserError
+from cae.figures import gallery, traversal_gif, traversal_strip
+from cae.files import read_json, write_json
+from cae.index import Index, IndexRow, continue_work
+from cae.scoring import Files, index_row, opinions
+from cae.session import Run, open_run
+from cae.subjects import Reference, Subjects, check_options, identity, open_reference, open_subjects
+from cae.summary import summarise, table
+
+CHUNK = 16  # images searched at once and entered into the index together
+GALLERY = 12  # images of the gallery; no more than a chunk, so that it is there early
+FOLDER = "traverse"  # whose figures become those of the run
+TOPICS = ("counterfactual/", "localisation/")
+LINES = (
+    ("counterfactual/found", "images whose decision changes to the target, with the margin asked for"),
+    ("counterfactual/validity_oracle", "... and the oracle, which no training followed, sees the target too"),
+    ("counterfactual/validity_decoded", "... and the decoder's own image at that point shows the target too"),
+    ("counterfactual/overshoot_p95", "overshoot of the margin, 95th percentile"),
+    ("counterfactual/target_over_source_p95", "target's minus source's probability beyond the margin, 95th percentile"),
+    ("counterfactual/l1", "mean absolute change"),
+    ("counterfactual/sparsity", "share of pixels changed by more than 0.05"),
+    ("counterfactual/cout", "COUT, from -1 to 1: how few pixels carry the change"),
+    ("localisation/dice", "Dice of the saliency (Otsu's threshold) and the mask"),
+    ("localisation/dice_area", "Dice at the mask's area"),
+    ("localisation/dice_centre", "    control: the same for a map of the centre"),
+    ("localisation/pointing", "largest saliency inside the mask"),
+    ("localisation/mask_share", "    control: the same two for a random map"),
+    ("counterfactual/seconds", "seconds of search for one image"),
+)
+
+
+def traverse(config: Config) -> None:
+    """Explain a split, a folder or a file by counterfactuals: strips, animations, a gallery, an index, figures.
+
+    Raises:
+        UserError: if options, models and files do not fit, before anything is explained; if some images could not be
+            decoded, after all others have been explained.
+    """
+    run = open_run(config)
+    check_options(config, run.classes)
+    subjects, reference = open_subjects(run), open_reference(run)
+    folder = run.folder.explanations(config.traverse.folder)
+    places = {id: place for place, id in enumerate(subjects.ids)}
+    index = Index(folder, places, continue_work(folder, identity(run)))
+    order = subjects.order[: config.traverse.limit]
+    problems = _Traversal(run, subjects, reference, folder, index).explain(order)
+    _report(run, index.rows, subjects, folder)
+    if problems:
+        raise UserError(problems)
+
+
+def file_name(text: str) -> str:
+    """A text as part of the name of a file, different for different texts.
+
+    >>> file_name("test/00017"), file_name("a b/c_d.png")
+    ('test_00017', 'a-b_c_d.png-68fb9163')
+    """
+    name = text.replace("/", "_")
+    if re.fullmatch(r"\w[\w.-]{0,99}", name) and "_" not in text:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-")[-80:] + f"-{digest}"
+
+
+@dataclass(frozen=True, eq=False)
+class _Traversal:
+    """One call of the stage: with what, which images, and where the results go."""
+
+    run: Run
+    subjects: Subjects
+    reference: Reference | None
+    folder: Path
+    index: Index
+
+    def explain(self, order: Sequence[int]) -> list[str]:
+        """Explain the images at these places that are not explained yet; those that cannot be read, in words."""
+        still, problems = self._open(order), list[str]()
+        progress = tqdm(
+            total=len(order), initial=len(order) - len(still), desc="traverse", unit="image",
+            disable=not self.run.config.logging.progress,
+        )  # fmt: skip
+        try:
+            # the same chunks as in a call that is never stopped, or rounding might differ
+            for start in range(0, len(order), CHUNK):
+                wanted = [place for place in order[start : start + CHUNK] if place in still]
+                samples = dict(_readable(self.subjects.images, wanted, problems))
+                if samples:
+                    self._explain_chunk(samples, order[:GALLERY], progress)
+        finally:  # whatever stops it, no finished chunk is lost
+            self.index.save(now=True)
+            progress.close()
+        return problems
+
+    def _open(self, order: Sequence[int]) -> set[int]:
+        """Places without rows or pictures; those of the gallery all together, as it is drawn in one go."""
+        still = {place for place in order if not self._complete(self.subjects.ids[place])}
+        shown = set(order[:GALLERY])
+        return still | shown if still & shown or not (self.folder / "gallery.png").exists() else still
+
+    def _complete(self, id: str) -> bool:
+        rows, options = self.index.of(id), self.run.config.traverse
+        return bool(rows) and all(
+            not wanted or (name is not None and (self.folder / name).exists())
+            for row in rows
+            for wanted, name in ((options.strips, row.strip), (options.gif, row.gif))
+        )
+
+    def _explain_chunk(self, samples: dict[int, Sample], shown: Sequence[int], progress: tqdm) -> None:
+        """Search, draw and score; rows are entered last, so that whatever they name is there."""
+        images = torch.stack([sample.image for sample in samples.values()])
+        rows: list[IndexRow] = []
+        rounds = self._rounds(images)
+        for number, targets in enumerate(rounds):
+            results = self._search(images, targets, [sample.id for sample in samples.values()])
+            if number == 0 and any(place in shown for place in samples):
+                pictured = dict(zip(samples, results, strict=True))
+                gallery([pictured[place] for place in shown if place in pictured], self.folder / "gallery.png")
+            for place, result, opinion in zip(samples, results, opinions(self.run, results), strict=True):
+                files = self._draw(result, samples[place])
+                rows.append(index_row(self.run, result, samples[place], place, opinion, files))
+                progress.update(number == len(rounds) - 1)
+        rank = {name: number for number, name in enumerate(self.run.classes)}
+        self.index.add(sorted(rows, key=lambda row: (row.image, rank[row.target])))
+        self.index.save()
+
+    def _rounds(self, images: Tensor) -> list[Tensor | None]:
+        """Targets ``(B,)`` of each round of searches; None leaves them to the search."""
+        options = self.run.config.counterfactual
+        if options.target != "all" or "all" in self.run.classes:
+            return [None]
+        with torch.no_grad():
+            parts = [part.to(self.run.device) for part in images.split(options.batch_size)]
+            answers = torch.cat([self.run.classifier.probabilities(part).cpu() for part in parts])
+        return list(targets_for(answers, options.target, self.run.classes))
+
+    def _search(self, images: Tensor, targets: Tensor | None, ids: Sequence[str]) -> list[Counterfactual]:
+        run, reference = self.run, self.reference
+        return find_counterfactuals(
+            run.cae, run.classifier, run.manifold, images, targets=targets, config=run.config.counterfactual, ids=ids,
+            seed=run.config.seed, reference_codes=reference.code if reference else None,
+            reference_ids=[reference.id] if reference else None,
+        )  # fmt: skip
+
+    def _draw(self, result: Counterfactual, sample: Sample) -> Files:
+        options = self.run.config.traverse
+        name = f"{file_name(result.id)}-{file_name(result.source_class)}-to-{file_name(result.target_class)}"
+        strip = f"strips/{name}.png" if options.strips else None
+        gif = f"gifs/{name}.gif" if options.gif else None
+        if strip:
+            traversal_strip(result, self.folder / strip, options.frames, sample.mask)
+        if gif:
+            traversal_gif(result, self.folder / gif)
+        return Files(strip, gif)
+
+
+def _readable(images: ImageSet, places: Sequence[int], problems: list[str]) -> Iterator[tuple[int, Sample]]:
+    """The samples at these places; a damaged file costs no other image."""
+    for place in places:
+        try:
+            yield place, images[place]
+        except UserError as error:
+            problems += error.problems
+
+
+def _report(run: Run, rows: Sequence[IndexRow], subjects: Subjects, folder: Path) -> None:
+    """Write the figures and say what there is to see."""
+    metrics = summarise(rows, run.config.seed)
+    write_json(folder / "metrics.json", metrics)
+    traverse = run.config.traverse
+    # figures of images that the networks were trained on, or that nobody else has, are not those of the run
+    if traverse.images is None and traverse.split != "train" and traverse.folder == FOLDER:
+        path = run.folder.path / "metrics.json"
+        others = {name: value for name, value in read_json(path).items() if not name.startswith(TOPICS)}
+        write_json(path, others | metrics)
+    counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
+    print(f"{counts['images']} images of {subjects.words}: {counts['found_count']} counterfactuals found", end=" ")
+    print(f"of {counts['explained']} looked for", end="")
+    already = int(metrics["counterfactual/already_target"])
+    print(f" ({already} had the target's verdict already)" if already else "")
+    print(f"{'':2}{'':8}  {'95 % interval':<17}")
+    print(table(metrics, LINES))
+    strips = f"one strip per image in '{folder / 'strips'}', " if traverse.strips else ""
+    print(f"look at '{folder / 'gallery.png'}', {strips}all numbers in '{folder / 'index.csv'}'")

@@ -1,0 +1,66 @@
+"""Validation during training: do swaps flip both classifiers, and is the autoencoder still one?"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cae.classifiers import TargetClassifier
+from cae.config import CAEConfig
+from cae.measures import participation_ratio
+from cae.model import CAE
+from cae.reassignment import measure_reassignment, pervasiveness, sample_pairs
+
+BATCH = 64
+
+
+class SwapValidation:
+    """Gathers validation images and measures a model on swaps between them.
+
+    Args:
+        judges: classifiers by name, ``target`` (whose verdicts name the classes) and ``oracle``.
+        config: number of swaps and the largest tolerated reconstruction error.
+    """
+
+    def __init__(self, judges: dict[str, TargetClassifier], config: CAEConfig):
+        self.judges, self.config = judges, config
+        self._images: list[Tensor] = []
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._images = []
+
+    def add(self, images: Tensor) -> None:
+        """Take in images ``(B, C, H, W)`` in [0, 1]."""
+        self._images.append(images)
+
+    @torch.no_grad()
+    def measure(self, cae: CAE) -> dict[str, float]:
+        """Rates in [0, 1] and errors on [0, 1] by name; ``score`` is what the best checkpoint is chosen by.
+
+        ``score`` is the lower of the reassignment rates under target and oracle. Where the mean absolute
+        reconstruction error exceeds ``max_reconstruction_error`` it is that excess, negative: below any rate.
+        """
+        images = torch.cat(self._images)
+        target = self.judges["target"]
+        parts = images.split(BATCH)
+        verdicts = torch.cat([target.probabilities(part) for part in parts]).argmax(1)
+        codes = [cae.encode(part) for part in parts]
+        reconstructions = torch.cat([cae.decode(code.class_code, code.individual_code) for code in codes])
+        kept = torch.cat([target.probabilities(part) for part in reconstructions.split(BATCH)]).argmax(1) == verdicts
+        pairs = sample_pairs(verdicts, self.config.validation_pairs, len(target.classes), seed=0)
+        matrices = measure_reassignment(cae, self.judges, images, verdicts, pairs, BATCH, residual=True)
+        error = (reconstructions - images).abs().mean().item()
+        class_codes = torch.cat([code.class_code for code in codes])
+        metrics = {
+            "reassignment": pervasiveness(matrices["target"]),
+            "reassignment_oracle": pervasiveness(matrices["oracle"]),
+            "reassignment_residual": pervasiveness(matrices["target/residual"]),
+            "reassignment_residual_oracle": pervasiveness(matrices["oracle/residual"]),
+            "reconstruction_mae": error,
+            "reconstruction_consistency": kept.float().mean().item(),
+            "participation_ratio": participation_ratio(class_codes),
+        }
+        excess = max(0.0, error - self.config.max_reconstruction_error)
+        score = -excess if excess else min(metrics["reassignment"], metrics["reassignment_oracle"])
+        return {**metrics, "score": score}

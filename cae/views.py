@@ -1,0 +1,47 @@
+"""What the classifier sees of a generated image in training: a little shifted, blurred and noisy views.
+
+An edit that is noise made for one network's weights does not survive them; an edit that shows evidence does.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SHIFT = 1 / 16  # largest shift, as a share of the side
+NOISE = 0.1  # largest standard deviation of the noise, on [0, 1]
+
+
+def random_shift(images: Tensor, largest: int) -> Tensor:
+    """Move each image ``(B, C, H, W)`` by up to ``largest`` pixels both ways; edge pixels fill what comes in."""
+    if largest == 0:
+        return images
+    count, channels, height, width = images.shape
+    padded = F.pad(images, (largest,) * 4, mode="replicate")
+    offsets = torch.randint(0, 2 * largest + 1, (2, count, 1), device=images.device)
+    rows = offsets[0] + torch.arange(height, device=images.device)
+    columns = offsets[1] + torch.arange(width, device=images.device)
+    which = torch.arange(count, device=images.device)[:, None, None, None]
+    channel = torch.arange(channels, device=images.device)[None, :, None, None]
+    return padded[which, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def random_noise(images: Tensor, largest: float) -> Tensor:
+    """Add Gaussian noise whose standard deviation is drawn per image from [0, ``largest``]."""
+    levels = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype) * largest
+    return images + levels * torch.randn_like(images)
+
+
+def random_blur(images: Tensor, share: float = 0.5) -> Tensor:
+    """Blur a random ``share`` of the images with the 3 x 3 binomial kernel."""
+    taps = torch.tensor([0.25, 0.5, 0.25], device=images.device, dtype=images.dtype)
+    kernel = (taps[:, None] * taps[None, :]).expand(images.shape[1], 1, 3, 3)
+    blurred = F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), kernel, groups=images.shape[1])
+    chosen = torch.rand(len(images), 1, 1, 1, device=images.device) < share
+    return torch.where(chosen, blurred, images)
+
+
+def random_view(images: Tensor) -> Tensor:
+    """One random view of each image, differentiable."""
+    return random_noise(random_blur(random_shift(images, round(images.shape[-1] * SHIFT))), NOISE)

@@ -1,0 +1,231 @@
+"""Reading image files: every kind of file gives the same float image in [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cae.data.images import (
+    ImageRef,
+    fit,
+    image_shape,
+    is_image,
+    list_images,
+    load_image,
+    load_mask,
+    read_image,
+    read_mask,
+    to_channels,
+    without_suffix,
+)
+from cae.data.records import ImageFiles
+from cae.errors import UserError
+
+RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5  # (H, W) = (6, 8)
+
+
+def write(path, array, mode=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    (picture.convert(mode) if mode else picture).save(path, **options)
+    return ImageRef(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".pgm", ".gif"])
+def test_a_grey_file_of_any_lossless_kind_is_its_values_over_255(tmp_path, suffix):
+    ref = write(tmp_path / f"a{suffix}", RAMP)
+    assert image_shape(ref) == (1, 6, 8)
+    assert torch.equal(read_image(ref), torch.from_numpy(RAMP / np.float32(255))[None])
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".webp"])
+def test_a_lossy_file_is_close_to_its_values(tmp_path, suffix):
+    flat = np.full((6, 8, 3), (200, 100, 50), dtype=np.uint8)
+    image = read_image(write(tmp_path / f"a{suffix}", flat, quality=100))
+    assert image.shape == (3, 6, 8)
+    assert torch.allclose(image[:, 0, 0] * 255, torch.tensor([200.0, 100.0, 50.0]), atol=6)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bit_values_are_divided_by_65535(tmp_path, suffix):
+    values = np.array([[0, 1000], [32768, 65535]], dtype=np.uint16)
+    ref = write(tmp_path / f"a{suffix}", values)
+    assert image_shape(ref) == (1, 2, 2)
+    assert torch.equal(read_image(ref)[0], torch.from_numpy(values.astype(np.float32) / 65535))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_float_and_32_bit_tiffs_are_stretched_from_least_to_largest(tmp_path, dtype):
+    ref = write(tmp_path / "a.tif", np.array([[-100, 0], [50, 300]], dtype=dtype))
+    assert torch.allclose(read_image(ref)[0], torch.tensor([[0.0, 0.25], [0.375, 1.0]]))
+
+
+def test_a_float_tiff_with_missing_values_stays_in_range(tmp_path):
+    image = read_image(write(tmp_path / "a.tif", np.array([[np.nan, 0], [1, np.inf]], dtype=np.float32)))
+    assert image.flatten().tolist() == [0, 0, 1, 1]
+
+
+def test_transparency_is_laid_over_black(tmp_path):
+    rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0]]], dtype=np.uint8)
+    image = read_image(write(tmp_path / "a.png", rgba))
+    assert (image * 255).round().permute(1, 2, 0).tolist() == [[[200, 100, 50], [0, 0, 0]]]
+    grey = write(tmp_path / "b.png", Image.fromarray(np.array([[[200, 255], [200, 0]]], dtype=np.uint8), "LA"))
+    assert image_shape(grey) == (1, 1, 2)
+    assert (read_image(grey) * 255).round().flatten().tolist() == [200, 0]
+
+
+def test_palettes_are_resolved_and_a_grey_palette_is_grey(tmp_path):
+    colour = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), "P")
+    colour.putpalette([255, 0, 0, 0, 0, 255])
+    ref = write(tmp_path / "a.png", colour)
+    assert image_shape(ref)[0] == 3
+    assert read_image(ref).permute(1, 2, 0).tolist() == [[[1, 0, 0], [0, 0, 1]]]
+    grey = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), "P")
+    grey.putpalette([0, 0, 0, 255, 255, 255])
+    ref = write(tmp_path / "b.png", grey)
+    assert image_shape(ref)[0] == 1
+    assert read_image(ref).tolist() == [[[0, 1]]]
+    ref = write(tmp_path / "c.png", colour, transparency=0)
+    assert read_image(ref).permute(1, 2, 0).tolist() == [[[0, 0, 0], [0, 0, 1]]]
+
+
+def test_one_bit_and_cmyk_files_are_read(tmp_path):
+    ref = write(tmp_path / "a.png", np.array([[0, 255]], dtype=np.uint8), mode="1")
+    assert read_image(ref).tolist() == [[[0, 1]]]
+    ref = write(tmp_path / "b.tif", np.full((2, 2, 3), 255, dtype=np.uint8), mode="CMYK")
+    assert image_shape(ref) == (3, 2, 2)
+    assert read_image(ref).min() == 1
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_the_exif_orientation_is_applied_to_image_and_header_alike(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise
+    halves = np.zeros((16, 32), dtype=np.uint8)
+    halves[:, 16:] = 255
+    ref = write(tmp_path / f"a{suffix}", halves, exif=exif)
+    image = read_image(ref)
+    assert image_shape(ref) == tuple(image.shape) == (1, 32, 16)
+    assert image[0, 4, 8] < 0.1
+    assert image[0, 28, 8] > 0.9
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    write(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
+    path = tmp_path / "a.png"
+    path.write_bytes(path.read_bytes()[:-600])
+    for reader in (image_shape, read_image):
+        with pytest.raises(UserError, match=r"cannot read the image '.*a\.png'"):
+            reader(ImageRef(path))
+    (tmp_path / "b.jpg").write_text("not an image")
+    with pytest.raises(UserError, match=r"cannot read the image '.*b\.jpg'"):
+        image_shape(ImageRef(tmp_path / "b.jpg"))
+    with pytest.raises(UserError, match=r"no image file '.*c\.png' \(did you mean '.\.png'\?\)"):
+        read_image(ImageRef(tmp_path / "c.png"))
+
+
+def test_a_slice_of_a_plain_picture_is_refused(tmp_path):
+    write(tmp_path / "a.png", RAMP)
+    with pytest.raises(UserError, match="asks for a slice"):
+        read_image(ImageRef.parse(f"{tmp_path}/a.png#3"))
+
+
+def test_a_file_that_has_a_number_sign_in_its_name_is_no_slice(tmp_path):
+    write(tmp_path / "a.png#3", Image.fromarray(RAMP), format="PNG")
+    assert ImageRef.parse("a.png#3", tmp_path) == ImageRef(tmp_path / "a.png#3")
+    assert ImageRef.parse("b.nii.gz#3", tmp_path) == ImageRef(tmp_path / "b.nii.gz", 3)
+
+
+def test_grey_repeats_to_rgb_and_rgb_becomes_its_luminance():
+    grey = torch.rand(2, 1, 3, 4)
+    assert torch.equal(to_channels(grey, 3), grey.expand(2, 3, 3, 4))
+    red = torch.tensor([1.0, 0.0, 0.0])[:, None, None]
+    assert to_channels(red, 1).item() == pytest.approx(0.299)
+    assert torch.allclose(to_channels(to_channels(grey, 3), 1), grey)
+
+
+def test_fit_crops_the_centre_and_resizes_the_short_side():
+    image = torch.zeros(1, 1, 8, 16)
+    image[..., 4:12] = 1
+    assert torch.equal(fit(image, 8), torch.ones(1, 1, 8, 8))
+    assert fit(torch.rand(1, 3, 33, 57), 12).shape == (1, 3, 12, 12)
+    assert torch.allclose(fit(torch.full((1, 1, 5, 9), 0.3), 16), torch.tensor(0.3))
+
+
+def test_fit_is_antialiased():
+    stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
+    assert (fit(stripes, 8)[..., 1:-1] - 0.5).abs().max() < 0.05
+
+
+def test_an_image_of_the_wanted_size_is_left_exactly_as_it_is(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
+    image = load_image(write(tmp_path / "a.png", values), 8, 1)
+    assert torch.equal(image[0], torch.from_numpy(values / np.float32(255)))
+
+
+def test_masks_are_everything_but_zero(tmp_path):
+    labels = np.array([[0, 1], [2, 255]], dtype=np.uint8)
+    expected = [[[False, True], [True, True]]]
+    assert read_mask(write(tmp_path / "a.png", labels)).tolist() == expected
+    assert read_mask(write(tmp_path / "b.png", labels.astype(np.uint16))).tolist() == expected
+    palette = Image.fromarray(labels, "P")
+    palette.putpalette([0, 0, 0] + [9, 9, 9] * 255)
+    assert read_mask(write(tmp_path / "c.png", palette)).tolist() == expected
+    assert read_mask(write(tmp_path / "d.tif", np.ones((2, 2), dtype=np.float32))).all()
+
+
+def test_a_jpeg_mask_is_cut_at_one_half(tmp_path):
+    square = np.zeros((32, 32), dtype=np.uint8)
+    square[8:24, 8:24] = 255
+    assert torch.equal(read_mask(write(tmp_path / "a.jpg", square))[0], torch.from_numpy(square > 0))
+
+
+def test_a_mask_goes_through_the_same_geometry_as_its_image(tmp_path):
+    square = np.zeros((40, 64), dtype=np.uint8)
+    square[10:30, 22:42] = 255
+    ref = write(tmp_path / "a.png", square)
+    mask, image = load_mask(ref, 20), load_image(ref, 20, 1)
+    assert mask.shape == (1, 20, 20)
+    assert torch.equal(mask, image >= 0.5)
+    assert mask.sum() == 100
+
+
+def test_listing_is_sorted_recursive_and_skips_what_is_no_image(tmp_path):
+    for name in ("b/2.png", "b/1.PNG", "a.png", "b/.hidden.png", "__MACOSX/x.png"):
+        write(tmp_path / name, Image.fromarray(RAMP), format="PNG")
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    assert [path.relative_to(tmp_path).as_posix() for path in list_images(tmp_path)] == ["a.png", "b/1.PNG", "b/2.png"]
+
+
+def test_only_image_suffixes_are_taken_off():
+    assert without_suffix("a/scan.nii.gz") == "a/scan"
+    assert without_suffix("a/1.2.840.113") == "a/1.2.840.113"
+    assert without_suffix("a.b.JPG") == "a.b"
+    assert not is_image(ImageRef.parse("notes.txt").path)
+
+
+def test_image_files_are_a_folder_or_one_file_without_labels(tmp_path):
+    write(tmp_path / "b" / "2.png", RAMP)
+    write(tmp_path / "a.png", np.zeros((9, 9, 3), dtype=np.uint8))
+    files = ImageFiles(tmp_path, image_size=8, channels=1)
+    assert files.ids == ["a.png", "b/2.png"]
+    assert files.labels.tolist() == [-1, -1]
+    assert [files[i].image.shape for i in range(2)] == [(1, 8, 8)] * 2
+    assert files[1].mask is None
+    assert [sample.id for sample in files] == files.ids  # iteration ends, as indexing past the end raises IndexError
+    assert ImageFiles(tmp_path / "a.png", 8, 3).ids == ["a.png"]
+
+
+def test_image_files_list_all_that_is_wrong(tmp_path):
+    with pytest.raises(UserError, match=r"no image in .* \(looked for \.png"):
+        ImageFiles(tmp_path, 8, 1)
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(UserError) as caught:
+        ImageFiles(tmp_path, 8, 1)
+    assert len(caught.value.problems) == 2
+    with pytest.raises(UserError, match="no image file"):
+        ImageFiles(tmp_path / "absent.png", 8, 1)

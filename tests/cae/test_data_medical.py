@@ -1,0 +1,190 @@
+"""DICOM and NIfTI: written with a known window, read back exactly."""
+
+from __future__ import annotations
+
+import builtins
+
+import numpy as np
+import pytest
+import torch
+
+from cae.data.images import ImageRef, image_shape, is_image, list_images, read_image, read_mask
+from cae.data.records import ImageFiles
+from cae.errors import UserError
+
+pydicom = pytest.importorskip("pydicom")
+nibabel = pytest.importorskip("nibabel")
+
+
+def write_dicom(path, pixels, photometric="MONOCHROME2", **tags):
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    colour = pixels.ndim == 3 and pixels.shape[-1] == 3
+    frames = pixels.shape[0] if pixels.ndim == 3 and not colour else None
+    dataset.Rows, dataset.Columns = (pixels.shape[:2] if colour else pixels.shape[-2:])
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = (3 if colour else 1), photometric
+    if colour:
+        dataset.PlanarConfiguration = 0
+    if frames:
+        dataset.NumberOfFrames = frames
+    bits = pixels.dtype.itemsize * 8
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
+    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = pixels.tobytes()
+    dataset.save_as(path, enforce_file_format=True)
+    return ImageRef(path)
+
+
+def test_a_dicom_window_follows_the_standard(tmp_path):
+    stored = np.array([[0, 1024, 1064, 1074, 1124, 3000]], dtype=np.int16)
+    ref = write_dicom(
+        tmp_path / "a.dcm", stored, RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=[50, 400], WindowWidth=[101, 9]
+    )
+    assert image_shape(ref) == (1, 1, 6)
+    # PS3.3 C.11.2.1.2: from 50 - 0.5 - 50 = -0.5 (black) to 99.5 (white)
+    expected = torch.tensor([[0.0, 0.005, 0.405, 0.505, 1.0, 1.0]])
+    assert torch.allclose(read_image(ref)[0], expected, atol=1e-6)
+
+
+def test_a_dicom_window_agrees_with_pydicom(tmp_path):
+    from pydicom.pixels import apply_modality_lut, apply_windowing
+
+    stored = np.random.default_rng(0).integers(-1000, 2000, (5, 7), dtype=np.int16)
+    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        ref = write_dicom(
+            tmp_path / f"{function}.dcm", stored, RescaleSlope=2, RescaleIntercept=-100, WindowCenter=300,
+            WindowWidth=1500, VOILUTFunction=function,
+        )  # fmt: skip
+        dataset = pydicom.dcmread(ref.path)
+        theirs = apply_windowing(apply_modality_lut(dataset.pixel_array, dataset), dataset)
+        # pydicom scales to the range of rescaled values: 2 v - 100 for v in [-32768, 32767]
+        low, high = 2 * -32768 - 100, 2 * 32767 - 100
+        assert torch.allclose(read_image(ref)[0], torch.from_numpy((theirs - low) / (high - low)).float(), atol=1e-5)
+
+
+def test_monochrome1_is_inverted(tmp_path):
+    stored = np.array([[0, 51], [204, 255]], dtype=np.uint8)
+    ref = write_dicom(tmp_path / "a.dcm", stored, photometric="MONOCHROME1")
+    assert torch.allclose(read_image(ref)[0], torch.tensor([[1.0, 0.8], [0.2, 0.0]]))
+
+
+def test_dicom_without_a_window_is_stretched_between_percentiles(tmp_path):
+    stored = np.arange(1000, dtype=np.uint16).reshape(20, 50)
+    image = read_image(write_dicom(tmp_path / "a.dcm", stored))
+    low, high = np.percentile(stored, (0.5, 99.5))
+    assert torch.allclose(image[0], torch.from_numpy((stored - low) / (high - low)).clamp(0, 1).float(), atol=1e-6)
+
+
+def test_colour_dicom_is_rgb(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 5, 3), dtype=np.uint8)
+    ref = write_dicom(tmp_path / "a.dcm", pixels, photometric="RGB")
+    assert image_shape(ref) == (3, 4, 5)
+    assert torch.allclose(read_image(ref), torch.from_numpy(pixels).permute(2, 0, 1) / 255)
+
+
+def test_ybr_dicom_is_converted_once(tmp_path):
+    from pydicom.pixels import convert_color_space
+
+    rgb = np.full((4, 4, 3), (200, 100, 50), dtype=np.uint8)
+    ref = write_dicom(tmp_path / "a.dcm", convert_color_space(rgb, "RGB", "YBR_FULL"), photometric="YBR_FULL")
+    assert torch.allclose(read_image(ref)[:, 0, 0] * 255, torch.tensor([200.0, 100.0, 50.0]), atol=2)
+
+
+def test_frames_of_a_dicom_file_are_chosen_by_number_or_the_middle_is_taken(tmp_path):
+    frames = np.stack([np.full((3, 4), value, dtype=np.uint8) for value in (0, 51, 102, 153, 204)])
+    write_dicom(tmp_path / "a.dcm", frames)
+    assert read_image(ImageRef(tmp_path / "a.dcm")).max() == pytest.approx(0.4)
+    assert read_image(ImageRef.parse("a.dcm#4", tmp_path)).max() == pytest.approx(0.8)
+    for reader in (image_shape, read_image):
+        with pytest.raises(UserError, match="5 slice"):
+            reader(ImageRef.parse("a.dcm#5", tmp_path))
+
+
+def test_a_dicom_file_without_suffix_is_known_by_its_first_bytes(tmp_path):
+    for name in ("IM0001", "1.2.840.10008"):
+        write_dicom(tmp_path / name, np.full((4, 4), 255, dtype=np.uint8))
+    (tmp_path / "README").write_text("x" * 200)
+    assert [path.name for path in list_images(tmp_path)] == ["1.2.840.10008", "IM0001"]
+    assert not is_image(tmp_path / "README")
+    assert ImageFiles(tmp_path, 8, 1)[0].image.min() == 1
+
+
+def test_a_damaged_dicom_file_is_named(tmp_path):
+    (tmp_path / "a.dcm").write_text("x")
+    with pytest.raises(UserError, match=r"cannot read the image '.*a\.dcm'"):
+        image_shape(ImageRef(tmp_path / "a.dcm"))
+
+
+def write_nifti(path, values, low=0.0, high=0.0):
+    volume = nibabel.Nifti1Image(values, np.eye(4))
+    volume.header["cal_min"], volume.header["cal_max"] = low, high
+    nibabel.save(volume, path)
+    return ImageRef(path)
+
+
+def test_a_nifti_window_is_its_calibration(tmp_path):
+    values = np.array([[-10, 0, 50], [100, 150, 25]], dtype=np.int16)  # x runs over rows here, y over columns
+    ref = write_nifti(tmp_path / "a.nii.gz", values, 0, 100)
+    assert image_shape(ref) == (1, 3, 2)
+    # shown as viewers do: x to the right, y upwards
+    assert read_image(ref)[0].tolist() == [[0.5, 0.25], [0.0, 1.0], [0.0, 1.0]]
+
+
+def test_a_nifti_volume_gives_its_middle_or_the_named_slice_in_one_common_window(tmp_path):
+    values = np.random.default_rng(0).normal(size=(6, 5, 9)).astype(np.float32) * np.arange(1, 10, dtype=np.float32)
+    ref = write_nifti(tmp_path / "a.nii", values)
+    low, high = np.percentile(values, (0.5, 99.5))
+
+    def expected(index):
+        return torch.from_numpy(np.rot90((values[..., index] - low) / (high - low)).copy()).clamp(0, 1).float()
+
+    assert torch.allclose(read_image(ref)[0], expected(4), atol=1e-5)
+    assert torch.allclose(read_image(ImageRef.parse("a.nii#8", tmp_path))[0], expected(8), atol=1e-5)
+    for reader in (image_shape, read_image):
+        with pytest.raises(UserError, match=r"a\.nii#9': the file has 9 slice"):
+            reader(ImageRef.parse("a.nii#9", tmp_path))
+
+
+def test_the_first_volume_of_a_time_series_is_taken(tmp_path):
+    values = np.zeros((4, 4, 3, 2), dtype=np.float32)
+    values[..., 0] = 1
+    values[0, 0] = 0
+    assert read_image(write_nifti(tmp_path / "a.nii.gz", values, 0, 1)).sum() == 15
+
+
+def test_a_rewritten_nifti_file_gets_a_new_window(tmp_path):
+    values = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    first = read_image(write_nifti(tmp_path / "a.nii", values))
+    assert torch.allclose(read_image(write_nifti(tmp_path / "a.nii", values.astype(np.float64) * 10)), first, atol=1e-5)
+
+
+def test_a_nifti_mask_is_read_unscaled(tmp_path):
+    values = np.zeros((4, 4, 3), dtype=np.uint8)
+    values[1, 2, 1] = 7
+    mask = read_mask(write_nifti(tmp_path / "a.nii.gz", values))
+    assert mask.shape == (1, 4, 4)
+    assert mask.nonzero().tolist() == [[0, 1, 1]]
+
+
+def test_a_missing_package_is_answered_with_the_extra(tmp_path, monkeypatch):
+    write_dicom(tmp_path / "a.dcm", np.zeros((4, 4), dtype=np.uint8))
+    write_nifti(tmp_path / "a.nii", np.zeros((4, 4), dtype=np.uint8))
+    real = builtins.__import__
+
+    def refuse(name, *arguments, **options):
+        if name in ("pydicom", "nibabel"):
+            raise ImportError(name)
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    with pytest.raises(UserError) as caught:
+        ImageFiles(tmp_path, 8, 1)
+    assert len(caught.value.problems) == 2
+    assert all('pip install "cae-explain[medical]"' in problem for problem in caught.value.problems)
