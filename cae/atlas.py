@@ -195,7 +195,7 @@ def _draw_matrices(run: Run, metrics: dict[str, float], folder: Path) -> Path:
 
 
 def _report(run: Run, metrics: dict[str, float], files: Sequence[Path]) -> None:
-    print(f"{metrics['cae/test_images']:.0f} test images; a class would be guessed right with {1 / len(run.classes):.2f}")
+    print(f"{metrics['cae/test_images']:.0f} test images; a guess is right with {1 / len(run.classes):.2f}")
     print(f"{'':2}{'':8}  {'95 % interval':<17}")
     print(table(metrics, LINES))
     for sentence in warnings(metrics, run.classes):

@@ -149,6 +149,23 @@ def _cae(config: Config) -> Iterator[str]:
             yield f"'cae.model.{name}' halves the image {halvings} times, which data.image_size={size} does not allow"
 
 
+def _reference(config: Config) -> Iterator[str]:
+    if config.cae.preset != "reference":
+        return
+    if config.trainer.precision == "16-mixed":
+        yield (
+            "cae.preset=reference trains two networks in turn, whose losses the one loss scale of "
+            "trainer.precision=16-mixed does not fit: use bf16-mixed or 32-true"
+        )
+    if config.data.batch_size < 2:
+        yield (
+            "cae.preset=reference pairs an image of the first class with one of another in every batch: "
+            "'data.batch_size' must be at least 2, but got 1"
+        )
+    if config.cae.model.residual_blocks < 1:
+        yield "cae.preset=reference needs cae.model.residual_blocks of at least 1: they carry the class code"
+
+
 def _explanation(config: Config) -> Iterator[str]:
     yield from _repeats("manifold.embeddings", config.manifold.embeddings)
     if config.counterfactual.reference == "image" and not config.counterfactual.reference_image:
@@ -162,5 +179,5 @@ def _trainer(config: Config) -> Iterator[str]:
 
 
 _CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (
-    _run, _data, _lesions, _classifier, _plain_widths, _normalisation, _cae, _explanation, _trainer,
+    _run, _data, _lesions, _classifier, _plain_widths, _normalisation, _cae, _reference, _explanation, _trainer,
 )  # fmt: skip

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.data.module import flip
+from cae.model import CAE
+from cae.reference import ReferenceCAE
 from cae.validation import SwapValidation
 
 
@@ -51,7 +52,7 @@ class JudgedModule(pl.LightningModule):
         mirror: mirror training images at random, left to right.
     """
 
-    average: nn.Module
+    average: CAE | ReferenceCAE
 
     def __init__(self, config: CAEConfig, judges: Judges, seed: int = 0, mirror: bool = False):
         super().__init__()
@@ -62,8 +63,8 @@ class JudgedModule(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions of images ``(B, C, H, W)`` in [0, 1], by the exported model."""
-        codes: Any = self.average.encode(images)  # type: ignore[operator]
-        return self.average.decode(codes.class_code, codes.individual_code)  # type: ignore[operator]
+        codes = self.average.encode(images)
+        return self.average.decode(codes.class_code, codes.individual_code)
 
     def on_fit_start(self) -> None:
         """Bring the frozen classifiers to the device of the training."""

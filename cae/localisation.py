@@ -15,10 +15,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Localisation:
-    """How one map agrees with one mask; everything in [0, 1], None where the map is empty or constant.
+    """How one map agrees with one mask; everything in [0, 1], None where the map is zero everywhere.
 
     Attributes:
-        dice: overlap of the mask with the pixels above Otsu's threshold.
+        dice: overlap of the mask with the pixels above Otsu's threshold; None also for a constant map.
         dice_best: overlap at the threshold that suits the mask best; an upper bound, no method knows it.
         dice_area: overlap with as many top pixels as the mask has; a random map scores ``mask_share``.
         dice_centre: ``dice_area`` of the map that falls off from the image's centre.
@@ -52,10 +52,11 @@ def localise(saliency: Tensor, mask: Tensor) -> Localisation | None:
     values = saliency.detach().cpu().double().flatten().numpy()
     centre = centre_map(*saliency.shape).flatten().numpy()
     control, share = dice_at_area(centre, inside), float(inside.mean())
-    if values.max() == values.min():
+    if values.max() <= 0:
         return Localisation(None, None, None, control, None, None, share)
+    varies = values.max() > values.min()
     return Localisation(
-        dice=dice(values > otsu_threshold(values), inside),
+        dice=dice(values > otsu_threshold(values), inside) if varies else None,
         dice_best=best_dice(values, inside),
         dice_area=dice_at_area(values, inside),
         dice_centre=control,

@@ -21,7 +21,7 @@ from cae.objective import Objective
 
 R1_EVERY = 16  # steps between two gradient penalties of the discriminator
 # these pull on swaps and would keep the autoencoder from learning first
-RAMPED = {"coherency", "reconstruction_answer", "adversarial", "minimal", "gate_area", "gate_variation"}
+RAMPED = {"coherency", "reconstruction_answer", "adversarial", "minimal", "own_edit", "gate_area", "gate_variation"}
 
 
 class CAEModule(JudgedModule):
@@ -45,11 +45,9 @@ class CAEModule(JudgedModule):
     ):
         super().__init__(config, judges, seed, mirror)
         self.cae = CAE(image_shape, config.model)
-        self.average = copy.deepcopy(self.cae).requires_grad_(False)
+        self.average: CAE = copy.deepcopy(self.cae).requires_grad_(False)
         classifier, mean_probabilities = judges.classifier, judges.logits.softmax(1).mean(0)
         self.objective = Objective(self.cae, len(classifier.classes), config, classifier, mean_probabilities)
-
-    # --- training -----------------------------------------------------------------------------------------------------
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The summed loss of all networks for one batch."""
@@ -60,13 +58,14 @@ class CAEModule(JudgedModule):
             terms, others = objective.warmup_terms(batch.images, answers), {}
         else:
             swaps = objective.swaps(batch.images, answers)
-            others = objective.other_terms(swaps, penalise=step % R1_EVERY == 0, query=step % self.config.query_every == 0)
+            query = step % self.config.query_every == 0
+            others = objective.other_terms(swaps, penalise=step % R1_EVERY == 0, query=query)
             terms = objective.generator_terms(swaps)
             objective.remember(swaps)
         loss = self._weighted(terms, step) + objective.weighted_others(others, R1_EVERY)
         logged = {name: term.detach() for name, term in (terms | others).items()}
         self.log_dict({f"train/{name}": term for name, term in logged.items()} | {"train/loss": loss.detach()})
-        self.log("rec", logged["reconstruction"], prog_bar=True, logger=False)
+        self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
     def _weighted(self, terms: dict[str, Tensor], step: int) -> Tensor:
@@ -80,10 +79,9 @@ class CAEModule(JudgedModule):
         with torch.no_grad():
             for average, current in zip(self.average.parameters(), self.cae.parameters(), strict=True):
                 average.lerp_(current, 1 - decay)
-            for average, current in zip(self.average.buffers(), self.cae.buffers(), strict=True):
-                average.copy_(current)
-
-    # --- optimisation -------------------------------------------------------------------------------------------------
+            for copied, buffer in zip(self.average.buffers(), self.cae.buffers(), strict=True):
+                # the statistics of batch norm must age like the weights they belong to
+                copied.lerp_(buffer, 1 - decay) if copied.is_floating_point() else copied.copy_(buffer)
 
     def configure_optimizers(self) -> Any:
         """One Adam with a group for the generator and one for the networks beside it; constant, then linear to 0."""

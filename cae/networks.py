@@ -202,10 +202,11 @@ class Discriminator(nn.Module):
         self.realism = nn.Conv2d(top, 1, 1)
         self.embedding = nn.Linear(classes, top, bias=False)
         self.classes = nn.Linear(2 * top, classes)
+        self.to(memory_format=torch.channels_last)
 
     def features(self, images: Tensor) -> Tensor:
         """Images ``(B, C, H, W)`` to patch features ``(B, top, h, w)``."""
-        return self.body(images)
+        return self.body(images.contiguous(memory_format=torch.channels_last))
 
     def score(self, features: Tensor, probabilities: Tensor) -> Tensor:
         """Realism ``(B, h, w)`` of patches, given the class ``probabilities (B, K)`` that the image should have."""

@@ -158,21 +158,16 @@ class Objective(nn.Module):
         count = min(self.config.recipients, len(images))
         codes = self._encode(images, count)
         decoded = self.cae.join(codes.class_code[:count], self.cae.trunk(codes.individual_code))
-        return {
-            "reconstruction": losses.reconstruction(decoded.image, images[:count]).mean(),
-            "class_answer": self._class_answer(codes, answers),
-            **self._collapse_terms(codes),
-        }
+        return self._own_terms(decoded.image, images[:count], codes, answers)
 
     def generator_terms(self, swaps: Swaps) -> dict[str, Tensor]:
         """Raw terms of the generator by name, each a scalar; those of weight 0 are absent."""
         weights, reconstructions = self.weights, swaps.reconstruction.image[swaps.recipients]
-        terms = {
-            "reconstruction": losses.reconstruction(swaps.reconstruction.image, swaps.originals).mean(),
-            "class_answer": self._class_answer(swaps.codes, swaps.answers),
-        }
+        terms = self._own_terms(swaps.reconstruction.image, swaps.originals, swaps.codes, swaps.answers)
         if weights.minimal > 0:
             terms["minimal"] = losses.minimal_edit(swaps.swap.image, reconstructions).mean()
+        if weights.own_edit > 0:
+            terms["own_edit"] = swaps.reconstruction.edit.abs().mean()
         if weights.adversarial > 0:
             scores = _frozen(self.discriminator, swaps.swap.image, swaps.donor_probabilities)
             terms["adversarial"] = losses.hinge_generator(scores)
@@ -184,18 +179,24 @@ class Objective(nn.Module):
             **self._classifier_terms(swaps, reconstructions),
             **self._gate_terms(swaps.swap.mask),
             **self._code_terms(swaps),
-            **self._collapse_terms(swaps.codes),
         }
 
     def _classifier_terms(self, swaps: Swaps, reconstructions: Tensor) -> dict[str, Tensor]:
         """L_bb and L_rc: the classifier in the loss, looking at random views."""
         weights, terms = self.weights, {}
         if weights.coherency > 0:
-            judged = swaps.swap.image
-            if self.config.coherency_on == "residual" or (self.config.coherency_on == "both" and torch.rand(()) < 0.5):
-                judged = swaps.images[swaps.recipients] + judged - reconstructions
-            log_p = losses.log_probabilities(self._judge(judged), weights.temperature)
-            terms["coherency"] = losses.kl_divergence(swaps.donor_probabilities, log_p).mean()
+            judged = {
+                "decoded": swaps.swap.image,
+                "residual": swaps.images[swaps.recipients] + swaps.swap.image - reconstructions,
+            }
+            chosen = judged.values() if self.config.coherency_on == "both" else [judged[self.config.coherency_on]]
+            divergences = [
+                losses.kl_divergence(
+                    swaps.donor_probabilities, losses.log_probabilities(self._judge(images), weights.temperature)
+                )
+                for images in chosen
+            ]
+            terms["coherency"] = torch.stack(divergences).mean()
         if weights.reconstruction_answer > 0:
             logits = self._judge(swaps.reconstruction.image)
             answers = swaps.answers[: len(logits)]
@@ -239,8 +240,14 @@ class Objective(nn.Module):
             terms["cycle"] = losses.reconstruction(back.image, swaps.images[swaps.recipients]).mean()
         return terms
 
-    def _class_answer(self, codes: Codes, answers: Tensor) -> Tensor:
-        return losses.coherency(answers, self.answer_head(codes.class_code)).mean()
+    def _own_terms(self, images: Tensor, originals: Tensor, codes: Codes, answers: Tensor) -> dict[str, Tensor]:
+        """L_rec, L_ca, L_var and L_cov: what needs no swap."""
+        terms = {}
+        if self.weights.reconstruction > 0:
+            terms["reconstruction"] = losses.reconstruction(images, originals).mean()
+        if self.weights.class_answer > 0:
+            terms["class_answer"] = losses.coherency(answers, self.answer_head(codes.class_code)).mean()
+        return {**terms, **self._collapse_terms(codes)}
 
     def _collapse_terms(self, codes: Codes) -> dict[str, Tensor]:
         """L_var and L_cov over the batch and the queue."""
@@ -264,7 +271,8 @@ class Objective(nn.Module):
         terms: dict[str, Tensor] = {}
         probabilities = F.softmax(swaps.answers / self.weights.temperature, dim=1)
         if self.weights.adversarial > 0 or self.config.black_box:
-            images = swaps.images.detach().requires_grad_(penalise and self.weights.r1 > 0)
+            # as many real images as swaps, twice: enough for D, whose cost they set
+            images = swaps.images[: 2 * self.config.pairs].detach().requires_grad_(penalise and self.weights.r1 > 0)
             features = self.discriminator.features(torch.cat([images, swaps.swap.image.detach()]))
             real, fake = features[: len(images)], features[len(images) :]
         if self.weights.adversarial > 0:
@@ -281,7 +289,7 @@ class Objective(nn.Module):
     ) -> dict[str, Tensor]:
         score = self.discriminator.score
         wrong = choose_donors(swaps.answers.argmax(1), torch.arange(len(images), device=images.device), 0.0)
-        real_scores = score(real, probabilities)
+        real_scores = score(real, probabilities[: len(images)])
         terms = {
             "real": F.relu(1 - real_scores).mean(),
             "fake": F.relu(1 + score(fake, swaps.donor_probabilities)).mean(),
@@ -294,7 +302,7 @@ class Objective(nn.Module):
     def _imitation_terms(self, swaps: Swaps, real: Tensor, fake: Tensor, query: bool) -> dict[str, Tensor]:
         """The class head learns the answers of a classifier without gradients, on real images and on queried swaps."""
         head, temperature = self.discriminator.class_logits_of, self.weights.temperature
-        terms = {"imitation": losses.coherency(swaps.answers, head(real), temperature).mean()}
+        terms = {"imitation": losses.coherency(swaps.answers[: len(real)], head(real), temperature).mean()}
         if query:
             with torch.no_grad():
                 answers = self.classifier.logits(swaps.swap.image.detach().clamp(0, 1)).float()

@@ -95,7 +95,7 @@ class ReferenceModule(JudgedModule):
         return [reference_optimiser(self.cae.parameters()), reference_optimiser(self.discriminator.parameters())]
 
     def _optimisers(self) -> list[Any]:
-        return list(self.optimizers())  # type: ignore[arg-type]
+        return list(self.optimizers())
 
     def _set_learning_rates(self) -> None:
         """The published schedule: halved ten times over the training."""

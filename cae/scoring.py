@@ -21,7 +21,7 @@ from cae.smoothness import backtracking, largest_jump, monotone_share
 
 @dataclass(frozen=True)
 class Opinion:
-    """Further verdicts, as indices of classes: the oracle's on original and counterfactual, f's on the decoded image."""
+    """Further verdicts, as class indices: the oracle's on original and counterfactual, f's on the decoded image."""
 
     oracle_source: int | None = None
     oracle: int | None = None

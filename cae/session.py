@@ -102,13 +102,15 @@ def device_for(config: TrainerConfig) -> torch.device:
         number = devices[0] if isinstance(devices, list) and devices else 0
         if number < torch.cuda.device_count():
             return torch.device("cuda", number)
-        raise UserError(f"trainer.devices names GPU {number}, but this machine has {torch.cuda.device_count()} of them.")
+        raise UserError(f"trainer.devices names GPU {number}, but this machine has {torch.cuda.device_count()}.")
     if wanted in ("gpu", "mps") and torch.backends.mps.is_available():
         return torch.device("mps")
     known = ("auto", "cpu", "gpu", "cuda", "mps")
     if wanted not in known:
-        near = did_you_mean(wanted, known)
-        raise UserError(f"trainer.accelerator={config.accelerator} does not explain{near}; known are {', '.join(known)}.")
+        raise UserError(
+            f"trainer.accelerator must be one of {', '.join(known)} to explain, but is {wanted!r}"
+            f"{did_you_mean(wanted, known)}."
+        )
     raise UserError(f"trainer.accelerator={config.accelerator}, but this machine has none; use auto or cpu.")
 
 
@@ -118,8 +120,8 @@ def _trained_files(folder: RunFolder) -> tuple[Path, Path]:
         others = [path.parent.name for path in sorted(runs.glob("*/cae.safetensors"))]
         there = f"; runs with a trained CAE are {', '.join(others)}" if others else ""
         raise UserError(
-            f"there is no run '{folder.path}'{did_you_mean(folder.path.name, others)}: train it with `{CAE_COMMAND}`, or "
-            f"set name= and runs={there}."
+            f"there is no run '{folder.path}'{did_you_mean(folder.path.name, others)}: train it with `{CAE_COMMAND}`, "
+            f"or set name= and runs={there}."
         )
     return folder.require("cae.safetensors", CAE_COMMAND), folder.require("manifold.safetensors", CAE_COMMAND)
 
@@ -133,8 +135,8 @@ def _misfits(run: Run, header: dict[str, Any], path: Path) -> list[str]:
     elif trained != present:
         problems.append(
             f"'{path}' was trained against another classifier (fingerprint {trained}) than the present one ({present}, "
-            f"classifier.model={run.config.classifier.model}), whose decisions it cannot explain: train the CAE anew with "
-            f"`{CAE_COMMAND} overwrite=true`, or set classifier.model and classifier.weights to the former one."
+            f"classifier.model={run.config.classifier.model}), whose decisions it cannot explain: train the CAE anew "
+            f"with `{CAE_COMMAND} overwrite=true`, or set classifier.model and classifier.weights to the former one."
         )
     classes = header.get("classes", list(run.data.classes))
     if list(classes) != list(run.data.classes):
@@ -146,15 +148,15 @@ def _misfits(run: Run, header: dict[str, Any], path: Path) -> list[str]:
         )
     if run.oracle is not None and run.oracle.classes != run.data.classes:
         problems.append(
-            f"'{run.folder.path / 'oracle.safetensors'}' knows the classes {_listed(run.oracle.classes)}, but the data has "
-            f"{_listed(run.data.classes)}: train it anew with `python train.py oracle … overwrite=true`."
+            f"'{run.folder.path / 'oracle.safetensors'}' knows the classes {_listed(run.oracle.classes)}, but the data "
+            f"has {_listed(run.data.classes)}: train it anew with `python train.py oracle … overwrite=true`."
         )
     return problems
 
 
 @torch.no_grad()
 def _manifold_misfits(run: Run, path: Path) -> list[str]:
-    """Whether the codes of the manifold are those of this CAE; a training stopped at its very end leaves former ones."""
+    """Whether the manifold holds codes of this CAE; a training stopped at its very end leaves former ones."""
     remedy = f"train the CAE anew with `{CAE_COMMAND} overwrite=true`."
     manifold, width = run.manifold, run.cae.class_dim
     if manifold.codes.shape[1] != width:

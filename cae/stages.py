@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
 from cae.classifiers import TargetClassifier, load_classifier, load_own, train_classifier, train_oracle
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.diagnostics import diagnose, warnings
 from cae.errors import UserError
-from cae.files import update_json
+from cae.files import read_json, update_json
 from cae.manifold import ClassManifold
+from cae.model import CAE
+from cae.reference import ReferenceCAE
 from cae.runs import RunFolder
-from cae.training import train_cae
+from cae.session import load_cae
+from cae.training import say, train_cae
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ def classifier_stage(config: Config) -> None:
     if run.prepare("classifier").finished:
         return
     metrics = train_classifier(config, data, run.path)
-    print(f"classifier: test accuracy {metrics['classifier/test_accuracy']:.1%}, written to '{run.path}'")
+    say(f"classifier: test accuracy {metrics['classifier/test_accuracy']:.1%}, written to '{run.path}'")
 
 
 def oracle_stage(config: Config) -> None:
@@ -45,17 +50,16 @@ def cae_stage(config: Config) -> None:
     data, run = _open(config)
     classifier = _classifier(config, data, run)
     start = run.prepare("cae")
-    if start.finished:
-        return
     if not (run.path / "oracle.safetensors").exists():
         _train_oracle(config, data, classifier, run)
     oracle = load_own(run.path, "oracle")
-    cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
-    manifold = ClassManifold.load(run.path / "manifold.safetensors")
-    metrics = diagnose(cae, classifier.cpu(), oracle.cpu(), manifold, data, config)
-    update_json(run.path / "metrics.json", metrics)
-    _report(metrics, data.classes)
-    print(f"cae: written to '{run.path}'; pictures of the training in '{run.path / 'samples'}'")
+    if not start.finished:
+        cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
+    elif "cae/reassignment" in read_json(run.path / "metrics.json"):
+        return
+    else:  # stopped between training and measuring
+        cae, _ = load_cae(run.path / "cae.safetensors")
+    _measure(config, data, cae, classifier, oracle, run)
 
 
 TRAINING_STAGES = {
@@ -68,7 +72,7 @@ TRAINING_STAGES = {
 def _open(config: Config) -> tuple[CAEDataModule, RunFolder]:
     data = CAEDataModule(config.data)
     data.setup()
-    print(data.describe())
+    say(data.describe())
     return data, RunFolder(config)
 
 
@@ -84,7 +88,23 @@ def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetCl
 
 def _train_oracle(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:
     metrics = train_oracle(config, data, classifier, run.path)
-    print(f"oracle: agrees with the classifier on {metrics['oracle/agreement']:.1%} of the test images")
+    say(f"oracle: agrees with the classifier on {metrics['oracle/agreement']:.1%} of the test images")
+
+
+@rank_zero_only
+def _measure(
+    config: Config,
+    data: CAEDataModule,
+    cae: CAE | ReferenceCAE,
+    classifier: TargetClassifier,
+    oracle: TargetClassifier,
+    run: RunFolder,
+) -> None:
+    manifold = ClassManifold.load(run.path / "manifold.safetensors")
+    metrics = diagnose(cae, classifier, oracle, manifold, data, config)
+    update_json(run.path / "metrics.json", metrics)
+    _report(metrics, data.classes)
+    print(f"cae: written to '{run.path}'; pictures of the training in '{run.path / 'samples'}'")
 
 
 def _report(metrics: dict[str, float], classes: tuple[str, ...]) -> None:

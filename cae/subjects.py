@@ -112,7 +112,8 @@ def open_reference(run: Run) -> Reference | None:
 def identity(run: Run) -> dict[str, Any]:
     """Everything that a row of the index depends on, by name of the option or model."""
     config, traverse = run.config, run.config.traverse
-    found: dict[str, Any] = {"seed": config.seed, "traverse.frames": traverse.frames, "traverse.images": traverse.images}
+    found: dict[str, Any] = {"seed": config.seed, "traverse.images": traverse.images}
+    found["traverse.frames"] = traverse.frames
     data, search = dataclasses.asdict(config.data), dataclasses.asdict(config.counterfactual)
     used = {"image_size", "channels"} if traverse.images else set(data) - NO_MATTER
     found |= {} if traverse.images else {"traverse.split": traverse.split}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -54,10 +55,9 @@ def train_cae(
         The CAE with the best weights, in evaluation mode; like both classifiers, on the device of the training.
 
     Raises:
-        UserError: if there is nothing to swap, or the options do not fit.
+        UserError: if there is nothing to swap or to pair.
     """
     folder = Path(folder)
-    check_options(config)
     clock = TrainingClock()
     best, last = checkpoints(folder / "checkpoints")
     # after the best one, so that the last checkpoint knows of it
@@ -65,6 +65,7 @@ def train_cae(
     trainer = build_trainer(
         config, folder, "cae", max_steps=config.cae.max_steps, callbacks=callbacks, resume=checkpoint is not None,
         use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
+        default_root_dir=folder / "checkpoints",  # where Lightning leaves, and finds, what a requeued job goes on from
     )  # fmt: skip
     device = trainer.strategy.root_device
     judges = gather_judges(data, classifier.to(device), oracle.to(device))
@@ -79,29 +80,6 @@ def train_cae(
     trainer.strategy.barrier("cae saved")
     oracle.to(device)
     return cae
-
-
-def check_options(config: Config) -> None:
-    """What only this stage demands of the options.
-
-    Raises:
-        UserError: listing everything that does not fit the preset `reference`.
-    """
-    if config.cae.preset != "reference":
-        return
-    problems = []
-    if config.trainer.precision == "16-mixed":
-        problems.append(
-            "cae.preset=reference trains two networks in turn, each with a loss of its own, which one loss scale of "
-            "trainer.precision=16-mixed does not fit; use bf16-mixed or 32-true."
-        )
-    if config.data.batch_size < 2:
-        problems.append(
-            "cae.preset=reference pairs an image of the first class with one of another in every batch: "
-            f"data.batch_size must be at least 2, but is {config.data.batch_size}."
-        )
-    if problems:
-        raise UserError(problems)
 
 
 def build_module(config: Config, image_shape: tuple[int, int, int], judges: Judges) -> CAEModule | ReferenceModule:
@@ -127,7 +105,7 @@ def gather_judges(data: CAEDataModule, classifier: TargetClassifier, oracle: Tar
 @torch.no_grad()
 def answers_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str]]:
     """The classifier's logits ``(N, K)`` for every image of a set, on the CPU, and the images' ids."""
-    loader = DataLoader(images, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
+    loader: DataLoader = DataLoader(images, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
     device = next(iter(classifier.parameters()), torch.zeros(())).device
     logits, ids = [], []
     for batch in loader:
@@ -147,13 +125,12 @@ def train_loader(config: Config, data: CAEDataModule, judges: Judges, progress: 
         classes = (classes > 0).long()  # normal against all others
         if not 0 < classes.sum() < len(classes):
             raise UserError(
-                f"cae.preset=reference pairs images of the first class ({data.classes[0]!r}) with images of the others, "
-                "but the training split has only one of the two kinds."
+                f"cae.preset=reference pairs images of the first class ({data.classes[0]!r}) with images of the "
+                "others, but the training split has only one of the two kinds."
             )
     cae, workers = config.cae, data.config.workers
-    stream = BalancedStream(
-        classes, data.config.batch_size, cae.validate_every, cae.max_steps, config.seed, progress
-    )
+    size = data.config.batch_size
+    stream = BalancedStream(classes, size, cae.validate_every, cae.max_steps, config.seed, progress)
     return DataLoader(
         data.train,  # type: ignore[arg-type]
         batch_sampler=stream,
@@ -171,6 +148,12 @@ def checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
     return best, ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
 
 
+@rank_zero_only
+def say(sentence: str) -> None:
+    """Print a sentence, once for all processes of a training."""
+    print(sentence)
+
+
 def _report_verdicts(verdicts: Tensor, classes: tuple[str, ...], split: str) -> None:
     """A class that is never the verdict has no codes: nothing can be turned into it."""
     counts = torch.bincount(verdicts, minlength=len(classes))
@@ -181,7 +164,7 @@ def _report_verdicts(verdicts: Tensor, classes: tuple[str, ...], split: str) -> 
             f"({classes[int(counts.argmax())]!r}): there is nothing to swap. Is it trained, and on these classes?"
         )
     if missing:
-        print(f"note: the classifier never answers {', '.join(missing)} on the {split} split; no counterfactual can reach it")
+        say(f"note: the classifier never answers {', '.join(missing)} on the {split} split")
 
 
 def _spread(images: ImageSet, count: int) -> Tensor:
@@ -194,7 +177,7 @@ def _spread(images: ImageSet, count: int) -> Tensor:
 def _best_average(module: CAEModule | ReferenceModule, best: ModelCheckpoint) -> CAE | ReferenceCAE:
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
-    return module.average.eval()  # type: ignore[return-value]
+    return module.average.eval()
 
 
 def _export(

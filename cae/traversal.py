@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +91,8 @@ class _Traversal:
 
     def explain(self, order: Sequence[int]) -> list[str]:
         """Explain the images at these places that are not explained yet; those that cannot be read, in words."""
-        still, problems = self._open(order), list[str]()
+        drawn = set(order[: self.run.config.traverse.pictures])
+        still, problems = self._open(order, drawn), list[str]()
         progress = tqdm(
             total=len(order), initial=len(order) - len(still), desc="traverse", unit="image",
             disable=not self.run.config.logging.progress,
@@ -102,27 +103,29 @@ class _Traversal:
                 wanted = [place for place in order[start : start + CHUNK] if place in still]
                 samples = dict(_readable(self.subjects.images, wanted, problems))
                 if samples:
-                    self._explain_chunk(samples, order[:GALLERY], progress)
+                    self._explain_chunk(samples, order[:GALLERY], drawn, progress)
         finally:  # whatever stops it, no finished chunk is lost
             self.index.save(now=True)
             progress.close()
         return problems
 
-    def _open(self, order: Sequence[int]) -> set[int]:
+    def _open(self, order: Sequence[int], drawn: Collection[int]) -> set[int]:
         """Places without rows or pictures; those of the gallery all together, as it is drawn in one go."""
-        still = {place for place in order if not self._complete(self.subjects.ids[place])}
+        still = {place for place in order if not self._complete(self.subjects.ids[place], place in drawn)}
         shown = set(order[:GALLERY])
         return still | shown if still & shown or not (self.folder / "gallery.png").exists() else still
 
-    def _complete(self, id: str) -> bool:
+    def _complete(self, id: str, drawn: bool) -> bool:
         rows, options = self.index.of(id), self.run.config.traverse
         return bool(rows) and all(
-            not wanted or (name is not None and (self.folder / name).exists())
+            not (wanted and drawn) or (name is not None and (self.folder / name).exists())
             for row in rows
             for wanted, name in ((options.strips, row.strip), (options.gif, row.gif))
         )
 
-    def _explain_chunk(self, samples: dict[int, Sample], shown: Sequence[int], progress: tqdm) -> None:
+    def _explain_chunk(
+        self, samples: dict[int, Sample], shown: Sequence[int], drawn: Collection[int], progress: tqdm
+    ) -> None:
         """Search, draw and score; rows are entered last, so that whatever they name is there."""
         images = torch.stack([sample.image for sample in samples.values()])
         rows: list[IndexRow] = []
@@ -133,7 +136,7 @@ class _Traversal:
                 pictured = dict(zip(samples, results, strict=True))
                 gallery([pictured[place] for place in shown if place in pictured], self.folder / "gallery.png")
             for place, result, opinion in zip(samples, results, opinions(self.run, results), strict=True):
-                files = self._draw(result, samples[place])
+                files = self._draw(result, samples[place]) if place in drawn else Files()
                 rows.append(index_row(self.run, result, samples[place], place, opinion, files))
                 progress.update(number == len(rounds) - 1)
         rank = {name: number for number, name in enumerate(self.run.classes)}
@@ -196,5 +199,5 @@ def _report(run: Run, rows: Sequence[IndexRow], subjects: Subjects, folder: Path
     print(f" ({already} had the target's verdict already)" if already else "")
     print(f"{'':2}{'':8}  {'95 % interval':<17}")
     print(table(metrics, LINES))
-    strips = f"one strip per image in '{folder / 'strips'}', " if traverse.strips else ""
+    strips = f"strips in '{folder / 'strips'}', " if traverse.strips else ""
     print(f"look at '{folder / 'gallery.png'}', {strips}all numbers in '{folder / 'index.csv'}'")

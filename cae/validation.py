@@ -9,6 +9,7 @@ from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.measures import participation_ratio
 from cae.model import CAE
+from cae.reference import ReferenceCAE
 from cae.reassignment import measure_reassignment, pervasiveness, sample_pairs
 
 BATCH = 64
@@ -35,7 +36,7 @@ class SwapValidation:
         self._images.append(images)
 
     @torch.no_grad()
-    def measure(self, cae: CAE) -> dict[str, float]:
+    def measure(self, cae: CAE | ReferenceCAE) -> dict[str, float]:
         """Rates in [0, 1] and errors on [0, 1] by name; ``score`` is what the best checkpoint is chosen by.
 
         ``score`` is the lower of the reassignment rates under target and oracle. Where the mean absolute

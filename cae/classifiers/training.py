@@ -296,8 +296,9 @@ def _fit(module: ClassifierModule, config: Config, data: CAEDataModule, folder: 
     best = torch.load(folder / f"{stage}_checkpoints" / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
     module.load_state_dict(best["state_dict"])
     data.setup("test")
-    everything: DistributedSampler = DistributedSampler(cast("Dataset", data.test), num_replicas=1, rank=0, shuffle=False)
-    trainer.test(module, _with_sampler(data.test_dataloader(), everything), verbose=False)
+    images = cast("Dataset", data.test)
+    whole: DistributedSampler = DistributedSampler(images, num_replicas=1, rank=0, shuffle=False)
+    trainer.test(module, _with_sampler(data.test_dataloader(), whole), verbose=False)
     close_loggers(trainer)
     return trainer
 

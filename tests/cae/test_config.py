@@ -96,7 +96,7 @@ BAD_ARGUMENTS = [
         ["cae", "data.lesions.classes=[healthy,cyst]", "data.lesions.shortcut=0.5"],
         ["'data.lesions.shortcut_class' is 'mass'", "[healthy, cyst]"],
     ),
-    (["cae", "cae.max_steps=500"], ["cae.warmup_steps (300)", "cae.ramp_steps (300)", "cae.max_steps (500)"]),
+    (["cae", "cae.max_steps=250"], ["cae.warmup_steps (200)", "cae.ramp_steps (100)", "cae.max_steps (250)"]),
     (["cae", "counterfactual.reference=image"], ["needs counterfactual.reference_image"]),
     (["cae", "classifier.mean=[0.5]"], ["'classifier.mean' has 1", "'classifier.std' 0"]),
     (["cae", "classifier.mean=[0.5,0.5]", "classifier.std=[1,1]"], ["0, 1 (grey) or 3 (RGB)", "got 2"]),
@@ -316,7 +316,7 @@ def test_help_shows_default_meaning_and_range_in_one_row(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     _, out, _ = outcome(capsys, "--help")
     (row,) = [line for line in out.splitlines() if line.strip().startswith("data.batch_size ")]
-    assert row.split(maxsplit=2) == ["data.batch_size", "16", "images in one training batch [at least 1]"]
+    assert row.split(maxsplit=2) == ["data.batch_size", "64", "images in one training batch [at least 1]"]
 
 
 def test_print_config_prints_the_merge_as_yaml(tmp_path, capsys):

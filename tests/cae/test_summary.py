@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import dataclasses
+import typing
+
+import numpy as np
+import pytest
+import torch
+
+from cae.index import IndexRow
+from cae.localisation import best_dice, centre_map, dice_at_area, localise, otsu_threshold
+from cae.summary import interval, mean, percentile_95, summarise, table
+
+
+def row(id: str = "a", **values) -> IndexRow:
+    """A row of which only the given values are set."""
+    blank = {"str": "", "int": 0, "float": 0.0, "bool": False}
+    hints = typing.get_type_hints(IndexRow)
+    fields = {
+        field.name: None if type(None) in typing.get_args(hints[field.name]) else blank[hints[field.name].__name__]
+        for field in dataclasses.fields(IndexRow)
+    }
+    return IndexRow(**{**fields, "id": id, "status": "found" if values.get("found") else "not_found", **values})
+
+
+def test_rates_count_failures_and_leave_out_what_needs_no_change():
+    rows = [
+        row("a", found=True, oracle_source="x", oracle_agrees=True, overshoot=0.1),
+        row("b", found=True, oracle_source="x", oracle_agrees=False, overshoot=0.3),
+        row("c", found=False, oracle_source="x"),
+        row("d", status="reconstruction_flip", oracle_source="x"),
+        row("e", status="already_target", oracle_source="x"),
+    ]
+    metrics = summarise(rows)
+    assert metrics["counterfactual/images"] == 5
+    assert metrics["counterfactual/explained"] == 4
+    assert metrics["counterfactual/found"] == 0.5
+    assert metrics["counterfactual/validity_oracle"] == 0.25
+    assert metrics["counterfactual/overshoot_mean"] == pytest.approx(0.2)
+    assert metrics["counterfactual/overshoot_p95"] == 0.3
+    assert metrics["counterfactual/already_target"] == metrics["counterfactual/reconstruction_flip"] == 1
+    assert metrics["localisation/images"] == 0
+    assert "localisation/dice" not in metrics
+    assert "counterfactual/cout" not in metrics
+
+
+def test_without_an_oracle_nothing_is_said_of_it():
+    assert "counterfactual/validity_oracle" not in summarise([row(found=True)])
+
+
+def test_no_rows_give_counts_and_no_rate():
+    metrics = summarise([])
+    assert metrics["counterfactual/images"] == 0
+    assert "counterfactual/found" not in metrics
+
+
+def test_certainty_is_not_claimed_from_few_images():
+    low, high = interval(np.ones(20), [str(i) for i in range(20)])
+    assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
+    assert interval(np.zeros(20), [str(i) for i in range(20)]) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
+
+
+def test_rows_of_one_image_are_drawn_together():
+    values, generator = np.repeat(np.random.default_rng(0).random(30), 10), np.random.default_rng(1)
+    together = interval(values, [str(i // 10) for i in range(300)])
+    apart = interval(values, [str(i) for i in range(300)])
+    assert together[1] - together[0] > 2 * (apart[1] - apart[0])
+    assert interval(values, [str(i // 10) for i in range(300)]) == together
+    drawn = [interval(generator.normal(0.5, 1, 40), list(map(str, range(40)))) for _ in range(20)]
+    assert np.mean([low <= 0.5 <= high for low, high in drawn]) >= 0.85
+
+
+def test_percentile_is_one_of_the_values():
+    values = np.arange(1.0, 101)
+    assert percentile_95(values, np.ones(100)) == 95
+    assert percentile_95(np.array([3.0, 1.0]), np.array([0, 4])) == 1
+    assert mean(np.array([1.0, 3.0]), np.array([3, 1])) == 1.5
+
+
+def test_the_table_leaves_out_what_is_not_known():
+    text = table({"a": 0.5, "a_low": 0.4, "a_high": 0.6}, [("a", "first"), ("b", "second")])
+    assert text == "     0.500  0.400 to 0.600     first"
+
+
+def square(offset: int = 0) -> torch.Tensor:
+    mask = torch.zeros(12, 12, dtype=torch.bool)
+    mask[2 : 6, 2 + offset : 6 + offset] = True
+    return mask
+
+
+def test_shifted_squares_overlap_by_half():
+    found = localise(square(2).float(), square())
+    assert (found.dice, found.dice_best, found.dice_area) == (0.5, 0.5, 0.5)
+    assert (found.pointing, found.energy) == (0.5, 0.5)
+    assert found.mask_share == 16 / 144
+
+
+def test_a_perfect_map_scores_one_everywhere():
+    found = localise(3 * square().float(), square())
+    assert {found.dice, found.dice_best, found.dice_area, found.pointing, found.energy} == {1.0}
+    assert found.dice_centre < 1
+
+
+def test_empty_masks_and_empty_maps_score_nothing():
+    assert localise(torch.rand(12, 12), torch.zeros(12, 12, dtype=torch.bool)) is None
+    found = localise(torch.zeros(12, 12), square())
+    assert (found.dice, found.dice_best, found.dice_area, found.pointing, found.energy) == (None,) * 5
+
+
+def test_a_constant_map_scores_what_a_random_one_does():
+    found = localise(torch.full((12, 12), 0.3), square())
+    assert found.dice is None
+    assert [found.dice_area, found.pointing, found.energy] == pytest.approx([found.mask_share] * 3)
+
+
+def test_equal_values_count_as_all_their_orders():
+    values, mask = np.array([1.0, 0.5, 0.5, 0.5, 0.0]), np.array([True, True, False, False, False])
+    assert dice_at_area(values, mask) == pytest.approx((1 + 1 / 3) / 2)
+    assert best_dice(values, mask) == pytest.approx(2 / 3)
+
+
+def test_otsu_separates_two_groups_exactly():
+    values = np.array([0.1, 0.2, 0.15, 0.9, 0.95])
+    assert otsu_threshold(values) == 0.2
+
+
+def test_the_centre_map_falls_off_from_the_centre():
+    values = centre_map(5, 7)
+    assert values.argmax() == 2 * 7 + 3
+    assert torch.allclose(values, values.flip(0).flip(1), atol=1e-12)

@@ -1,0 +1,248 @@
+"""The CAE training as a whole: what it logs, leaves alone, writes, and takes up again."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from tiny_training import (
+    CLASSES,
+    SIDE,
+    level_classifier,
+    same,
+    tiny_config,
+    tiny_data,
+    tiny_images,
+    tiny_trainer,
+    train_few_steps,
+)
+
+from cae.callbacks import TrainingClock
+from cae.classifiers import TargetClassifier
+from cae.data import Splits
+from cae.errors import UserError
+from cae.files import read_json
+from cae.manifold import ClassManifold
+from cae.model import CAE
+from cae.module import CAEModule
+from cae.runs import OUTPUTS
+from cae.training import build_module, gather_judges, train_cae, train_loader
+
+
+class Stopped(Exception):
+    """Stands in for whatever ends a training."""
+
+
+def train(folder, *overrides, checkpoint=None, data=None):
+    config = tiny_config(*overrides)
+    data = data or tiny_data(config)
+    return train_cae(config, data, level_classifier(), level_classifier(), folder, checkpoint)
+
+
+def checkpoint_of(folder, name="last"):
+    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def rows_of(folder):
+    with (folder / "cae_logs" / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A training from beginning to end."""
+    folder = tmp_path_factory.mktemp("finished")
+    return folder, train(folder)
+
+
+# --- what a training leaves behind ------------------------------------------------------------------------------------
+
+
+def test_a_training_writes_what_the_run_folder_promises(finished):
+    folder, cae = finished
+    names = {path.name for path in folder.iterdir()}
+    assert {"cae.safetensors", "manifold.safetensors", "checkpoints", "samples", "cae_logs"} <= names
+    assert names - {"metrics.json"} <= set(OUTPUTS["cae"])  # nothing that `overwrite=true` would leave behind
+    steps = ["step-000005.png", "step-000010.png", "step-000012.png"]
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == steps
+    metrics = read_json(folder / "metrics.json")
+    assert metrics["cae/steps"] == 12
+    assert metrics["seconds/cae_training"] > 0
+    manifold = ClassManifold.load(folder / "manifold.safetensors")
+    assert len(manifold.codes) == 30
+    assert manifold.config.neighbours == 3
+    assert not cae.training
+    loaded, images = CAE.load(folder / "cae.safetensors"), tiny_images(3, 5, "other").images
+    assert torch.equal(loaded.encode(images).class_code, cae.encode(images).class_code)
+
+
+def test_the_exported_weights_are_the_averaged_ones_of_the_best_validation(finished):
+    folder, cae = finished
+    best = checkpoint_of(folder, "best")
+    state = best["state_dict"]
+    averaged = {name.removeprefix("average."): value for name, value in state.items() if name.startswith("average.")}
+    assert same(dict(cae.state_dict()), averaged)
+    scores = [float(row["val/score"]) for row in rows_of(folder) if row["val/score"]]
+    assert len(scores) == 3
+    assert [5, 10, 12].index(best["global_step"]) == scores.index(max(scores))
+
+
+def test_every_step_is_logged_and_every_number_is_finite(finished):
+    folder, _ = finished
+    rows = [row for row in rows_of(folder) if row["train/loss"]]
+    assert [int(row["step"]) for row in rows] == list(range(12))
+    assert all(math.isfinite(float(value)) for row in rows_of(folder) for value in row.values() if value)
+    assert [bool(row["train/coherency"]) for row in rows] == [False] * 2 + [True] * 10  # not in the warm-up
+
+
+def test_frozen_classifiers_stay_out_of_the_checkpoint(finished):
+    folder, _ = finished
+    assert not any("sharpness" in name for name in checkpoint_of(folder)["state_dict"])
+
+
+def test_a_weight_of_zero_leaves_no_column_in_the_log(tmp_path):
+    train(tmp_path, "cae.loss.coherency=0", "cae.loss.leakage=0", "cae.loss.adversarial=0", "cae.max_steps=5")
+    columns = set(rows_of(tmp_path)[0])
+    gone = ("coherency", "leakage", "adversary", "adversarial", "real", "fake", "mismatch", "r1")
+    assert not columns & {f"train/{name}" for name in gone}
+    assert {"train/reconstruction", "train/minimal"} <= columns
+
+
+def test_options_reach_the_networks(tmp_path):
+    cae = train(tmp_path, "cae.model.class_dim=5", "cae.model.width=8", "cae.max_steps=5", "cae.model.gate=false")
+    assert cae.class_dim == 5
+    assert CAE.load(tmp_path / "cae.safetensors").model.width == 8
+
+
+# --- what it leaves alone, and whom it asks ---------------------------------------------------------------------------
+
+
+def test_the_classifier_is_bit_for_bit_the_same_after_training():
+    classifier = level_classifier()
+    before = copy.deepcopy(dict(classifier.state_dict()))
+    module, trainer = train_few_steps(tiny_config("cae.warmup_steps=0"), classifier, 3)
+    module.train()
+    assert trainer.global_step == 3
+    assert not any(part.training for part in classifier.modules())
+    assert not any(parameter.requires_grad for parameter in classifier.parameters())
+    assert same(before, dict(classifier.state_dict()))
+
+
+@pytest.mark.parametrize(("query_every", "queried"), [(1, 5), (3, 2)])
+def test_a_black_box_is_asked_once_about_images_and_once_about_each_queried_swap(query_every, queried):
+    asked = []
+
+    def scores(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        values = np.exp(-60 * (images.mean((1, 2, 3))[:, None] - np.array([[0.2, 0.5, 0.8]])) ** 2)
+        return values / values.sum(1, keepdims=True)
+
+    classifier = TargetClassifier(scores, CLASSES, image_shape=(1, SIDE, SIDE))
+    asked.clear()
+    config = tiny_config("cae.black_box=true", f"cae.query_every={query_every}")
+    train_few_steps(config, classifier, 7)
+    # 30 training and 15 validation images; 4 swaps in each queried step of the five after the warm-up (2, …, 6)
+    assert sum(asked) == 30 + 15 + 4 * queried
+    assert classifier.evaluations == sum(asked)
+
+
+def test_known_answers_are_those_that_the_classifier_would_give():
+    config = tiny_config()
+    data, classifier = tiny_data(config), level_classifier()
+    judges = gather_judges(data, classifier, level_classifier())
+    batch = next(iter(train_loader(config, data, judges, tiny_trainer(1))))
+    known = judges.answers(batch)
+    torch.testing.assert_close(known, classifier.logits(batch.images).detach(), atol=1e-5, rtol=1e-5)
+    config.data.flip = True  # mirrored images are not those that were judged
+    assert not gather_judges(data, classifier, level_classifier()).rows
+
+
+def test_a_single_verdict_is_refused_in_words(tmp_path):
+    config = tiny_config()
+    data = tiny_data(config)
+    dark = data.train.subset(range(0, 30, 3))
+    data._splits = Splits(dark, data.val, data.test, CLASSES)
+    with pytest.raises(UserError, match="all training images one verdict \\('dark'\\)"):
+        train(tmp_path, data=data)
+    data = tiny_data(config)
+    data._splits = Splits(data.train, dark, data.test, CLASSES)
+    with pytest.raises(UserError, match="all validation images one verdict"):
+        train(tmp_path, data=data)
+
+
+# --- taking up an interrupted training --------------------------------------------------------------------------------
+
+
+def stop_at(monkeypatch, step):
+    """Let the training fail when it begins this step."""
+    training_step = CAEModule.training_step
+
+    def stopping(module, batch, batch_idx):
+        if module.global_step == step:
+            raise Stopped
+        return training_step(module, batch, batch_idx)
+
+    monkeypatch.setattr(CAEModule, "training_step", stopping)
+
+
+@pytest.mark.parametrize("overrides", [(), ("data.flip=true", "cae.black_box=true")], ids=["default", "mirrored black box"])
+def test_a_training_stopped_and_continued_is_the_uninterrupted_one_bit_for_bit(
+    finished, tmp_path, monkeypatch, overrides
+):
+    whole = tmp_path / "whole" if overrides else finished[0]
+    if overrides:
+        train(whole, *overrides)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(Stopped):
+            train(tmp_path / "parts", *overrides)
+    first = tmp_path / "parts" / "checkpoints" / "last.ckpt"
+    assert torch.load(first, weights_only=True)["global_step"] == 5
+    torch.rand(3)  # the state of the random generator must not matter
+    train(tmp_path / "parts", *overrides, checkpoint=first)
+    expected, found = checkpoint_of(whole), checkpoint_of(tmp_path / "parts")
+    assert found["global_step"] == expected["global_step"] == 12
+    for part in ("state_dict", "optimizer_states", "lr_schedulers"):  # weights, average, queue, scales; Adam
+        assert same(expected[part], found[part]), part
+    assert rows_of(tmp_path / "parts") == rows_of(whole)
+    exported = [CAE.load(folder / "cae.safetensors").state_dict() for folder in (whole, tmp_path / "parts")]
+    assert same(dict(exported[0]), dict(exported[1]))
+
+
+def test_a_training_stopped_within_an_epoch_goes_on_at_the_next_step(tmp_path, finished):
+    config = tiny_config()
+
+    class SaveAt(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            if trainer.global_step == 7:
+                trainer.save_checkpoint(tmp_path / "middle.ckpt", weights_only=False)
+                raise Stopped
+
+    def fit(checkpoint=None, callbacks=()):
+        data = tiny_data(config)
+        judges = gather_judges(data, level_classifier(), level_classifier())
+        pl.seed_everything(config.seed, verbose=False)
+        module = build_module(config, data.image_shape, judges)
+        trainer = tiny_trainer(12, callbacks=list(callbacks), reload_dataloaders_every_n_epochs=1)
+        trainer.fit(module, train_loader(config, data, judges, trainer), ckpt_path=checkpoint, weights_only=True)
+        return module, trainer
+
+    with pytest.raises(Stopped):
+        fit(callbacks=[SaveAt()])
+    module, trainer = fit(tmp_path / "middle.ckpt")
+    assert trainer.global_step == 12
+    assert same(dict(module.state_dict()), checkpoint_of(finished[0])["state_dict"])
+
+
+def test_the_clock_counts_the_seconds_of_all_parts():
+    clock = TrainingClock()
+    clock.load_state_dict({"seconds": 10.0})
+    clock.on_train_start(None, None)
+    assert clock.state_dict()["seconds"] >= 10
+    clock.on_train_end(None, None)
+    assert 10 <= clock.seconds < 11
