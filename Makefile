@@ -46,7 +46,7 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)
 	$(RUN) train.py classifier $(DEMO) resume=last
 	$(RUN) train.py cae $(DEMO) resume=last
-	$(RUN) explain.py traverse $(DEMO) traverse.pictures=24
+	$(RUN) explain.py traverse $(DEMO) traverse.limit=150 traverse.pictures=24
 	$(RUN) explain.py manifold $(DEMO)
 	@echo
 	@echo "Done. The pictures to open first:"

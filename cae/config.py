@@ -96,7 +96,7 @@ class ModelConfig:
     """Sizes of the class association embedding (CAE)."""
 
     class_dim: int = option(8, "length of the class code", low=1, high=1024)
-    individual_channels: int = option(8, "channels of the individual code", low=1)
+    individual_channels: int = option(16, "channels of the individual code", low=1)
     width: int = option(16, "channels at the first stage of encoder and decoder", low=4)
     individual_downsampling: int = option(2, "halvings of the image size down to the individual code", low=1, high=6)
     class_downsampling: int = option(4, "halvings of the image size in the class encoder before pooling", low=1, high=7)
@@ -115,12 +115,12 @@ class LossConfig:
     individual_code: float = option(0.0, "L_ss: the recipient's individual code is readable from the swap", low=0)
     class_answer: float = option(1.0, "L_ca: the classifier's answer is linearly readable from the class code", low=0)
     coherency: float = option(1.0, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0)
-    reconstruction_answer: float = option(0.3, "L_rc: the reconstruction keeps the classifier's answer", low=0)
+    reconstruction_answer: float = option(0.5, "L_rc: the reconstruction keeps the classifier's answer", low=0)
     adversarial: float = option(0.3, "L_adv: swaps look real", low=0)
     r1: float = option(1.0, "gradient penalty of the discriminator, every 16 steps", low=0)
     leakage: float = option(0.02, "L_leak: the individual code does not tell the class", low=0)
     minimal: float = option(6.0, "L_min: swaps change little", low=0)
-    own_edit: float = option(6.0, "an image's own class code changes little of its base image", low=0)
+    own_edit: float = option(3.0, "an image's own class code changes little of its base image", low=0)
     gate_area: float = option(0.02, "mean of the gate's mask", low=0)
     gate_variation: float = option(0.0, "total variation of the gate's mask", low=0)
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)
@@ -147,7 +147,7 @@ class CAEConfig:
     pairs: int = option(16, "swaps decoded in one step (recipient, donor), off the diagonal", low=1)
     learning_rate: float = option(1e-3, "learning rate of encoder and decoder", low=0)
     discriminator_learning_rate: float = option(1e-3, "learning rate of discriminator and leakage adversary", low=0)
-    gradient_clip: float = option(5.0, "largest gradient norm of each optimiser; 0 for none", low=0)
+    gradient_clip: float = option(1.0, "largest gradient norm of each optimiser; 0 for none", low=0)
     ema: float = option(0.99, "decay of the averaged weights used for validation and export", low=0, high=0.99999)
     robust_views: bool = option(True, "the classifier sees generated images shifted, blurred or noisy at random")
     coherency_on: str = option(

@@ -73,15 +73,18 @@ class CAEModule(JudgedModule):
         factors = {name: getattr(self.config.loss, name) * (ramp if name in RAMPED else 1.0) for name in terms}
         return torch.stack([factors[name] * term for name, term in terms.items()]).sum()
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Average the weights; early on with a shorter memory."""
-        decay = min(self.config.ema, self.global_step / (9 + self.global_step))
-        with torch.no_grad():
-            for average, current in zip(self.average.parameters(), self.cae.parameters(), strict=True):
-                average.lerp_(current, 1 - decay)
-            for copied, buffer in zip(self.average.buffers(), self.cae.buffers(), strict=True):
-                # the statistics of batch norm must age like the weights they belong to
-                copied.lerp_(buffer, 1 - decay) if copied.is_floating_point() else copied.copy_(buffer)
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Step and average the weights: one act, so that no checkpoint falls between the two."""
+        super().optimizer_step(*arguments, **named)
+        self._average_weights(self.global_step + 1)
+
+    @torch.no_grad()
+    def _average_weights(self, steps: int) -> None:
+        decay = min(self.config.ema, steps / (9 + steps))  # early on with a shorter memory
+        for average, current in zip(self.average.parameters(), self.cae.parameters(), strict=True):
+            average.lerp_(current, 1 - decay)
+        for copied, buffer in zip(self.average.buffers(), self.cae.buffers(), strict=True):
+            copied.copy_(buffer)
 
     def configure_optimizers(self) -> Any:
         """One Adam with a group for the generator and one for the networks beside it; constant, then linear to 0."""

@@ -174,10 +174,12 @@ class Editor(nn.Module):
         for up, feature in zip(self.ups, features[1:], strict=True):
             h = up(_doubled(h), style) + feature
         out = self.exit(_doubled(h), style)
+        # bounded by black to white: no loss may gain from driving pixels ever further out of range
+        change = 2 * torch.tanh(out[:, : self.channels] / 2)
         if not self.gate:
-            return out, None
+            return change, None
         mask = torch.sigmoid(out[:, self.channels :])
-        return mask * out[:, : self.channels], mask
+        return mask * change, mask
 
 
 def _doubled(x: Tensor) -> Tensor:

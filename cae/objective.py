@@ -20,6 +20,7 @@ from cae.views import random_view
 
 SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict
 SMOTE_SHARE = 0.25  # of the swaps take a code between two donors
+CONVINCED = 0.25  # nats of divergence at which the pull towards smaller edits has fallen to 1/e
 LABEL_LOGIT = 6.0  # a label as logits: nearly certain, yet finite
 
 
@@ -164,8 +165,18 @@ class Objective(nn.Module):
         """Raw terms of the generator by name, each a scalar; those of weight 0 are absent."""
         weights, reconstructions = self.weights, swaps.reconstruction.image[swaps.recipients]
         terms = self._own_terms(swaps.reconstruction.image, swaps.originals, swaps.codes, swaps.answers)
+        convinced = torch.ones_like(swaps.donor_probabilities[:, 0])
+        if weights.coherency > 0:
+            divergence = self._divergence(swaps, reconstructions)
+            terms["coherency"] = divergence.mean()
+            convinced = torch.exp(-divergence.detach() / CONVINCED)
+        if weights.reconstruction_answer > 0:
+            logits = self._judge(swaps.reconstruction.image)
+            answers = swaps.answers[: len(logits)]
+            terms["reconstruction_answer"] = losses.coherency(answers, logits, weights.temperature).mean()
         if weights.minimal > 0:
-            terms["minimal"] = losses.minimal_edit(swaps.swap.image, reconstructions).mean()
+            # only an edit that convinces is asked to be smaller: before that, the smallest edit would be none
+            terms["minimal"] = (convinced * losses.minimal_edit(swaps.swap.image, reconstructions)).mean()
         if weights.own_edit > 0:
             terms["own_edit"] = swaps.reconstruction.edit.abs().mean()
         if weights.adversarial > 0:
@@ -176,37 +187,24 @@ class Objective(nn.Module):
             terms["leakage"] = losses.leakage_encoder(self.mean_probabilities, logits).mean()
         return {
             **terms,
-            **self._classifier_terms(swaps, reconstructions),
             **self._gate_terms(swaps.swap.mask),
             **self._code_terms(swaps),
         }
 
-    def _classifier_terms(self, swaps: Swaps, reconstructions: Tensor) -> dict[str, Tensor]:
-        """L_bb and L_rc: the classifier in the loss, looking at random views."""
-        weights, terms = self.weights, {}
-        if weights.coherency > 0:
-            judged = {
-                "decoded": swaps.swap.image,
-                "residual": swaps.images[swaps.recipients] + swaps.swap.image - reconstructions,
-            }
-            chosen = judged.values() if self.config.coherency_on == "both" else [judged[self.config.coherency_on]]
-            divergences = [
-                losses.kl_divergence(
-                    swaps.donor_probabilities, losses.log_probabilities(self._judge(images), weights.temperature)
-                )
-                for images in chosen
-            ]
-            terms["coherency"] = torch.stack(divergences).mean()
-        if weights.reconstruction_answer > 0:
-            logits = self._judge(swaps.reconstruction.image)
-            answers = swaps.answers[: len(logits)]
-            terms["reconstruction_answer"] = losses.coherency(answers, logits, weights.temperature).mean()
-        return terms
+    def _divergence(self, swaps: Swaps, reconstructions: Tensor) -> Tensor:
+        """KL of each swap's answer from its donor's, ``(P,)``: L_bb is its mean."""
+        judged = {
+            "decoded": swaps.swap.image,
+            "residual": swaps.images[swaps.recipients] + swaps.swap.image - reconstructions,
+        }
+        chosen = judged.values() if self.config.coherency_on == "both" else [judged[self.config.coherency_on]]
+        temperature = self.weights.temperature
+        log_answers = [losses.log_probabilities(self._judge(images), temperature) for images in chosen]
+        return torch.stack([losses.kl_divergence(swaps.donor_probabilities, log_p) for log_p in log_answers]).mean(0)
 
     def _judge(self, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` with a gradient to the images: of the classifier, or of the class head that imitates it."""
-        # the straight-through clamp keeps the gradient of pixels that are out of range by a little
-        images = images + (images.clamp(0, 1) - images).detach()
+        images = images.clamp(0, 1)
         images = random_view(images) if self.config.robust_views else images
         if self.config.black_box:
             return _frozen(self.discriminator, images, method="class_logits")

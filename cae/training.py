@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -58,6 +60,8 @@ def train_cae(
         UserError: if there is nothing to swap or to pair.
     """
     folder = Path(folder)
+    # said of a checkpoint within an epoch; the stream of batches is a function of the step
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     clock = TrainingClock()
     best, last = checkpoints(folder / "checkpoints")
     # after the best one, so that the last checkpoint knows of it
@@ -142,10 +146,10 @@ def train_loader(config: Config, data: CAEDataModule, judges: Judges, progress: 
 
 def checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
     """Keep the checkpoint of the best validation, and that of the last."""
-    best = ModelCheckpoint(
-        folder, "best", monitor="val/score", mode="max", save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    return best, ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    # not at the end of the epoch, from where Lightning (2.6) continues with all steps in the log one too high
+    at_validation: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
+    best = ModelCheckpoint(folder, "best", monitor="val/score", mode="max", **at_validation)
+    return best, ModelCheckpoint(folder, "last", **at_validation)
 
 
 @rank_zero_only

@@ -26,7 +26,7 @@ def build(classifier=None, weights=None, **options):
     torch.manual_seed(0)
     config = tiny_config().cae
     ones = {field.name: 1.0 for field in dataclasses.fields(LossConfig)}
-    chosen = ones if weights is None else {**{name: 0.0 for name in ones}, "temperature": 1.0, **weights}
+    chosen = ones if weights is None else {**dict.fromkeys(ones, 0.0), "temperature": 1.0, **weights}
     config = dataclasses.replace(config, loss=LossConfig(**chosen), **options)
     cae = CAE((1, SIDE, SIDE), config.model)
     return Objective(cae, 3, config, classifier or level_classifier(), torch.full((3,), 1 / 3))

@@ -190,7 +190,9 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(CAEModule, "training_step", stopping)
 
 
-@pytest.mark.parametrize("overrides", [(), ("data.flip=true", "cae.black_box=true")], ids=["default", "mirrored black box"])
+@pytest.mark.parametrize(
+    "overrides", [(), ("data.flip=true", "cae.black_box=true")], ids=["default", "mirrored black box"]
+)
 def test_a_training_stopped_and_continued_is_the_uninterrupted_one_bit_for_bit(
     finished, tmp_path, monkeypatch, overrides
 ):

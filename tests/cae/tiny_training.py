@@ -98,10 +98,9 @@ def level_classifier(side: int = SIDE) -> TargetClassifier:
 
 def tiny_trainer(steps: int, **settings: Any) -> pl.Trainer:
     """A bare trainer on the CPU, without validation, loggers and checkpoints."""
-    bare = {"limit_val_batches": 0, "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-    return pl.Trainer(
-        accelerator="cpu", max_steps=steps, enable_model_summary=False, use_distributed_sampler=False, **bare, **settings
-    )
+    off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler")
+    bare = {**dict.fromkeys(off, False), "accelerator": "cpu", "limit_val_batches": 0}
+    return pl.Trainer(max_steps=steps, **bare, **settings)
 
 
 def train_few_steps(config: Config, classifier: TargetClassifier, steps: int) -> tuple[pl.LightningModule, pl.Trainer]:

@@ -1,0 +1,85 @@
+"""The demo in a shortened form, by the commands that a user types: what it must write, and that it can be repeated."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+OPTIONS = ["configs/lesions.yaml", "configs/quick.yaml", "name=demo", "trainer.accelerator=cpu"]
+
+
+def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *command, f"runs={folder}"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder after the four commands of `make demo`."""
+    runs = tmp_path_factory.mktemp("runs")
+    for command in (
+        ["train.py", "classifier", *OPTIONS, "resume=last"],
+        ["train.py", "cae", *OPTIONS, "resume=last"],
+        ["explain.py", "traverse", *OPTIONS],
+        ["explain.py", "manifold", *OPTIONS],
+    ):
+        done = call(runs, *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return runs / "demo"
+
+
+def test_every_product_of_the_demo_is_there(demo: Path):
+    for name in ("config.yaml", "classifier.safetensors", "oracle.safetensors", "cae.safetensors", "manifold.safetensors"):
+        assert (demo / name).stat().st_size > 0, name
+    assert list((demo / "samples").glob("*.png"))
+    pictures = list((demo / "explanations").rglob("*.png")) + list((demo / "explanations").rglob("*.gif"))
+    assert len(pictures) >= 6
+    for picture in pictures:
+        with Image.open(picture) as image:
+            low, high = image.convert("L").getextrema()
+            assert low < high, f"{picture} is blank"
+
+
+def test_the_figures_have_the_names_that_scripts_read(demo: Path):
+    metrics = json.loads((demo / "metrics.json").read_text(encoding="utf-8"))
+    wanted = {
+        "classifier/test_accuracy", "oracle/agreement", "cae/reassignment", "cae/reassignment_oracle",
+        "cae/reconstruction_mae", "cae/reconstruction_consistency", "cae/participation_ratio", "counterfactual/found",
+        "seconds/cae_training",
+    }  # fmt: skip
+    assert wanted <= set(metrics)
+    assert all(isinstance(value, int | float) for value in metrics.values())
+    assert metrics["cae/steps"] == 12
+
+
+def test_the_index_has_a_row_for_each_explained_image(demo: Path):
+    with (demo / "explanations" / "traverse" / "index.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 3  # traverse.limit of configs/quick.yaml
+    assert len({row["id"] for row in rows}) == 3
+
+
+def test_a_second_call_trains_nothing_again(demo: Path):
+    before = (demo / "cae.safetensors").stat().st_mtime_ns
+    done = call(demo.parent, "train.py", "cae", *OPTIONS, "resume=last")
+    assert done.returncode == 0
+    assert "already finished" in done.stdout
+    assert (demo / "cae.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_is_not_overwritten_silently(demo: Path):
+    done = call(demo.parent, "train.py", "cae", *OPTIONS)
+    assert done.returncode == 2
+    assert "resume=last" in done.stderr
+    assert "overwrite=true" in done.stderr
+    assert "Traceback" not in done.stderr
