@@ -21,7 +21,10 @@ ROWS = {
     "cae/individual_probe": ("class read from the individual code (leakage)", ""),
     "counterfactual/found": ("counterfactual found", "≥ 0.97 lesions"),
     "counterfactual/validity_oracle": ("… and the oracle agrees at the boundary", ""),
-    "counterfactual/target_over_source_p95": ("target over source beyond the margin, 95th percentile", "≤ 0.02 lesions"),
+    "counterfactual/target_over_source_p95": (
+        "target over source beyond the margin, 95th percentile",
+        "≤ 0.02 lesions",
+    ),
     "counterfactual/cout": ("COUT", ""),
     "localisation/dice": ("Dice of the saliency (Otsu) and the lesion mask", ""),
     "localisation/pointing": ("pointing game", ""),
@@ -38,7 +41,9 @@ def main() -> None:
     text += "\nIn brackets: 95 % bootstrap interval over images for one seed, range over seeds for several.\n\n"
     for name, result in results.items():
         seeds = ", ".join(map(str, result["seeds"]))
-        text += f"* **{name}**: {result['images']} test images, seeds {seeds}, {result['machine']}: `{result['command']}`\n"
+        text += (
+            f"* **{name}**: {result['images']} test images, seeds {seeds}, {result['machine']}: `{result['command']}`\n"
+        )
     notes = ROOT / "benchmarks" / "results" / "notes.md"
     if notes.exists():
         text += "\n" + notes.read_text(encoding="utf-8")

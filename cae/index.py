@@ -55,7 +55,10 @@ class IndexRow:
         cout: COUT in [-1, 1]: how soon the classifier follows as pixels are copied, most changed first.
         oracle_source: verdict of the oracle on the original; None without an oracle.
         oracle: verdict of the oracle on the counterfactual.
-        oracle_agrees: whether that is the target.
+        oracle_agrees: whether that is the target. At the classifier's boundary, which is not the oracle's, even a
+            true change convinces the oracle only sometimes; hence the next two.
+        oracle_gain: by how much the oracle's probability of the target rises from original to counterfactual.
+        oracle_end_agrees: whether the oracle sees the target at the end of the path.
         decoded_agrees: whether the classifier sees the target in the decoder's own image at the boundary.
         dice: overlap of the saliency above Otsu's threshold with the mask; None where no mask shows anything.
         dice_best: the same at the best threshold, which nobody knows: an upper bound.
@@ -102,6 +105,8 @@ class IndexRow:
     oracle_source: str | None
     oracle: str | None
     oracle_agrees: bool | None
+    oracle_gain: float | None
+    oracle_end_agrees: bool | None
     decoded_agrees: bool | None
     dice: float | None
     dice_best: float | None

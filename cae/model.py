@@ -65,7 +65,9 @@ class CAE(nn.Module):
         self.model = model = model or ModelConfig()
         channels, levels, width = image_shape[0], model.individual_downsampling, model.width
         self.class_encoder = ClassEncoder(channels, model.class_dim, width, model.class_downsampling)
-        self.individual_encoder = IndividualEncoder(channels, model.individual_channels, width, levels, model.residual_blocks)
+        self.individual_encoder = IndividualEncoder(
+            channels, model.individual_channels, width, levels, model.residual_blocks
+        )
         self.trunk = Trunk(channels, model.individual_channels, width, levels, model.residual_blocks)
         self.editor = Editor(channels, model.class_dim, width, levels, model.gate)
         # few channels on large maps: this order of memory makes training a quarter faster on CPUs

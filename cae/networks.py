@@ -88,7 +88,10 @@ class IndividualEncoder(nn.Module):
         super().__init__()
         top = channels_at(width, levels)
         self.body = nn.Sequential(
-            downsampling(channels, width, levels), *(ResidualBlock(top) for _ in range(blocks)), normalisation(top), nn.SiLU()
+            downsampling(channels, width, levels),
+            *(ResidualBlock(top) for _ in range(blocks)),
+            normalisation(top),
+            nn.SiLU(),
         )
         self.head = nn.Conv2d(top, code_channels, 1)
         self.norm = nn.GroupNorm(1, code_channels, affine=False)
@@ -108,7 +111,9 @@ class Trunk(nn.Module):
         super().__init__()
         top = channels_at(width, levels)
         self.entry = nn.Sequential(nn.Conv2d(code_channels, top, 3, 1, 1), *(ResidualBlock(top) for _ in range(blocks)))
-        self.ups = nn.ModuleList(Up(channels_at(width, level + 1), channels_at(width, level)) for level in range(levels - 1, 0, -1))
+        self.ups = nn.ModuleList(
+            Up(channels_at(width, level + 1), channels_at(width, level)) for level in range(levels - 1, 0, -1)
+        )
         self.exit = Up(channels_at(width, 1), channels)
 
     def forward(self, individual_code: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -160,7 +165,8 @@ class Editor(nn.Module):
         top = channels_at(width, levels)
         self.entry = nn.ModuleList([Modulated(top, top, style), Modulated(top, top, style)])
         self.ups = nn.ModuleList(
-            Modulated(channels_at(width, level + 1), channels_at(width, level), style) for level in range(levels - 1, 0, -1)
+            Modulated(channels_at(width, level + 1), channels_at(width, level), style)
+            for level in range(levels - 1, 0, -1)
         )
         last = channels_at(width, 1)
         self.exit = Modulated(last, channels + (1 if gate else 0), style)
@@ -234,7 +240,10 @@ class LeakageAdversary(nn.Module):
     def __init__(self, code_channels: int, classes: int, width: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(code_channels, 2 * width, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(2 * width, 2 * width, 3, 2, 1), nn.LeakyReLU(0.2)
+            nn.Conv2d(code_channels, 2 * width, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(2 * width, 2 * width, 3, 2, 1),
+            nn.LeakyReLU(0.2),
         )
         self.head = nn.Linear(4 * width, classes)
 

@@ -84,7 +84,9 @@ class Objective(nn.Module):
 
     mean_probabilities: Tensor
 
-    def __init__(self, cae: CAE, classes: int, config: CAEConfig, classifier: TargetClassifier, mean_probabilities: Tensor):
+    def __init__(
+        self, cae: CAE, classes: int, config: CAEConfig, classifier: TargetClassifier, mean_probabilities: Tensor
+    ):
         super().__init__()
         self.config, self.weights, self.classes = config, config.loss, classes
         # in lists, the two stay out of this module's parameters: the CAE is the caller's, the classifier is frozen
@@ -124,7 +126,10 @@ class Objective(nn.Module):
             answers: ``(B, K)`` logits that the codes shall follow.
         """
         count = min(self.config.recipients, len(images))
-        codes = self._encode(images, count)
+        # from the end of the warm-up on, codes are those of the exported model: statistics of a batch would make them
+        # others in training than in validation
+        with fixed_statistics(self.cae.class_encoder):
+            codes = self._encode(images, count)
         base, features = self.cae.trunk(codes.individual_code)
         reconstruction = self.cae.join(codes.class_code[:count], (base, features))
         recipients = torch.arange(self.config.pairs, device=images.device) % count
@@ -138,14 +143,16 @@ class Objective(nn.Module):
         return Codes(self.cae.encode_class(images), self.cae.encode_individual(images[:recipients]))
 
     def _donors(self, codes: Tensor, answers: Tensor, recipients: Tensor) -> tuple[Tensor, Tensor]:
-        """A class code for each recipient and the answer it stands for; some are mixed from two codes of one verdict."""
+        """A class code for each recipient and its answer; some are mixed from two codes of one verdict."""
         verdicts, probabilities = answers.argmax(1), F.softmax(answers / self.weights.temperature, dim=1)
         donors = choose_donors(verdicts, recipients)
         if self.weights.smote == 0:
             return codes[donors], probabilities[donors]
         count = int(SMOTE_SHARE * len(recipients))
         mixed, mixed_probabilities = losses.smote_codes(codes, probabilities, verdicts, count)
-        return torch.cat([mixed, codes[donors[count:]]]), torch.cat([mixed_probabilities, probabilities[donors[count:]]])
+        return torch.cat([mixed, codes[donors[count:]]]), torch.cat(
+            [mixed_probabilities, probabilities[donors[count:]]]
+        )
 
     @torch.no_grad()
     def remember(self, swaps: Swaps) -> None:
@@ -331,7 +338,9 @@ def _frozen(network: nn.Module, *inputs: Tensor, method: str = "forward") -> Ten
     """Apply a network through detached parameters: gradients reach the inputs, never the network."""
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
     if method != "forward":
-        return torch.func.functional_call(_Method(network, method), {f"network.{k}": v for k, v in parameters.items()}, inputs)
+        return torch.func.functional_call(
+            _Method(network, method), {f"network.{k}": v for k, v in parameters.items()}, inputs
+        )
     return torch.func.functional_call(network, parameters, inputs)
 
 

@@ -21,8 +21,8 @@ OUTPUTS = {
     "classifier": ("classifier.safetensors", "classifier.json", "classifier_checkpoints", "classifier_logs"),
     "oracle": ("oracle.safetensors", "oracle.json", "oracle_checkpoints", "oracle_logs"),
     "cae": (
-        "cae.safetensors", "cae.json", "checkpoints", "manifold.safetensors", "samples", "logs", "cae_logs",
-        "metrics.csv",
+        "cae.safetensors", "cae.json", "checkpoints", "manifold.safetensors", "samples", "metrics.csv",
+        "hparams.yaml",
     ),
 }  # fmt: skip
 _CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkpoints", "cae": "checkpoints"}

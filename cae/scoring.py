@@ -19,12 +19,16 @@ from cae.session import Run
 from cae.smoothness import backtracking, largest_jump, monotone_share
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Opinion:
-    """Further verdicts, as class indices: the oracle's on original and counterfactual, f's on the decoded image."""
+    """What others see in one result: the oracle's answers ``(K,)``, and the classifier's verdict on the decoded image.
 
-    oracle_source: int | None = None
-    oracle: int | None = None
+    All are None where there is no oracle, or no counterfactual (for ``original``: no oracle).
+    """
+
+    original: Tensor | None = None
+    counterfactual: Tensor | None = None
+    end: Tensor | None = None
     decoded: int | None = None
 
 
@@ -40,12 +44,12 @@ class Files:
 def opinions(run: Run, results: Sequence[Counterfactual]) -> list[Opinion]:
     """Ask the oracle about originals and counterfactuals, and the classifier about the decoder's own images."""
     found = [result for result in results if result.counterfactual is not None]
-    edited = [result.counterfactual for result in found if result.counterfactual is not None]
     decoded = iter(_decoded_verdicts(run, found))
-    seen = iter(_verdicts(run, run.oracle, edited))
-    originals = _verdicts(run, run.oracle, [result.original for result in results])
+    edited = iter(_oracle_answers(run, [r.counterfactual for r in found if r.counterfactual is not None]))
+    ends = iter(_oracle_answers(run, [result.path_images[-1] for result in found]))
+    originals = _oracle_answers(run, [result.original for result in results])
     return [
-        Opinion(before, next(seen), next(decoded)) if result.found else Opinion(before)
+        Opinion(before, next(edited), next(ends), next(decoded)) if result.found else Opinion(before)
         for result, before in zip(results, originals, strict=True)
     ]
 
@@ -94,9 +98,11 @@ def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opin
         averaged=result.averaged,
         reconstruction_mae=float(result.reconstruction_error.mean()),
         **_change(run, result),
-        oracle_source=_name(classes, opinion.oracle_source),
-        oracle=_name(classes, opinion.oracle),
-        oracle_agrees=None if opinion.oracle is None else opinion.oracle == target,
+        oracle_source=_verdict(classes, opinion.original),
+        oracle=_verdict(classes, opinion.counterfactual),
+        oracle_agrees=_sees(opinion.counterfactual, target),
+        oracle_gain=_gain(opinion, target),
+        oracle_end_agrees=_sees(opinion.end, target),
         decoded_agrees=None if opinion.decoded is None else opinion.decoded == target,
         dice=where.dice if where else None,
         dice_best=where.dice_best if where else None,
@@ -136,16 +142,26 @@ def _localised(result: Counterfactual, sample: Sample) -> Localisation | None:
     return localise(result.saliency[0], sample.mask[0])
 
 
-def _name(classes: Sequence[str], index: int | None) -> str | None:
-    return None if index is None else classes[index]
+def _verdict(classes: Sequence[str], answer: Tensor | None) -> str | None:
+    return None if answer is None else classes[int(answer.argmax())]
 
 
-def _verdicts(run: Run, judge, images: Sequence[Tensor]) -> list[int | None]:
-    """Verdicts of a classifier on images; None for each without a classifier."""
-    if judge is None or not images:
+def _sees(answer: Tensor | None, target: int) -> bool | None:
+    return None if answer is None else int(answer.argmax()) == target
+
+
+def _gain(opinion: Opinion, target: int) -> float | None:
+    if opinion.original is None or opinion.counterfactual is None:
+        return None
+    return float(opinion.counterfactual[target] - opinion.original[target])
+
+
+def _oracle_answers(run: Run, images: Sequence[Tensor]) -> list[Tensor | None]:
+    """The oracle's probabilities ``(K,)`` for each image; None for each without an oracle."""
+    if run.oracle is None or not images:
         return [None] * len(images)
     parts = torch.stack(list(images)).split(run.config.counterfactual.batch_size)
-    return torch.cat([judge.probabilities(part.to(run.device)).argmax(1).cpu() for part in parts]).tolist()
+    return list(torch.cat([run.oracle.probabilities(part.to(run.device)).cpu() for part in parts]))
 
 
 def _decoded_verdicts(run: Run, found: Sequence[Counterfactual]) -> list[int]:

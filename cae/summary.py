@@ -41,6 +41,7 @@ def summarise(rows: Sequence[IndexRow], seed: int = 0) -> dict[str, float]:
     for name, part, value, statistic in (
         ("counterfactual/found", explained, lambda row: row.found, mean),
         ("counterfactual/validity_oracle", judged, lambda row: row.oracle_agrees is True, mean),
+        ("counterfactual/validity_oracle_end", judged, lambda row: row.oracle_end_agrees is True, mean),
         ("counterfactual/validity_decoded", explained, lambda row: row.decoded_agrees is True, mean),
         *((f"counterfactual/{name}", found, _column(column), statistic) for name, column, statistic in _FOUND),
         *((f"localisation/{name}", with_mask, _column(name), mean) for name in _LOCALISATION),
@@ -107,6 +108,7 @@ _FOUND: tuple[tuple[str, str, Statistic], ...] = (
     ("overshoot_mean", "overshoot", mean),
     ("overshoot_without_bisection_mean", "overshoot_without_bisection", mean),
     ("target_over_source_p95", "target_over_source", percentile_95),
+    ("oracle_gain", "oracle_gain", mean),
     ("cout", "cout", mean),
     ("l1", "l1", mean),
     ("l2", "l2", mean),

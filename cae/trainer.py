@@ -122,7 +122,9 @@ def _strategy(config: TrainerConfig, devices: str | int | list[int]) -> str:
 
 def build_loggers(config: LoggingConfig, folder: Path, stage: str, run_name: str, resume: bool) -> list[Logger]:
     """The CSV logger, and Weights & Biases and TensorBoard where asked for; all write inside ``folder``."""
-    loggers: list[Logger] = [ContinuedCSVLogger(folder, f"{stage}_logs", keep=resume)]
+    # the curve of the main job is what people look for first
+    place = "" if stage == "cae" else f"{stage}_logs"
+    loggers: list[Logger] = [ContinuedCSVLogger(folder, place, keep=resume)]
     if config.tensorboard:
         try:
             loggers.append(TensorBoardLogger(folder, name=f"{stage}_tensorboard", version=""))
@@ -154,7 +156,8 @@ def build_trainer(
     Args:
         config: the program's options.
         folder: the run folder.
-        stage: name of the stage; logs go to ``<folder>/<stage>_logs/metrics.csv``.
+        stage: name of the stage; logs go to ``<folder>/<stage>_logs/metrics.csv``, those of the CAE to
+            ``<folder>/metrics.csv``.
         max_epochs: epochs to train, None for no bound.
         max_steps: optimiser steps to train, -1 for no bound.
         callbacks: Lightning callbacks, checkpoints among them.

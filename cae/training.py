@@ -42,7 +42,7 @@ def train_cae(
 ) -> CAE | ReferenceCAE:
     """Train the CAE and write the best weights and the manifold of the training codes.
 
-    Writes ``checkpoints/``, ``cae_logs/metrics.csv``, ``samples/``, ``manifold.safetensors``, ``cae.safetensors``, and
+    Writes ``checkpoints/``, ``metrics.csv``, ``samples/``, ``manifold.safetensors``, ``cae.safetensors``, and
     ``seconds/cae_training`` and ``cae/steps`` into ``metrics.json``.
 
     Args:

@@ -31,6 +31,8 @@ TOPICS = ("counterfactual/", "localisation/")
 LINES = (
     ("counterfactual/found", "images whose decision changes to the target, with the margin asked for"),
     ("counterfactual/validity_oracle", "... and the oracle, which no training followed, sees the target too"),
+    ("counterfactual/validity_oracle_end", "... or sees it at the end of the path, well beyond the boundary"),
+    ("counterfactual/oracle_gain", "by how much the oracle's probability of the target rises"),
     ("counterfactual/validity_decoded", "... and the decoder's own image at that point shows the target too"),
     ("counterfactual/overshoot_p95", "overshoot of the margin, 95th percentile"),
     ("counterfactual/target_over_source_p95", "target's minus source's probability beyond the margin, 95th percentile"),

@@ -9,8 +9,8 @@ from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.measures import participation_ratio
 from cae.model import CAE
-from cae.reference import ReferenceCAE
 from cae.reassignment import measure_reassignment, pervasiveness, sample_pairs
+from cae.reference import ReferenceCAE
 
 BATCH = 64
 

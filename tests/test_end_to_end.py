@@ -39,7 +39,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_product_of_the_demo_is_there(demo: Path):
-    for name in ("config.yaml", "classifier.safetensors", "oracle.safetensors", "cae.safetensors", "manifold.safetensors"):
+    for name in (
+        "config.yaml",
+        "classifier.safetensors",
+        "oracle.safetensors",
+        "cae.safetensors",
+        "manifold.safetensors",
+    ):
         assert (demo / name).stat().st_size > 0, name
     assert list((demo / "samples").glob("*.png"))
     pictures = list((demo / "explanations").rglob("*.png")) + list((demo / "explanations").rglob("*.gif"))

@@ -48,9 +48,7 @@ def draw_split(config: DataConfig, split: str) -> ArraySet:
     return ArraySet(images.expand(-1, config.channels, -1, -1), labels, ids, masks)
 
 
-def draw_slices(
-    kinds: Tensor, size: int, options: LesionsConfig, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def draw_slices(kinds: Tensor, size: int, options: LesionsConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw one slice per entry of ``kinds (B,)`` (0 healthy, 1 mass, 2 cyst).
 
     Returns:

@@ -24,8 +24,9 @@ class Sample:
 class Batch:
     """What every data module yields: ``images (B, C, H, W)`` in [0, 1], ``labels (B,)``, ``masks (B, 1, H, W)``.
 
-    ``masks`` is None where the data has no ground truth. ``ids`` are stable strings, one per image. ``has_mask (B,)`` tells which masks are real: where only some images of
-    a source have one, the others are empty and must not be scored. A label of -1 means unknown (images to explain).
+    ``masks`` is None where the data has no ground truth. ``has_mask (B,)`` tells which masks are real: where only some
+    images of a source have one, the others are empty and must not be scored. ``ids`` are stable strings, one per image.
+    A label of -1 means unknown (images to explain).
     """
 
     images: Tensor

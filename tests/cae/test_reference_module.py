@@ -46,7 +46,7 @@ def test_the_preset_trains_validates_and_is_read_back(finished):
     assert isinstance(loaded, ReferenceCAE)
     assert header["config"]["target"] == "labels"
     assert same(dict(loaded.state_dict()), dict(cae.state_dict()))
-    with (folder / "cae_logs" / "metrics.csv").open(newline="") as file:
+    with (folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows if row["train/reconstruction"]] == list(range(8))
     assert [int(row["step"]) for row in rows if row["val/score"]] == [2, 5, 7]
@@ -87,7 +87,8 @@ def test_the_discriminator_learns_from_its_own_loss_alone(monkeypatch):
 
 
 def test_the_learning_rate_halves_at_every_tenth_of_the_training(finished):
-    rates = [group["lr"] for optimiser in state_of(finished[0])["optimizer_states"] for group in optimiser["param_groups"]]
+    optimisers = state_of(finished[0])["optimizer_states"]
+    rates = [group["lr"] for optimiser in optimisers for group in optimiser["param_groups"]]
     config = config_of().cae
     assert rates == [
         reference_learning_rate(7, 8, config.learning_rate),
@@ -142,7 +143,7 @@ def test_a_stopped_training_continues_bit_for_bit(finished, tmp_path, monkeypatc
     assert found["global_step"] == 8
     assert same(expected["state_dict"], found["state_dict"])
     assert same(expected["optimizer_states"], found["optimizer_states"])
-    logs = [(folder / "cae_logs" / "metrics.csv").read_text() for folder in (finished[0], tmp_path)]
+    logs = [(folder / "metrics.csv").read_text() for folder in (finished[0], tmp_path)]
     assert logs[0] == logs[1]
 
 

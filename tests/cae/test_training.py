@@ -49,7 +49,7 @@ def checkpoint_of(folder, name="last"):
 
 
 def rows_of(folder):
-    with (folder / "cae_logs" / "metrics.csv").open(newline="") as file:
+    with (folder / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -66,7 +66,7 @@ def finished(tmp_path_factory):
 def test_a_training_writes_what_the_run_folder_promises(finished):
     folder, cae = finished
     names = {path.name for path in folder.iterdir()}
-    assert {"cae.safetensors", "manifold.safetensors", "checkpoints", "samples", "cae_logs"} <= names
+    assert {"cae.safetensors", "manifold.safetensors", "checkpoints", "samples", "metrics.csv"} <= names
     assert names - {"metrics.json"} <= set(OUTPUTS["cae"])  # nothing that `overwrite=true` would leave behind
     steps = ["step-000005.png", "step-000010.png", "step-000012.png"]
     assert sorted(path.name for path in (folder / "samples").iterdir()) == steps

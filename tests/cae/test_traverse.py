@@ -134,6 +134,8 @@ def test_a_split_is_explained_with_pictures_an_index_and_figures(runs, capsys):
             assert row.references.startswith("train/")
             assert row.sparsity <= 64 / 1024
             assert row.decoded_agrees
+            assert row.oracle_agrees == (row.oracle == row.target)
+            assert -1 <= row.oracle_gain <= 1
     last = capsys.readouterr().out.splitlines()[-1]
     for name in ("gallery.png", "strips", "index.csv"):
         assert str(folder / name) in last
@@ -235,6 +237,10 @@ def test_another_model_is_noticed(runs, monkeypatch):
     (runs / "toy" / "oracle.safetensors").unlink()
     with pytest.raises(UserError, match=r"fingerprint of the oracle was \w{16} and is absent"):
         traverse(config_in(runs, "traverse.limit=1", "traverse.strips=false"))
+    traverse(config_in(runs, "traverse.limit=1", "traverse.strips=false", "overwrite=true"))
+    (row,) = rows_of(runs)
+    assert (row.oracle_source, row.oracle, row.oracle_agrees, row.oracle_gain) == (None,) * 4
+    assert "counterfactual/validity_oracle" not in read_json(runs / "toy" / "metrics.json")
 
 
 def test_what_is_not_found_is_never_shown_as_found(runs):
@@ -251,6 +257,14 @@ def test_what_is_not_found_is_never_shown_as_found(runs):
     metrics = read_json(runs / "toy" / "metrics.json")
     assert metrics["counterfactual/found"] == pytest.approx(sum(row.found for row in rows) / len(rows))
     assert metrics["counterfactual/validity_oracle"] <= metrics["counterfactual/found"]
+
+
+def test_numbers_can_be_had_for_more_images_than_pictures(runs):
+    traverse(config_in(runs, "traverse.limit=5", "traverse.pictures=2"))
+    rows = rows_of(runs)
+    assert [row.strip is not None for row in rows] == [True, True, False, False, False]
+    traverse(config_in(runs, "traverse.limit=5", "traverse.pictures=4"))
+    assert sum(row.strip is not None for row in rows_of(runs)) == 4
 
 
 def test_all_targets_give_one_row_for_every_other_class(runs):
@@ -384,4 +398,4 @@ def test_the_manifold_is_drawn_and_measured(runs, capsys):
     assert metrics["localisation/former"] == 1.0
     out = capsys.readouterr().out
     assert "swaps that take the donor's class" in out
-    assert str(folder / "pca.png") in out.splitlines()[-1]
+    assert f"'{folder}': reassignment.png, pca.png" in out.splitlines()[-1]
