@@ -4,7 +4,7 @@
     python benchmarks/pipeline.py --seeds 0 1 2       three seeds of everything: data, classifier, oracle, CAE
     python benchmarks/pipeline.py --only pneumonia --pneumonia data/pneumoniamnist.npz
 
-Each run is what a user would type: ``train.py classifier``, ``train.py cae``, and ``explain.py traverse`` over the whole
+Each run is what a user would type: ``train.py classifier``, ``train.py cae``, ``explain.py traverse`` on the whole
 test split. Results go to ``benchmarks/results/pipeline_<data>.json`` and from there to ``docs/results.md``
 (``python benchmarks/_tables.py``).
 """

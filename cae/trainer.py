@@ -6,6 +6,7 @@ import csv
 import logging
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -182,7 +183,8 @@ def build_trainer(
         "max_epochs": -1 if max_epochs is None else max_epochs,
         "max_steps": max_steps,
         "log_every_n_steps": config.logging.every,
-        "enable_progress_bar": config.logging.progress,
+        # in a file, a bar would be thousands of lines
+        "enable_progress_bar": config.logging.progress and sys.stdout.isatty(),
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
