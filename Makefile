@@ -37,7 +37,7 @@ $(INSTALLED): pyproject.toml
 	  || { echo "error: '$(PYTHON) -m venv' does not work here; install the package python3-venv" \
 	       "of your system, or choose another interpreter: PYTHON=... make" >&2; exit 2; }
 	@$(RUN) -m pip install --quiet --disable-pip-version-check uv \
-	  && $(VENV)/bin/uv pip install --quiet --python $(RUN) -e '.[dev]' \
+	  && $(VENV)/bin/uv pip install --quiet --compile-bytecode --python $(RUN) -e '.[dev]' \
 	  || { echo "uv did not do it, trying pip (slower)"; \
 	       $(RUN) -m pip install --quiet --disable-pip-version-check -e '.[dev]'; }
 	@touch $@

@@ -204,7 +204,7 @@ class CounterfactualConfig:
         "runner-up", "class to reach: a class name, `runner-up`, `any` other class, or `all` of them in turn"
     )
     reference: str = option(
-        "nearest",
+        "prototype",
         "code of the target class to walk towards",
         choices=("nearest", "prototype", "medoid", "diverse", "image", "optimise"),
     )

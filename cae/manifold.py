@@ -207,9 +207,9 @@ class ClassManifold:
         Args:
             code: ``(D,)`` code from which to start.
             target: index of the class.
-            method: ``nearest``; ``prototype``, the mean weighted by the class's probability, or ``medoid``, the most
-                central image, each followed by the nearest; ``diverse``, the nearest and then always the candidate
-                furthest from those taken; ``random``.
+            method: ``nearest``; ``diverse``, the nearest and then always the candidate furthest from those taken;
+                ``prototype``, the mean weighted by the class's probability, or ``medoid``, the most central image, each
+                followed by the diverse ones (the nearest stand at the boundary and fail together); ``random``.
             count: how many at most.
             seed: of ``random``.
         """
@@ -221,7 +221,7 @@ class ClassManifold:
         points = self.points[candidates]
         distance = (points - self.standardised(code)).norm(dim=1)
         order = distance.argsort(stable=True)
-        if method == "diverse":
+        if method in ("diverse", "prototype", "medoid"):
             order = farthest_points(points, int(order[0]), count)
         elif method == "random":
             order = torch.randperm(len(candidates), generator=torch.Generator().manual_seed(seed))

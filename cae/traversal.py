@@ -72,7 +72,7 @@ def file_name(text: str) -> str:
     """A text as part of the name of a file, different for different texts.
 
     >>> file_name("test/00017"), file_name("a b/c_d.png")
-    ('test_00017', 'a-b_c_d.png-68fb9163')
+    ('test_00017', 'a-b_c_d.png-e09882c5')
     """
     name = text.replace("/", "_")
     if re.fullmatch(r"\w[\w.-]{0,99}", name) and "_" not in text:

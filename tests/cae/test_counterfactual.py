@@ -96,9 +96,8 @@ def find(answer, images, manifold=None, cae=None, classifier=None, config=None, 
         for key in ("targets", "ids", "seed", "quantise", "reference_codes", "reference_ids")
         if key in options
     }
-    return find_counterfactuals(
-        cae or ToyCAE(), classifier, manifold, images, config=config or CounterfactualConfig(**options), **arguments
-    )
+    config = config or CounterfactualConfig(**{"reference": "nearest", **options})
+    return find_counterfactuals(cae or ToyCAE(), classifier, manifold, images, config=config, **arguments)
 
 
 def test_boundary_of_the_toy_world_is_the_closed_form():

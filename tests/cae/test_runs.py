@@ -54,7 +54,6 @@ def test_a_new_run_is_made_with_its_configuration(tmp_path):
         ("cae", "checkpoints/last.ckpt"),
         ("cae", "manifold.safetensors"),
         ("cae", "samples/step-000500.png"),
-        ("cae", "logs/metrics.csv"),
         ("cae", "metrics.csv"),
     ],
 )
@@ -124,7 +123,7 @@ def test_resuming_continues_from_the_newest_checkpoint(tmp_path, capsys):
 def test_resuming_without_a_checkpoint_starts_from_the_beginning_and_says_so(tmp_path, capsys):
     assert RunFolder(config_in(tmp_path, "resume=last")).prepare("cae") == Start(None)
     assert "starting from the beginning" in capsys.readouterr().out
-    fill(tmp_path, "logs/metrics.csv")
+    fill(tmp_path, "metrics.csv")
     assert RunFolder(config_in(tmp_path, "resume=last")).prepare("cae") == Start(None)
 
 

@@ -84,7 +84,7 @@ def test_a_killed_training_resumes_to_the_same_weights(whole, tmp_path):
     assert found["global_step"] == expected["global_step"] == 60
     for part in ("state_dict", "optimizer_states", "lr_schedulers"):
         assert same(expected[part], found[part]), part
-    logs = [(path / "cae_logs" / "metrics.csv").read_text() for path in (whole, folder)]
+    logs = [(path / "metrics.csv").read_text() for path in (whole, folder)]
     assert logs[0] == logs[1]
     exported = [CAE.load(path / "cae.safetensors").state_dict() for path in (whole, folder)]
     assert same(dict(exported[0]), dict(exported[1]))
@@ -108,6 +108,6 @@ def test_two_processes_count_as_many_steps_as_one(tmp_path, preset):
     assert state["global_step"] == 12
     assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
     assert read_json(folder / "metrics.json")["cae/steps"] == 12
-    rows = (folder / "cae_logs" / "metrics.csv").read_text().splitlines()
+    rows = (folder / "metrics.csv").read_text().splitlines()
     assert len(rows) == 1 + 12 + 3  # names, steps, validations
     assert (folder / "cae.safetensors").exists()
