@@ -131,7 +131,7 @@ def test_a_split_is_explained_with_pictures_an_index_and_figures(runs, capsys):
                 row.boundary_target_probability - row.boundary_source_probability - 0.05
             )
             assert 0 < row.boundary <= 1
-            assert row.references.startswith("train/")
+            assert row.references.startswith(("train/", "prototype of "))
             assert row.sparsity <= 64 / 1024
             assert row.decoded_agrees
             assert row.oracle_agrees == (row.oracle == row.target)
