@@ -1,0 +1,220 @@
+"""What all explainers share: the call, the checks, the counting of evaluations."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from cae.classifiers import TargetClassifier
+from cae.errors import UserError, did_you_mean
+from explainers.explanation import Explanation
+
+Target = int | str | Sequence[int | str] | Tensor | None
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One image to explain.
+
+    Attributes:
+        image: ``(C, H, W)`` float32 in [0, 1], on the classifier's device; never written into.
+        target: class to explain.
+        probabilities: ``(K,)`` of the classifier on the image.
+        seed: follows from the caller's seed and the pixels, so that an image gets the same noise alone or in company.
+    """
+
+    image: Tensor
+    target: int
+    probabilities: Tensor
+    seed: int
+
+    def generator(self, *salt: int) -> torch.Generator:
+        """A CPU generator of this image's own; different ``salt``, different noise."""
+        digest = hashlib.sha256(repr((self.seed, *salt)).encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """What a method found for one image: a map ``(1, H, W)`` or ``(H, W)``, extras, and the evaluations it took.
+
+    ``evaluations`` is needed of methods that explain several images together (``explain_batch``); for the others the
+    classifier's own counter is read.
+    """
+
+    attribution: Tensor
+    extras: Mapping[str, Any] = field(default_factory=dict)
+    evaluations: int | None = None
+
+
+class Explainer(ABC):
+    """A method that explains verdicts of a classifier by maps over the image.
+
+    A subclass stores every constructor argument under its own name (``parameters`` reads them back) and writes
+    ``explain_image``, or ``explain_batch`` where it gains by explaining several images together. It scores images by
+    ``self.score`` alone, which keeps the bound on the batch.
+
+    Args:
+        classifier: the classifier to explain.
+        batch_size: images in one forward pass at most.
+
+    Raises:
+        UserError: if the method needs gradients, which the classifier cannot give.
+    """
+
+    name: str
+    needs_gradients: ClassVar[bool] = False
+    class_specific: ClassVar[bool] = True  # False: the map has no sign by class
+    # constructor arguments that a program fills in: `background`, training images (N, C, H, W); `folder`, of the run
+    resources: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, classifier: TargetClassifier, *, batch_size: int = 64):
+        if batch_size < 1:
+            raise UserError(f"`batch_size` must be at least 1, but is {batch_size}.")
+        if self.needs_gradients:
+            classifier.require_gradients(self.name)
+        self.classifier = classifier
+        self.batch_size = batch_size
+
+    def __call__(self, images: Tensor, target: Target = None, seed: int = 0, progress: bool = False) -> Explanation:
+        """Explain images.
+
+        Args:
+            images: ``(B, C, H, W)`` floats in [0, 1].
+            target: class to explain, by number or name: one for all images, or one for each; by default the
+                classifier's own verdicts.
+            seed: of all randomness; the global random state is neither read nor changed.
+            progress: show a progress bar.
+
+        Raises:
+            UserError: for images of another form or range, or a target that is no class.
+        """
+        started = time.perf_counter()
+        subjects = self._subjects(images, target, seed)
+        bar = tqdm(total=len(subjects), desc=self.name, unit="image", disable=not progress)
+        findings = []
+        for finding in self.explain_batch(subjects):
+            findings.append(finding)
+            spent = sum(found.evaluations or 0 for found in findings)
+            bar.set_postfix_str(f"{spent / max(time.perf_counter() - started, 1e-9):.0f} evaluations/s")
+            bar.update()
+        bar.close()
+        maps = torch.stack([found.attribution.reshape(1, *images.shape[2:]) for found in findings])
+        return Explanation(
+            attribution=maps.detach().to(images.device, torch.float32),
+            target=torch.tensor([subject.target for subject in subjects], device=images.device),
+            probabilities=torch.stack([subject.probabilities for subject in subjects]).to(images.device, torch.float32),
+            method=self.name,
+            parameters=self.parameters,
+            # one more for the image itself
+            evaluations=torch.tensor([(found.evaluations or 0) + 1 for found in findings], device=images.device),
+            seconds=time.perf_counter() - started,
+            extras=tuple(dict(found.extras) for found in findings),
+        )
+
+    def attribute(self, inputs: Tensor, target: Target = None, seed: int = 0) -> Tensor:
+        """The map alone, ``(B, C, H, W)`` as captum spells it: shared out equally over the channels, clipped input."""
+        return self(inputs.clamp(0, 1), target, seed).attribution.expand_as(inputs) / inputs.shape[1]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The hyper-parameters as plain values: the constructor's arguments; objects are given by their ``name``."""
+        left_out = {"self", "classifier", *self.resources}
+        names = [name for name in inspect.signature(type(self).__init__).parameters if name not in left_out]
+        return {name: _plain(getattr(self, name)) for name in names}
+
+    def explain_batch(self, subjects: Sequence[Subject]) -> Iterator[Finding]:
+        """Explain images, in order; one at a time unless a method overrides this."""
+        for subject in subjects:
+            before = self.classifier.evaluations
+            found = self.explain_image(subject)
+            yield Finding(found.attribution, found.extras, self.classifier.evaluations - before)
+
+    @abstractmethod
+    def explain_image(self, subject: Subject) -> Finding:
+        """Explain one image."""
+
+    @torch.inference_mode()
+    def score(self, images: Tensor) -> Tensor:
+        """Class probabilities ``(N, K)`` of images ``(N, C, H, W)``, on their device; at most ``batch_size`` at once."""
+        parts = [self.classifier.probabilities(part.to(self.device)) for part in images.split(self.batch_size)]
+        return torch.cat(parts).to(images.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the classifier is; a black box has no place, and takes images on the CPU."""
+        return next(self.classifier.parameters(), torch.empty(0)).device
+
+    def _subjects(self, images: Tensor, target: Target, seed: int) -> list[Subject]:
+        _check_images(images)
+        with torch.no_grad():
+            probabilities = self.score(images).to(self.device)
+        targets = self._targets(target, probabilities)
+        pixels = images.detach().cpu()
+        seeds = [image_seed(image, seed) for image in pixels]
+        placed = images.detach().to(self.device, torch.float32).clone()
+        return [Subject(*parts) for parts in zip(placed, targets, probabilities, seeds, strict=True)]
+
+    def _targets(self, target: Target, probabilities: Tensor) -> list[int]:
+        if target is None:
+            return probabilities.argmax(1).tolist()
+        count = len(probabilities)
+        given: list[int | str]
+        if isinstance(target, Tensor):
+            given = target.reshape(-1).tolist()
+        else:
+            given = [target] if isinstance(target, (int, str)) else list(target)
+        if len(given) not in (1, count):
+            raise UserError(f"`target` must be one class or one for each of the {count} images, but has {len(given)}.")
+        return [self._class_number(item) for item in (given * count if len(given) == 1 else given)]
+
+    def _class_number(self, target: int | str) -> int:
+        classes = self.classifier.classes
+        if isinstance(target, str):
+            if target not in classes:
+                some = ", ".join(classes[:10]) + (" …" if len(classes) > 10 else "")
+                near = did_you_mean(target, classes)
+                raise UserError(f"`target` {target!r} is no class of the classifier ({some}){near}.")
+            return classes.index(target)
+        if not 0 <= target < len(classes):
+            raise UserError(f"`target` must be in [0, {len(classes)}), but got {target}.")
+        return int(target)
+
+
+def image_seed(image: Tensor, seed: int) -> int:
+    """A seed of 56 bits that follows from the caller's seed and the pixels ``(C, H, W)``."""
+    digest = hashlib.sha256(str(seed).encode())
+    digest.update(image.detach().cpu().float().contiguous().numpy().tobytes())
+    return int.from_bytes(digest.digest()[:7], "little")
+
+
+def _check_images(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
+        raise UserError(f"Images must be (B, C, H, W) with C = 1 or 3 and B at least 1, but are {tuple(images.shape)}.")
+    if not images.is_floating_point():
+        raise UserError(f"Images must be floats in [0, 1], but are {images.dtype}; divide 8-bit images by 255.")
+    low, high = (float(value) for value in images.detach().aminmax())
+    if not (low >= -1e-6 and high <= 1 + 1e-6):  # NaN fails too
+        raise UserError(
+            f"Images must be in [0, 1], but reach from {low:.3g} to {high:.3g}; normalisation is the classifier's."
+        )
+
+
+def _plain(value: Any) -> Any:
+    """A value fit for JSON: plain ones as they are, others by their ``name``."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return str(getattr(value, "name", type(value).__name__))

@@ -1,0 +1,119 @@
+"""What an explainer returns, and how it is kept in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cae.errors import UserError
+from cae.files import atomic_path
+
+FORMAT = "explanation-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Attribution maps of B images by one method, with what they cost.
+
+    Attributes:
+        attribution: ``(B, 1, H, W)`` float32, raw; signed where the method is: positive supports the target.
+        target: ``(B,)`` int64, the class explained.
+        probabilities: ``(B, K)`` float32 of the classifier on the images.
+        method: registered name of the method.
+        parameters: its hyper-parameters, plain values.
+        evaluations: ``(B,)`` int64, images scored by the classifier on each image's account.
+        seconds: wall time of the whole call.
+        extras: one dict per image; the method documents its keys. Values are tensors, lists of tensors, or plain
+            values fit for JSON.
+    """
+
+    attribution: Tensor
+    target: Tensor
+    probabilities: Tensor
+    method: str
+    parameters: Mapping[str, Any]
+    evaluations: Tensor
+    seconds: float
+    extras: Sequence[Mapping[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.attribution)
+
+    def __getitem__(self, place: int) -> Explanation:
+        """One image of the batch, as an explanation of length 1; its share of the seconds is an equal one."""
+        place = range(len(self))[place]
+        rows = slice(place, place + 1)
+        return Explanation(
+            self.attribution[rows], self.target[rows], self.probabilities[rows], self.method, self.parameters,
+            self.evaluations[rows], self.seconds / len(self), self.extras[rows],
+        )  # fmt: skip
+
+    def normalized(self) -> Tensor:
+        """Maps ``(B, 1, H, W)`` divided by their largest absolute value, in [-1, 1]; for display only."""
+        largest = self.attribution.abs().amax((1, 2, 3), keepdim=True)
+        return self.attribution / largest.clamp_min(torch.finfo(self.attribution.dtype).tiny)
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one ``.safetensors`` file, atomically; ``load`` is the exact inverse (on the CPU)."""
+        tensors = {name: getattr(self, name) for name in ("attribution", "target", "probabilities", "evaluations")}
+        header = {
+            "format": FORMAT,
+            "method": self.method,
+            "parameters": self.parameters,
+            "seconds": self.seconds,
+            "extras": [_packed(extras, f"extras/{row}", tensors) for row, extras in enumerate(self.extras)],
+        }
+        # copies: safetensors refuses tensors that share memory or are not contiguous
+        tensors = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+                   for name, value in tensors.items()}  # fmt: skip
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"explanation": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Explanation:
+        """Read what ``save`` wrote.
+
+        Raises:
+            UserError: if there is no such file, or it is not an explanation.
+        """
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                header = json.loads((file.metadata() or {}).get("explanation", "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+            raise UserError(f"'{path}' cannot be read as an explanation: {error}") from error
+        if header.get("format") != FORMAT:
+            raise UserError(f"'{path}' is no explanation of this program (its format is {header.get('format')}).")
+        return cls(
+            tensors["attribution"], tensors["target"], tensors["probabilities"], header["method"],
+            header["parameters"], tensors["evaluations"], header["seconds"],
+            tuple(_unpacked(extras, tensors) for extras in header["extras"]),
+        )  # fmt: skip
+
+
+def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """The value as JSON, with a reference ``{"tensor": name}`` for each tensor, which is put into ``tensors``."""
+    if isinstance(value, Tensor):
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"dict": {key: _packed(item, f"{name}/{key}", tensors) for key, item in value.items()}}
+    if isinstance(value, (list, tuple)):
+        return [_packed(item, f"{name}/{place}", tensors) for place, item in enumerate(value)]
+    return value
+
+
+def _unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {key: _unpacked(item, tensors) for key, item in value["dict"].items()}
+    return [_unpacked(item, tensors) for item in value] if isinstance(value, list) else value
