@@ -145,7 +145,7 @@ class Explainer(ABC):
 
     @torch.inference_mode()
     def score(self, images: Tensor) -> Tensor:
-        """Class probabilities ``(N, K)`` of images ``(N, C, H, W)``, on their device; at most ``batch_size`` at once."""
+        """Class probabilities ``(N, K)`` of images ``(N, C, H, W)``, on their device, ``batch_size`` at once."""
         parts = [self.classifier.probabilities(part.to(self.device)) for part in images.split(self.batch_size)]
         return torch.cat(parts).to(images.device)
 

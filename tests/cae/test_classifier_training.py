@@ -194,9 +194,7 @@ def test_shifted_images_are_windows_of_the_edge_padded_image():
     moved = random_shift(images, 2)
     seen = set()
     for before, after in zip(padded, moved, strict=True):
-        places = [
-            (y, x) for y in range(5) for x in range(5) if torch.equal(before[:, y : y + 6, x : x + 5], after)
-        ]
+        places = [(y, x) for y in range(5) for x in range(5) if torch.equal(before[:, y : y + 6, x : x + 5], after)]
         assert len(places) == 1
         seen.add(places[0])
     assert len(seen) > 15

@@ -26,7 +26,7 @@ def write_dicom(path, pixels, photometric="MONOCHROME2", **tags):
     dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
     colour = pixels.ndim == 3 and pixels.shape[-1] == 3
     frames = pixels.shape[0] if pixels.ndim == 3 and not colour else None
-    dataset.Rows, dataset.Columns = (pixels.shape[:2] if colour else pixels.shape[-2:])
+    dataset.Rows, dataset.Columns = pixels.shape[:2] if colour else pixels.shape[-2:]
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = (3 if colour else 1), photometric
     if colour:
         dataset.PlanarConfiguration = 0

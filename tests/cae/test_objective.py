@@ -195,9 +195,7 @@ def test_code_terms_do_not_change_when_all_codes_are_scaled(batch):
         scaled.cae.encode_class = lambda x, a=alpha: a * encode_class(x)
         scaled.cae.encode_individual = lambda x, a=alpha: a * encode_individual(x)
         codes = type(swaps.codes)(alpha * swaps.codes.class_code, alpha * swaps.codes.individual_code)
-        terms = scaled.generator_terms(
-            dataclasses.replace(swaps, codes=codes, donor_codes=alpha * swaps.donor_codes)
-        )
+        terms = scaled.generator_terms(dataclasses.replace(swaps, codes=codes, donor_codes=alpha * swaps.donor_codes))
         results.append(torch.stack([terms["class_code"], terms["individual_code"]]).detach())
     torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=0)
     torch.testing.assert_close(results[2], results[0], rtol=1e-5, atol=0)

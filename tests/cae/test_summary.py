@@ -84,7 +84,7 @@ def test_the_table_leaves_out_what_is_not_known():
 
 def square(offset: int = 0) -> torch.Tensor:
     mask = torch.zeros(12, 12, dtype=torch.bool)
-    mask[2 : 6, 2 + offset : 6 + offset] = True
+    mask[2:6, 2 + offset : 6 + offset] = True
     return mask
 
 

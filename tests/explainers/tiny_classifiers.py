@@ -53,4 +53,3 @@ def random_images(count: int, channels: int = 1, size: int = 32, seed: int = 0) 
     """Smooth noise in [0, 1], so that windows differ."""
     noise = torch.rand(count, channels, size // 4, size // 4, generator=torch.Generator().manual_seed(seed))
     return nn.functional.interpolate(noise, size=(size, size), mode="bilinear").clamp(0, 1)
-
