@@ -1,14 +1,18 @@
-"""Explain images, or the classifier as a whole, with a trained run: ``python explain.py --help``."""
+"""Explain images, or the classifier as a whole: ``python explain.py --help``."""
 
 from cae.cli import parse, run_program
 from cae.explaining import EXPLAINING_STAGES
 from cae.runs import explanation_config
+from explainers.caes.stage import CAUSAL_STAGES
+from explainers.explaining import COMPARING_STAGES
+
+STAGES = EXPLAINING_STAGES | COMPARING_STAGES | CAUSAL_STAGES
 
 
 def main(argv: list[str]) -> None:
     """Parse the command line, take what was trained from the run's own configuration, and run one stage."""
-    arguments = parse(argv, {name: stage.help for name, stage in EXPLAINING_STAGES.items()}, "explain.py")
-    EXPLAINING_STAGES[arguments.stage].run(explanation_config(arguments))
+    arguments = parse(argv, {name: stage.help for name, stage in STAGES.items()}, "explain.py")
+    STAGES[arguments.stage].run(explanation_config(arguments))
 
 
 if __name__ == "__main__":

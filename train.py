@@ -2,12 +2,16 @@
 
 from cae.cli import parse, run_program
 from cae.stages import TRAINING_STAGES
+from explainers.ncc_training import NCC_STAGES
+from explainers.samplers.training import SAMPLER_STAGE
+
+STAGES = TRAINING_STAGES | SAMPLER_STAGE | NCC_STAGES
 
 
 def main(argv: list[str]) -> None:
     """Parse the command line and run one training stage."""
-    arguments = parse(argv, {name: stage.help for name, stage in TRAINING_STAGES.items()}, "train.py")
-    TRAINING_STAGES[arguments.stage].run(arguments.config)
+    arguments = parse(argv, {name: stage.help for name, stage in STAGES.items()}, "train.py")
+    STAGES[arguments.stage].run(arguments.config)
 
 
 if __name__ == "__main__":

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks._explainer_tables import causal_section, comparison_section  # noqa: E402 (runs as a script)
+from benchmarks._multirex_table import multirex_section  # noqa: E402
+from benchmarks._shearletx_table import shearletx_section  # noqa: E402
+
 ROWS = {
     "classifier/test_accuracy": ("classifier: accuracy on test images", ""),
     "oracle/agreement": ("oracle: agreement with the classifier", ""),
@@ -44,7 +51,9 @@ def main() -> None:
         text += (
             f"* **{name}**: {result['images']} test images, seeds {seeds}, {result['machine']}: `{result['command']}`\n"
         )
-    notes = ROOT / "benchmarks" / "results" / "notes.md"
+    folder = ROOT / "benchmarks" / "results"
+    text += comparison_section(folder) + multirex_section(folder) + shearletx_section(folder) + causal_section(folder)
+    notes = folder / "notes.md"
     if notes.exists():
         text += "\n" + notes.read_text(encoding="utf-8")
     (ROOT / "docs" / "results.md").write_text(text, encoding="utf-8")

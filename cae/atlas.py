@@ -12,10 +12,11 @@ from torch import Tensor
 
 from cae.config import Config
 from cae.data import ImageSet
-from cae.diagnostics import diagnose, matrix_of, warnings
+from cae.diagnostics import matrix_of, warnings
 from cae.figures import swap_grid
-from cae.files import update_json, write_json
+from cae.files import write_json
 from cae.maps import draw_axes, draw_embedding, draw_reassignment, embed
+from cae.measured import measured
 from cae.measures import spread_over_classes
 from cae.session import Run, open_run
 from cae.summary import table
@@ -56,11 +57,8 @@ def manifold(config: Config) -> None:
     run = open_run(config)
     folder = run.folder.explanations("manifold")
     files = [*_draw_maps(run, folder), *_draw_codes(run, folder), *_write_graphs(run, folder)]
-    metrics = diagnose(
-        run.cae, run.classifier, run.oracle, run.manifold, run.data, config, progress=config.logging.progress
-    )
+    metrics = measured(run.cae, run.classifier, run.oracle, run.manifold, run.data, config, run.folder.path)
     write_json(folder / "metrics.json", metrics)
-    update_json(run.folder.path / "metrics.json", metrics)
     files.insert(0, _draw_matrices(run, metrics, folder))
     _report(run, metrics, files)
 

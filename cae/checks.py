@@ -15,6 +15,7 @@ TABLE_COLUMNS = ("path", "label", "split", "mask", "group")
 OWN_CLASSIFIERS = ("resnet", "plain")
 NAMED_CLASSIFIERS = {"torchvision": "torchvision:NAME", "timm": "timm:NAME", "callable": "callable:package.module:name"}
 CLASSIFIER_FILES = ("torchscript", "onnx")
+TRAINED_CLASSIFIERS = ("efficientnet_lite0",)
 _SOURCES_WITH_PATH = {
     "folder": "a folder of images",
     "paired": "the folder that holds trainA_img, trainB_img, testA_img and testB_img",
@@ -110,8 +111,9 @@ def _classifier(config: Config) -> Iterator[str]:
         yield f"'classifier.model' is '{classifier.model}': name what to load, {NAMED_CLASSIFIERS[kind]}"
     elif classifier.model in CLASSIFIER_FILES and not classifier.weights:
         yield f"classifier.model={classifier.model} needs classifier.weights: the file to load"
-    elif kind not in NAMED_CLASSIFIERS and classifier.model not in (*OWN_CLASSIFIERS, *CLASSIFIER_FILES):
-        known = (*OWN_CLASSIFIERS, *CLASSIFIER_FILES, *NAMED_CLASSIFIERS.values())
+    plain_names = (*OWN_CLASSIFIERS, *TRAINED_CLASSIFIERS, *CLASSIFIER_FILES)
+    if kind not in NAMED_CLASSIFIERS and classifier.model not in plain_names:
+        known = (*plain_names, *NAMED_CLASSIFIERS.values())
         near = did_you_mean(kind, [word.partition(":")[0] for word in known])
         yield f"'classifier.model' must be one of {', '.join(known)}, but got '{classifier.model}'{near}"
 

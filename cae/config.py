@@ -44,6 +44,9 @@ class DataConfig:
     )
     path: str | None = option(None, "root folder (folder, paired), CSV or Parquet file (table), .npz file (medmnist)")
     image_size: int = option(64, "side in pixels to which images are resized and centre-cropped", low=8, high=4096)
+    crop: float = option(
+        1.0, "share of the shorter side that image files keep, centred, before resizing", low=0.1, high=1
+    )
     channels: int = option(1, "1 for grey, 3 for RGB", choices=(1, 3))
     mixed_channels: bool = option(False, "accept grey beside colour files (all are converted to `channels`)")
     batch_size: int = option(64, "images in one training batch", low=1)
@@ -64,9 +67,13 @@ class ClassifierConfig:
     """The classifier to be explained: trained by ``train.py classifier``, or the user's own."""
 
     model: str = option(
-        "resnet", "own: resnet, plain; yours: torchvision:NAME, timm:NAME, torchscript, onnx, callable:module:name"
+        "resnet",
+        "own: resnet, plain; trained: efficientnet_lite0; yours: torchvision:NAME, timm:NAME, torchscript, onnx, "
+        "callable:module:name",
     )
-    weights: str | None = option(None, "your weights: .safetensors, .pt/.pth state dict, TorchScript or .onnx file")
+    weights: str | None = option(
+        None, "your .safetensors, .pt/.pth state dict, TorchScript or .onnx file; `pretrained`: the library's own"
+    )
     width: int = option(16, "channels of the first stage of the own networks", low=4, high=512)
     input_size: int | None = option(
         None, "side in pixels that the classifier wants; by default that of the data", low=8
@@ -246,6 +253,97 @@ class TraverseConfig:
 
 
 @dataclass
+class ExplainConfig:
+    """What ``explain.py run`` and ``explain.py compare`` explain, and how it is measured."""
+
+    images: str | None = option(None, "an image file or a folder of them; without it, a split of the data")
+    split: str = option("test", "split to explain", choices=("train", "val", "test"))
+    limit: int | None = option(None, "at most so many images, spread evenly over the classes", low=1)
+    target: str = option("predicted", "class to explain: `predicted`, or the name of a class")
+    options: list[str] = option([], "options of the methods, METHOD.NAME=VALUE, such as pmi.window=16")
+    batch_size: int = option(64, "images in one forward pass at most", low=1)
+    metrics: str = option(
+        "core", "how much is measured for each image and method", choices=("none", "quick", "core", "full")
+    )
+    checks: int = option(
+        0, "images on which robustness and sanity of the methods are measured (many explanations each)", low=0
+    )
+    figures: int | None = option(24, "figures of at most so many images; null for all", low=0)
+    folder: str | None = option(None, "folder below `explanations` of the run; by default `compare`, or the method")
+
+
+@dataclass
+class SamplerConfig:
+    """Training of the learned in-fill of the information maps: a patch, given the image around it."""
+
+    window: int | None = option(None, "side of the patch in pixels; by default about a seventh of the image", low=2)
+    architecture: str = option(
+        "unet", "unet: ours; published: the authors' network, for windows of 4 or 8", choices=("unet", "published")
+    )
+    head: str = option(
+        "categorical",
+        "categorical: independent pixels of 256 levels; lowrank: one Gaussian over the patch",
+        choices=("categorical", "lowrank"),
+    )
+    width: int = option(32, "channels of the U-Net's finest level", low=4)
+    factors: int = option(16, "factors of the Gaussian's covariance, with head=lowrank", low=1)
+    max_steps: int | None = option(None, "training steps; by default 5,000, and 30,000 above 64 pixels a side", low=1)
+    warmup_steps: int = option(500, "steps over which the learning rate rises, a fifth of the training at most", low=0)
+    crops: int = option(128, "patches of one step", low=1)
+    learning_rate: float = option(1e-3, "peak learning rate (then along a cosine, AdamW)", low=0)
+    weight_decay: float = option(0.01, "weight decay", low=0)
+    gradient_clip: float = option(1.0, "largest gradient norm; 0 for none", low=0)
+    ema: float = option(0.999, "decay of the averaged weights, which are validated and kept", low=0, high=0.99999)
+    validate_every: int = option(500, "steps between validations (and checkpoints)", low=1)
+    validation_crops: int = option(10_000, "patches of one validation, always the same", low=1)
+
+
+@dataclass
+class NCCConfig:
+    """The neural causation coefficient: networks that tell cause from effect, trained on synthetic pairs."""
+
+    networks: int = option(5, "networks trained from seeds of their own; what they agree on is the coefficient", low=1)
+    steps: int = option(10_000, "training steps", low=1)
+    pairs: int | None = option(10_000, "pairs that each network learns from; null draws new ones at every step", low=1)
+    batch_pairs: int = option(16, "pairs in one step, each shown in both directions and once permuted", low=2)
+    learning_rate: float = option(1e-2, "learning rate of RMSProp", low=0)
+    width: int = option(100, "units of a hidden layer", low=1)
+    dropout: float = option(0.25, "share of units left out in training", low=0, high=0.99)
+    validation_pairs: int = option(500, "pairs on which the accuracy is measured", low=1)
+    validate_every: int = option(500, "steps between measurements (and checkpoints)", low=1)
+
+
+@dataclass
+class CausalConfig:
+    """Causal explanation scores (``explain.py caes``): do the features that causes go with react to the masked area?"""
+
+    masks: list[str] = option(
+        ["data", "dilated", "shifted", "swapped", "pmi", "occlusion", "random"],
+        "whose masks are scored, the first being what the others are compared with: `data` (annotators), poor versions "
+        "of it (dilated, shifted, swapped), or explainers",
+    )
+    classes: list[str] = option([], "classes that are scored; empty for all that have masks")
+    split: str = option("test", "split to score", choices=("train", "val", "test"))
+    limit: int = option(100, "images of each class at most", low=20)
+    threshold: str = option(
+        "area",
+        "how a map becomes a mask: the data mask's number of pixels, the `share` of largest value, or Otsu's threshold",
+        choices=("area", "share", "otsu"),
+    )
+    share: float = option(0.2, "share of pixels of a mask where the data has none, or threshold=share", low=0, high=1)
+    fill: str = option("black", "what replaces a removed area", choices=("black", "mean", "masked_blur"))
+    top: float = option(0.01, "share of features that count as the top, at least one", low=0, high=0.5)
+    rolls: int = option(20, "displaced copies of each mask, the control of area and shape", low=0)
+    blobs: int = option(5, "random blobs of equal area for each image, a second control", low=0)
+    bootstrap: int = option(2000, "resamples of the images for intervals", low=10)
+    permutations: int = option(9999, "draws of the permutation tests", low=9)
+    link_permutations: int = option(49, "permutations of the evidence behind the coefficients (slow)", low=0)
+    ncc: str | None = option(None, "networks of the coefficient (ncc.safetensors); by default those shipped")
+    batch_size: int = option(128, "images in one forward pass at most", low=1)
+    folder: str = option("caes", "folder below `explanations` of the run")
+
+
+@dataclass
 class LoggingConfig:
     """Loggers beside the CSV file that is always written."""
 
@@ -286,5 +384,13 @@ class Config:
     manifold: ManifoldConfig = field(default_factory=ManifoldConfig)
     counterfactual: CounterfactualConfig = field(default_factory=CounterfactualConfig)
     traverse: TraverseConfig = field(default_factory=TraverseConfig)
+    method: str = option("pmi", "explainer of `explain.py run`; `explain.py run method=list` lists them all")
+    methods: list[str] = option(
+        ["pmi", "occlusion", "rise", "integrated_gradients", "gradcam", "random"], "explainers of `explain.py compare`"
+    )
+    explain: ExplainConfig = field(default_factory=ExplainConfig)
+    sampler: SamplerConfig = field(default_factory=SamplerConfig)
+    ncc: NCCConfig = field(default_factory=NCCConfig)
+    caes: CausalConfig = field(default_factory=CausalConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -124,24 +124,22 @@ def monotone_term(nearer: Tensor, further: Tensor) -> Tensor:
 # --- realism ----------------------------------------------------------------------------------------------------------
 
 
-def hinge_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """``mean max(0, 1 - D(x)) + mean max(0, 1 + D(sg x_ij))`` over images and positions, a scalar."""
-    return (1 - _full(real_scores)).clamp_min(0).mean() + (1 + _full(fake_scores)).clamp_min(0).mean()
+def wanted_class(probabilities: Tensor, logits: Tensor) -> Tensor:
+    """Cross-entropy ``-sum_k q_k log D_k(x)`` of D's K + 1 classes from what an image should show, ``(N,)``, in nats.
+
+    Args:
+        probabilities: ``(N, K)`` of the classes, of which none is "generated".
+        logits: ``(N, K + 1)`` of D.
+
+    Reference: Salimans et al. 2016, arXiv:1606.03498, section 5.
+    """
+    log_p = functional.log_softmax(_full(logits), dim=1)[:, :-1]
+    return -(probabilities * log_p).sum(1)
 
 
-def hinge_generator(fake_scores: Tensor) -> Tensor:
-    """``-mean D(x_ij)`` over images and positions, a scalar."""
-    return -_full(fake_scores).mean()
-
-
-def least_squares_discriminator(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """``(mean (D(x) - 1)^2 + mean D(sg x_ij)^2) / 2``, a scalar. Reference: Mao et al. 2017, arXiv:1611.04076."""
-    return ((_full(real_scores) - 1).square().mean() + _full(fake_scores).square().mean()) / 2
-
-
-def least_squares_generator(fake_scores: Tensor) -> Tensor:
-    """``mean (D(x_ij) - 1)^2 / 2``, a scalar. Reference: Mao et al. 2017, arXiv:1611.04076."""
-    return (_full(fake_scores) - 1).square().mean() / 2
+def generated_class(logits: Tensor) -> Tensor:
+    """``-log D_(K+1)(x)``: cross-entropy of D's logits ``(N, K + 1)`` from "generated", ``(N,)``, in nats."""
+    return -functional.log_softmax(_full(logits), dim=1)[:, -1]
 
 
 def r1_penalty(real_images: Tensor, scores: Tensor) -> Tensor:

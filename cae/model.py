@@ -40,21 +40,37 @@ class Codes:
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoding before it is clamped to [0, 1]: ``image``, and the ``edit`` in it, both ``(B, C, H, W)``.
+    """A decoding, not yet clamped to [0, 1]. All images are ``(B, C, H, W)``.
 
-    The edit is what the class code adds to the base image. ``mask (B, 1, H, W)`` is the gate's, if there is one.
+    Attributes:
+        image: the decoder's image.
+        edit: what the class code changes of the base image.
+        mask: ``(B, 1, H, W)`` in [0, 1], where it may; None without a gate.
+        paint: what the class code paints there; None without a gate.
     """
 
     image: Tensor
     edit: Tensor
-    mask: Tensor | None
+    mask: Tensor | None = None
+    paint: Tensor | None = None
+
+    def __getitem__(self, rows: Tensor) -> Decoded:
+        mask, paint = (None if part is None else part[rows] for part in (self.mask, self.paint))
+        return Decoded(self.image[rows], self.edit[rows], mask, paint)
+
+    def changed(self, images: Tensor) -> Tensor:
+        """By how much the class code changes other images than the base image, ``(B, C, H, W)``.
+
+        With a gate, the paint is laid over them, so that it also covers details that the codes have lost.
+        """
+        return self.edit if self.mask is None or self.paint is None else self.mask * (self.paint - images)
 
 
 class CAE(nn.Module):
     """Encoders E_c, E_s and decoder G.
 
-    The decoder is a trunk, which paints a base image from the individual code alone, and an editor, which adds what
-    the class code asks for, within a mask. A swap therefore changes the image only where the editor acts.
+    The decoder is a trunk, which draws a base image from the individual code alone, and an editor, which paints over
+    it what the class code asks for, within a mask. A swap therefore changes the image only where the editor acts.
 
     Reference: Xie et al. 2024, arXiv:2406.07961 (the decoder differs: see docs/methods.md).
     """
@@ -69,6 +85,7 @@ class CAE(nn.Module):
             channels, model.individual_channels, width, levels, model.residual_blocks
         )
         self.trunk = Trunk(channels, model.individual_channels, width, levels, model.residual_blocks)
+        self.trunk.start_from(self.individual_encoder)
         self.editor = Editor(channels, model.class_dim, width, levels, model.gate)
         # few channels on large maps: this order of memory makes training a quarter faster on CPUs
         self.to(memory_format=torch.channels_last)
@@ -101,9 +118,16 @@ class CAE(nn.Module):
     def join(self, class_code: Tensor, trunk: tuple[Tensor, list[Tensor]]) -> Decoded:
         """Decode from what ``self.trunk`` gave; unclamped, because a clamp in the loss stops gradients for good."""
         base, features = trunk
-        change, mask = self.editor(features, class_code)
-        image = self._crop((base + change + 1) / 2)
-        return Decoded(image, self._crop(change / 2), None if mask is None else self._crop(mask))
+        paint, mask = self.editor(features, class_code)
+        if mask is None:
+            return Decoded(self._to_unit(base + paint), self._crop(paint / 2))
+        # on what surrounds it: where the paint adds nothing, the mask erases
+        paint = paint + _blurred(base)
+        edit = mask * (paint - base)
+        return Decoded(self._to_unit(base + edit), self._crop(edit / 2), self._crop(mask), self._to_unit(paint))
+
+    def _to_unit(self, x: Tensor) -> Tensor:
+        return self._crop((x + 1) / 2)
 
     def _pad(self, x: Tensor) -> Tensor:
         """Pad by reflection to a size that all halvings of the individual code divide."""
@@ -141,6 +165,23 @@ class CAE(nn.Module):
                 "with `python train.py cae … overwrite=true`."
             ) from error
         return cae.eval()
+
+
+def transferred(images: Tensor, to: Decoded, own: Decoded) -> Tensor:
+    """Images with another class code's change in place of their own: ``x + E(c_j; x) - E(c_i; x)``, not clamped.
+
+    Args:
+        images: ``(B, C, H, W)`` in [0, 1], of which the individual codes are.
+        to: their decoding with the class codes c_j.
+        own: their decoding with their own class codes c_i. Where both are the same, the images come back.
+    """
+    return images + to.changed(images) - own.changed(images)
+
+
+def _blurred(base: Tensor, side: int = 4) -> Tensor:
+    """The mean over squares of ``side`` pixels, spread out again."""
+    small = F.avg_pool2d(base, side, ceil_mode=True)
+    return F.interpolate(small, size=base.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

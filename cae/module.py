@@ -55,7 +55,8 @@ class CAEModule(JudgedModule):
         batch = self.augmented(batch)
         answers = objective.answers(batch) if self.config.target == "labels" else self.judges.answers(batch)
         if step < self.config.warmup_steps:
-            terms, others = objective.warmup_terms(batch.images, answers), {}
+            terms = objective.warmup_terms(batch.images, answers)
+            others = objective.warmup_other_terms(batch.images, answers)
         else:
             swaps = objective.swaps(batch.images, answers)
             query = step % self.config.query_every == 0

@@ -14,7 +14,7 @@ from cae import losses
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
-from cae.model import CAE, Codes, Decoded
+from cae.model import CAE, Codes, Decoded, transferred
 from cae.networks import Discriminator, LeakageAdversary
 from cae.views import random_view
 
@@ -174,7 +174,7 @@ class Objective(nn.Module):
         terms = self._own_terms(swaps.reconstruction.image, swaps.originals, swaps.codes, swaps.answers)
         convinced = torch.ones_like(swaps.donor_probabilities[:, 0])
         if weights.coherency > 0:
-            divergence = self._divergence(swaps, reconstructions)
+            divergence = self._divergence(swaps)
             terms["coherency"] = divergence.mean()
             convinced = torch.exp(-divergence.detach() / CONVINCED)
         if weights.reconstruction_answer > 0:
@@ -187,8 +187,8 @@ class Objective(nn.Module):
         if weights.own_edit > 0:
             terms["own_edit"] = swaps.reconstruction.edit.abs().mean()
         if weights.adversarial > 0:
-            scores = _frozen(self.discriminator, swaps.swap.image, swaps.donor_probabilities)
-            terms["adversarial"] = losses.hinge_generator(scores)
+            logits = self._discriminated(self._shown(swaps).clamp(0, 1))
+            terms["adversarial"] = losses.wanted_class(swaps.donor_probabilities, logits).mean()
         if weights.leakage > 0:
             logits = _frozen(self.adversary, swaps.codes.individual_code)
             terms["leakage"] = losses.leakage_encoder(self.mean_probabilities, logits).mean()
@@ -198,12 +198,23 @@ class Objective(nn.Module):
             **self._code_terms(swaps),
         }
 
-    def _divergence(self, swaps: Swaps, reconstructions: Tensor) -> Tensor:
+    def _shown(self, swaps: Swaps) -> Tensor:
+        """What explanations show of the swaps, ``(P, C, H, W)``: the change in the recipients themselves.
+
+        That is what D sees: a decoded image gives itself away by its smoothness, whatever the change.
+        """
+        if self.config.coherency_on == "decoded":
+            return swaps.swap.image
+        return transferred(swaps.images[swaps.recipients], swaps.swap, swaps.reconstruction[swaps.recipients])
+
+    def _discriminated(self, images: Tensor) -> Tensor:
+        """D's logits ``(N, K + 1)`` with a gradient to the images alone."""
+        with fixed_statistics(self.discriminator):  # those of its own training
+            return _frozen(self.discriminator, images)
+
+    def _divergence(self, swaps: Swaps) -> Tensor:
         """KL of each swap's answer from its donor's, ``(P,)``: L_bb is its mean."""
-        judged = {
-            "decoded": swaps.swap.image,
-            "residual": swaps.images[swaps.recipients] + swaps.swap.image - reconstructions,
-        }
+        judged = {"decoded": swaps.swap.image, "residual": self._shown(swaps)}
         chosen = judged.values() if self.config.coherency_on == "both" else [judged[self.config.coherency_on]]
         temperature = self.weights.temperature
         log_answers = [losses.log_probabilities(self._judge(images), temperature) for images in chosen]
@@ -214,7 +225,7 @@ class Objective(nn.Module):
         images = images.clamp(0, 1)
         images = random_view(images) if self.config.robust_views else images
         if self.config.black_box:
-            return _frozen(self.discriminator, images, method="class_logits")
+            return self._discriminated(images)[:, : self.classes]
         return self.classifier.logits(images)
 
     def _gate_terms(self, mask: Tensor | None) -> dict[str, Tensor]:
@@ -262,11 +273,15 @@ class Objective(nn.Module):
 
     # --- terms of the networks beside the generator -------------------------------------------------------------------
 
+    def warmup_other_terms(self, images: Tensor, answers: Tensor) -> dict[str, Tensor]:
+        """D learns the classes of real images, so that it can tell what a swap lacks from the first one on."""
+        if self.weights.adversarial == 0 and not self.config.black_box:
+            return {}
+        probabilities = F.softmax(answers / self.weights.temperature, dim=1)
+        return {"real": losses.wanted_class(probabilities, self.discriminator(images)).mean()}
+
     def other_terms(self, swaps: Swaps, penalise: bool, query: bool) -> dict[str, Tensor]:
         """Raw terms of D and A by name; swaps and codes are detached.
-
-        D meets real images with their own class, real images with a wrong class, and swaps. The wrong pairs (Reed et
-        al. 2016, arXiv:1605.05396) teach it what a class looks like from real images alone.
 
         Args:
             swaps: the step's forward pass.
@@ -274,49 +289,44 @@ class Objective(nn.Module):
             query: ask the classifier about the swaps (black-box training only).
         """
         terms: dict[str, Tensor] = {}
-        probabilities = F.softmax(swaps.answers / self.weights.temperature, dim=1)
         if self.weights.adversarial > 0 or self.config.black_box:
-            # as many real images as swaps, twice: enough for D, whose cost they set
-            images = swaps.images[: 2 * self.config.pairs].detach().requires_grad_(penalise and self.weights.r1 > 0)
-            features = self.discriminator.features(torch.cat([images, swaps.swap.image.detach()]))
-            real, fake = features[: len(images)], features[len(images) :]
-        if self.weights.adversarial > 0:
-            terms |= self._realism_terms(swaps, probabilities, images, real, fake)
-        if self.config.black_box:
-            terms |= self._imitation_terms(swaps, real, fake, query)
+            terms |= self._discriminator_terms(swaps, penalise and self.weights.r1 > 0, query)
         if self.weights.leakage > 0:
             logits = self.adversary(swaps.codes.individual_code.detach())
             terms["adversary"] = losses.leakage_adversary(F.softmax(swaps.answers[: len(logits)], dim=1), logits).mean()
         return terms
 
-    def _realism_terms(
-        self, swaps: Swaps, probabilities: Tensor, images: Tensor, real: Tensor, fake: Tensor
-    ) -> dict[str, Tensor]:
-        score = self.discriminator.score
-        wrong = choose_donors(swaps.answers.argmax(1), torch.arange(len(images), device=images.device), 0.0)
-        real_scores = score(real, probabilities[: len(images)])
+    def _discriminator_terms(self, swaps: Swaps, penalise: bool, query: bool) -> dict[str, Tensor]:
+        probabilities = F.softmax(swaps.answers / self.weights.temperature, dim=1)
+        images = swaps.images.detach().requires_grad_(penalise)
+        fakes = self._shown(swaps).detach().clamp(0, 1)
+        real, fake = self.discriminator(torch.cat([images, fakes])).split([len(images), len(fakes)])
         terms = {
-            "real": F.relu(1 - real_scores).mean(),
-            "fake": F.relu(1 + score(fake, swaps.donor_probabilities)).mean(),
-            "mismatch": F.relu(1 + score(real, probabilities[wrong])).mean(),
+            "real": losses.wanted_class(probabilities, real).mean(),
+            "fake": losses.generated_class(fake).mean(),
         }
-        if images.requires_grad:
-            terms["r1"] = losses.r1_penalty(images, real_scores).mean()
+        if penalise:
+            wanted = (probabilities * F.softmax(real, dim=1)[:, : self.classes]).sum(1)
+            terms["r1"] = losses.r1_penalty(images, wanted).mean()
+        if self.config.black_box:
+            terms |= self._imitation_terms(swaps, real[:, : self.classes], query)
         return terms
 
-    def _imitation_terms(self, swaps: Swaps, real: Tensor, fake: Tensor, query: bool) -> dict[str, Tensor]:
-        """The class head learns the answers of a classifier without gradients, on real images and on queried swaps."""
-        head, temperature = self.discriminator.class_logits_of, self.weights.temperature
-        terms = {"imitation": losses.coherency(swaps.answers[: len(real)], head(real), temperature).mean()}
+    def _imitation_terms(self, swaps: Swaps, real: Tensor, query: bool) -> dict[str, Tensor]:
+        """The class logits learn the answers of a classifier without gradients, on real images and on queried swaps."""
+        temperature = self.weights.temperature
+        terms = {"imitation": losses.coherency(swaps.answers, real, temperature).mean()}
         if query:
+            asked = swaps.swap.image.detach().clamp(0, 1)
             with torch.no_grad():
-                answers = self.classifier.logits(swaps.swap.image.detach().clamp(0, 1)).float()
-            terms["imitation_swaps"] = losses.coherency(answers, head(fake), temperature).mean()
+                answers = self.classifier.logits(asked).float()
+            seen = self.discriminator(asked)[:, : self.classes]
+            terms["imitation_swaps"] = losses.coherency(answers, seen, temperature).mean()
         return terms
 
     def weighted_others(self, terms: dict[str, Tensor], r1_every: int) -> Tensor:
         """Sum of the terms of D and A, with R1 scaled up for being computed only every so many steps."""
-        weights = {"real": 1.0, "fake": 0.5, "mismatch": 0.5, "r1": self.weights.r1 * r1_every / 2}
+        weights = {"real": 1.0, "fake": 0.5, "r1": self.weights.r1 * r1_every / 2}
         total = self.mean_probabilities.new_zeros(())
         for name, term in terms.items():
             total = total + weights.get(name, 1.0) * term
@@ -334,22 +344,7 @@ def fixed_statistics(network: nn.Module) -> Iterator[None]:
         network.train(training)
 
 
-def _frozen(network: nn.Module, *inputs: Tensor, method: str = "forward") -> Tensor:
+def _frozen(network: nn.Module, *inputs: Tensor) -> Tensor:
     """Apply a network through detached parameters: gradients reach the inputs, never the network."""
     parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
-    if method != "forward":
-        return torch.func.functional_call(
-            _Method(network, method), {f"network.{k}": v for k, v in parameters.items()}, inputs
-        )
     return torch.func.functional_call(network, parameters, inputs)
-
-
-class _Method(nn.Module):
-    """A network whose forward is another of its methods."""
-
-    def __init__(self, network: nn.Module, method: str):
-        super().__init__()
-        self.network, self.method = network, method
-
-    def forward(self, *inputs: Tensor) -> Tensor:
-        return getattr(self.network, self.method)(*inputs)

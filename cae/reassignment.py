@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cae.errors import UserError
 from cae.manifold import device_of
+from cae.transfer import Transfer
 
 RESAMPLES = 1000  # bootstrap replicates of an interval
 
@@ -21,8 +22,8 @@ class SwapJudgement:
     """What the judges say about P swaps: recipient i keeps its individual code, donor j gives its class code.
 
     ``recipients (P,)`` and ``donors (P,)`` index the images; ``decoded[judge] (P, K)`` are probabilities of the decoded
-    swaps, ``residual[judge] (P, K)`` those of ``clip(x_i + x_ij - x_ii)`` (empty where not asked for); ``change (P,)``
-    is the mean absolute difference of swap and reconstruction, on [0, 1].
+    swaps, ``residual[judge] (P, K)`` those of the change brought into x_i itself (empty where not asked for);
+    ``change (P,)`` is the mean absolute difference of swap and reconstruction, on [0, 1].
     """
 
     recipients: Tensor
@@ -173,45 +174,32 @@ def judge_swaps(
         images: ``(N, C, H, W)`` in [0, 1], on the device of the networks or on the CPU.
         pairs: recipient and donor indices, each ``(P,)``.
         batch_size: images in one forward pass.
-        residual: judge ``clip(x_i + x_ij - x_ii)`` as well.
+        residual: judge the change brought into the recipients themselves (``cae.transfer``) as well.
         class_codes: ``(P, D)`` codes to use in place of the donors' (for baselines).
     """
     device = device_of(cae)
-    used, position = torch.unique(torch.cat(pairs), return_inverse=True)
-    recipient, donor = position.split(len(pairs[0]))
-    codes, individual, reconstructed = _encode(cae, images, used, batch_size, device)
+    recipient, donor = pairs
     if class_codes is None:
-        class_codes = codes[donor]
+        used, position = torch.unique(donor, return_inverse=True)
+        parts = [cae.encode(images[rows].to(device)).class_code.cpu() for rows in used.split(batch_size)]
+        class_codes = torch.cat(parts)[position]
     decoded: dict[str, list[Tensor]] = {name: [] for name in judges}
-    transferred: dict[str, list[Tensor]] = {name: [] for name in judges}
+    onto: dict[str, list[Tensor]] = {name: [] for name in judges}
     change: list[Tensor] = []
     for rows in torch.arange(len(recipient)).split(batch_size):
-        at = recipient[rows]
-        swaps = cae.decode(class_codes[rows].to(device), individual[at].to(device))
-        difference = swaps - reconstructed[at].to(device)
-        change.append(difference.abs().flatten(1).mean(1).cpu())
+        transfer = Transfer(cae, images[recipient[rows]].to(device), batch_size)
+        here, codes = torch.arange(len(rows), device=device), class_codes[rows].to(device)
+        swaps = transfer.decoded(here, codes)
+        change.append((swaps - transfer.reconstructions).abs().flatten(1).mean(1).cpu())
         for name, judge in judges.items():
             decoded[name].append(judge.probabilities(swaps).cpu())
         if residual:
-            edited = (images[used[at]].to(device) + difference).clamp(0, 1)
+            edited = transfer.onto(here, codes).clamp(0, 1)
             for name, judge in judges.items():
-                transferred[name].append(judge.probabilities(edited).cpu())
+                onto[name].append(judge.probabilities(edited).cpu())
     joined = {name: torch.cat(parts) for name, parts in decoded.items()}
-    residuals = {name: torch.cat(parts) for name, parts in transferred.items() if parts}
-    return SwapJudgement(*pairs, joined, residuals, torch.cat(change))
-
-
-def _encode(
-    cae: Any, images: Tensor, used: Tensor, batch_size: int, device: torch.device
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Class codes, individual codes and reconstructions of ``images[used]``, on the CPU."""
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for rows in used.split(batch_size):
-        codes = cae.encode(images[rows].to(device))
-        reconstructed = cae.decode(codes.class_code, codes.individual_code)
-        parts.append((codes.class_code.cpu(), codes.individual_code.cpu(), reconstructed.cpu()))
-    class_code, individual_code, reconstructed = (torch.cat(column) for column in zip(*parts, strict=True))
-    return class_code, individual_code, reconstructed
+    residuals = {name: torch.cat(parts) for name, parts in onto.items() if parts}
+    return SwapJudgement(recipient, donor, joined, residuals, torch.cat(change))
 
 
 def measure_reassignment(

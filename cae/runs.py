@@ -22,22 +22,28 @@ OUTPUTS = {
     "oracle": ("oracle.safetensors", "oracle.json", "oracle_checkpoints", "oracle_logs"),
     "cae": (
         "cae.safetensors", "cae.json", "checkpoints", "manifold.safetensors", "samples", "metrics.csv",
-        "hparams.yaml",
+        "hparams.yaml", "diagnostics.json",
     ),
+    "ncc": ("ncc.safetensors", "ncc_checkpoints", "ncc_logs"),
+    "sampler": ("sampler.safetensors", "sampler.json", "sampler_checkpoints", "sampler_logs"),
 }  # fmt: skip
-_CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkpoints", "cae": "checkpoints"}
+_CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkpoints", "cae": "checkpoints",
+                "ncc": "ncc_checkpoints", "sampler": "sampler_checkpoints"}  # fmt: skip
 _METRICS = {
     "classifier": ("classifier/",),
     "oracle": ("oracle/",),
     "cae": ("cae/", "counterfactual/", "localisation/", "seconds/cae"),
+    "ncc": ("ncc/", "seconds/ncc"),
+    "sampler": ("sampler/", "seconds/sampler"),
 }
 # What was made from a stage's result and no longer fits once the stage is trained anew.
 _MADE_FROM = {"classifier": ("cae.safetensors", "explanations"), "cae": ("explanations",)}
 
 # Sections that describe what was trained; an explanation takes them from the run, whatever a YAML file says by now.
-TRAINED = ("data", "classifier", "oracle", "cae")
+TRAINED = ("data", "classifier", "oracle", "cae", "sampler")
 # Options of one call, never taken from the run.
-OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "traverse", "logging", "trainer")
+OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "traverse", "explain", "method", "methods", "caes", "logging",
+                "trainer")  # fmt: skip
 # Options whose change makes the weights of a checkpoint useless.
 _SHAPE = {
     "classifier": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "classifier.model",
@@ -45,6 +51,9 @@ _SHAPE = {
     "oracle": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "oracle.model",
                "oracle.width"),
     "cae": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "cae.preset", "cae.model"),
+    "ncc": ("ncc.networks", "ncc.width"),
+    "sampler": ("data.source", "data.image_size", "data.channels", "sampler.window", "sampler.architecture",
+                "sampler.head", "sampler.width", "sampler.factors"),
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cae.manifold import device_of
 from cae.paths import Polylines
+from cae.transfer import Transfer
 
 
 def target_margin(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class Renderer:
 
     At most ``batch_size`` images are encoded, decoded or judged at once. Individual codes stay on the device of the
     model; everything that is returned lies on the CPU. With ``output="residual"`` the decoder's change is added to
-    the original, ``clip(x + G(c, s) - G(c_x, s))``, which keeps the detail that reconstruction loses.
+    the original, which keeps the detail that reconstruction loses (``cae.transfer``).
     """
 
     def __init__(self, cae, classifier, images: Tensor, *, output: str, batch_size: int, quantise: bool):
@@ -64,12 +65,11 @@ class Renderer:
         self.images = images.detach().float().to(device_of(cae))
         self.classifier_images = torch.zeros(len(images), dtype=torch.int64)
         self.decoder_images = torch.zeros(len(images), dtype=torch.int64)
-        codes = [cae.encode(chunk) for chunk in self.images.split(batch_size)]
-        self.individual = torch.cat([code.individual_code for code in codes])
-        self.class_codes = torch.cat([code.class_code for code in codes]).float().cpu()
+        self._transfer = Transfer(cae, self.images, batch_size)
+        self.class_codes = self._transfer.codes.class_code.cpu()
+        self.reconstructions = self._transfer.reconstructions
+        self.decoder_images += 1
         everything = torch.arange(len(images))
-        chunks = everything.split(batch_size)
-        self.reconstructions = torch.cat([self._decode(rows, self.class_codes[rows]) for rows in chunks])
         self.probabilities = self.judge(everything, self.images)
         self.start_images, self.start_probabilities = self._start(everything)
 
@@ -94,11 +94,10 @@ class Renderer:
 
     def unrounded(self, rows: Tensor, codes: Tensor) -> Tensor:
         """Images ``(R, C, H, W)`` of class codes ``(R, D)``, differentiable; R at most ``batch_size``."""
-        decoded = self._decode(rows, codes)
-        if self.residual:
-            device = decoded.device
-            decoded = self.images[rows.to(device)] + decoded - self.reconstructions[rows.to(device)]
-        return decoded.clamp(0, 1)
+        self.decoder_images += torch.bincount(rows, minlength=len(self.images))
+        paint = self._transfer.onto if self.residual else self._transfer.decoded
+        place = self.images.device
+        return paint(rows.to(place), codes.to(place, torch.float32)).clamp(0, 1)
 
     def render(self, rows: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """Returned images ``(R, C, H, W)`` of class codes ``(R, D)``, with their probabilities ``(R, K)``."""
@@ -108,11 +107,6 @@ class Renderer:
             probabilities.append(self.judge(part, image))
             images.append(image.cpu())
         return torch.cat(images), torch.cat(probabilities)
-
-    def _decode(self, rows: Tensor, codes: Tensor) -> Tensor:
-        self.decoder_images += torch.bincount(rows, minlength=len(self.images))
-        individual = self.individual[rows.to(self.individual.device)]
-        return self.cae.decode(codes.to(individual.device, torch.float32), individual).float()
 
 
 @dataclass(frozen=True, eq=False)

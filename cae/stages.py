@@ -10,10 +10,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from cae.classifiers import TargetClassifier, load_classifier, load_own, train_classifier, train_oracle
 from cae.config import Config
 from cae.data import CAEDataModule
-from cae.diagnostics import diagnose, warnings
+from cae.diagnostics import warnings
 from cae.errors import UserError
-from cae.files import read_json, update_json
+from cae.files import read_json
 from cae.manifold import ClassManifold
+from cae.measured import measured
 from cae.model import CAE
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder
@@ -101,8 +102,7 @@ def _measure(
     run: RunFolder,
 ) -> None:
     manifold = ClassManifold.load(run.path / "manifold.safetensors")
-    metrics = diagnose(cae, classifier, oracle, manifold, data, config)
-    update_json(run.path / "metrics.json", metrics)
+    metrics = measured(cae, classifier, oracle, manifold, data, config, run.path)
     _report(metrics, data.classes)
     print(f"cae: written to '{run.path}'; pictures of the training in '{run.path / 'samples'}'")
 

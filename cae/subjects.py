@@ -14,9 +14,8 @@ from cae.counterfactual import WORDS, targets_for
 from cae.data import ImageFiles, ImageSet
 from cae.data.images import ImageRef, load_image
 from cae.errors import UserError, did_you_mean
+from cae.measured import NO_MATTER
 from cae.session import Run
-
-NO_MATTER = {"batch_size", "workers", "cache", "flip"}  # options of the data that change no image of a split
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ def open_subjects(run: Run) -> Subjects:
     if traverse.images is None:
         images = run.data.dataset(traverse.split)
         return Subjects(images, _ids(images), f"the {traverse.split} split")
-    files = ImageFiles(traverse.images, data.image_size, data.channels)
+    files = ImageFiles(traverse.images, data.image_size, data.channels, data.crop)
     return Subjects(files, tuple(files.ids), f"'{traverse.images}'")
 
 
@@ -115,7 +114,7 @@ def identity(run: Run) -> dict[str, Any]:
     found: dict[str, Any] = {"seed": config.seed, "traverse.images": traverse.images}
     found["traverse.frames"] = traverse.frames
     data, search = dataclasses.asdict(config.data), dataclasses.asdict(config.counterfactual)
-    used = {"image_size", "channels"} if traverse.images else set(data) - NO_MATTER
+    used = {"image_size", "channels", "crop"} if traverse.images else set(data) - NO_MATTER
     found |= {} if traverse.images else {"traverse.split": traverse.split}
     found |= {f"data.{name}": data[name] for name in sorted(used)}
     found |= {f"counterfactual.{name}": value for name, value in search.items() if name != "batch_size"}
@@ -139,7 +138,8 @@ def _reference_pixels(run: Run, name: str) -> Tensor:
         everything += ids
     ref = ImageRef.parse(name)
     if ref.path.is_file():
-        return load_image(ref, run.config.data.image_size, run.config.data.channels)
+        data = run.config.data
+        return load_image(ref, data.image_size, data.channels, data.crop)
     raise UserError(
         f"counterfactual.reference_image '{name}' is neither the id of an image of the data nor a file"
         f"{did_you_mean(name, everything)}."

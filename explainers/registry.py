@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import types
+import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import yaml
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
@@ -26,6 +31,57 @@ EXPLAINERS: dict[str, Entry] = {
     "centre": Entry("explainers.controls:CentreMap", "control: a bump at the centre of the image"),
     "edges": Entry("explainers.controls:EdgeMap", "control: how steep the image is, whatever the classifier"),
     "constant": Entry("explainers.controls:ConstantMap", "control: the same value everywhere"),
+    "pmi": Entry(
+        "explainers.information:PointwiseMutualInformation",
+        "how much each patch speaks for the class, in nats: the patch marginalised over an in-fill",
+    ),
+    "ig": Entry(
+        "explainers.information:InformationGain",
+        "how much the verdict rests on each patch, whatever the class, in nats",
+    ),
+    "pda": Entry(
+        "explainers.information:PointwiseMutualInformation",
+        "prediction difference analysis: change of the log-odds, in bits, under a conditional Gaussian in-fill",
+        # smoothed for 100,000 images, as the authors' program does
+        {"readout": "woe", "sampler": "gaussian", "laplace": 100_000},
+    ),
+    "integrated_gradients": Entry(
+        "explainers.gradient:IntegratedGradients", "gradients along the line from a black image, times the difference"
+    ),
+    "smoothgrad": Entry("explainers.gradient:SmoothGrad", "mean gradient over noisy copies of the image, signed"),
+    "gradcam": Entry("explainers.gradient:GradCam", "late feature maps, weighted by their mean gradient, signed"),
+    "occlusion": Entry("explainers.occlusion:Occlusion", "loss of the class's probability behind a grey window"),
+    "lime": Entry("explainers.lime:Lime", "linear model of which superpixels the class's probability needs"),
+    "rise": Entry("explainers.rise:Rise", "mean of random masks, weighted by the probability they leave"),
+    "cae": Entry("explainers.counterfactual:CaeCounterfactual", "what a counterfactual of the trained CAE changes"),
+    "multirex": Entry(
+        "explainers.multirex:MultiReX", "several sufficient sets of pixels, each minimal under a certificate"
+    ),
+    "multirex_reference": Entry(
+        "explainers.multirex:MultiReXReference", "the same by the steps and defaults of the authors' tool"
+    ),
+    "shearletx": Entry(
+        "explainers.shearletx:ShearletX", "the smallest part of a shearlet representation that keeps the probability"
+    ),
+    "waveletx": Entry("explainers.shearletx:WaveletX", "the same in wavelets, with a price on shown intensity"),
+    "cartoonx": Entry("explainers.shearletx:CartoonX", "the same in wavelets: the piece-wise smooth part"),
+    "pixelmask": Entry("explainers.shearletx:PixelMask", "the fewest pixels that keep the probability"),
+    "smoothmask": Entry("explainers.shearletx:SmoothMask", "the smallest smooth mask that keeps the probability"),
+    "shearletx_reference": Entry(
+        "explainers.shearletx:ShearletX", "shearletx with the published settings", {"preset": "published"}
+    ),
+    "waveletx_reference": Entry(
+        "explainers.shearletx:WaveletX", "waveletx with the published settings", {"preset": "published"}
+    ),
+    "cartoonx_reference": Entry(
+        "explainers.shearletx:CartoonX", "cartoonx with the published settings", {"preset": "published"}
+    ),
+    "pixelmask_reference": Entry(
+        "explainers.shearletx:PixelMask", "pixelmask with the published settings", {"preset": "published"}
+    ),
+    "smoothmask_reference": Entry(
+        "explainers.shearletx:SmoothMask", "smoothmask with the published settings", {"preset": "published"}
+    ),
 }
 
 
@@ -78,6 +134,85 @@ def get_explainer(name: str, classifier: TargetClassifier, **options: Any) -> Ex
     explainer = cls(classifier, **{**_entry(name).settings, **options})
     explainer.name = name  # a preset goes by its own name
     return explainer
+
+
+def parse_options(texts: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Options written as ``METHOD.NAME=VALUE`` by method; every name has an entry, most often an empty one.
+
+    Raises:
+        UserError: listing every text that is none, names another method or option, or has a value of another type.
+    """
+    found: dict[str, dict[str, Any]] = {name: {} for name in names}
+    known = {name: options_of(name) for name in names}
+    problems = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        method, dot, option = key.strip().partition(".")
+        if not (equals and dot):
+            problems.append(f"explain.options: '{text}' must be written METHOD.NAME=VALUE.")
+        elif method not in known:
+            near = did_you_mean(method, names)
+            problems.append(f"explain.options: '{text}' sets an option of '{method}', which is not asked for{near}.")
+        elif option not in known[method]:
+            near = did_you_mean(option, known[method])
+            has = _listed(known[method])
+            problems.append(f"explain.options: '{method}' has no option '{option}'{near}; it has {has}.")
+        else:
+            try:
+                found[method][option] = _typed(value.strip(), known[method][option])
+            except ValueError as error:
+                problems.append(f"explain.options: '{method}.{option}' must be {error}, but got '{value.strip()}'.")
+    if problems:
+        raise UserError(problems)
+    return found
+
+
+def _listed(options: typing.Iterable[str]) -> str:
+    return ", ".join(sorted(set(options) - {"batch_size"})) or "none"
+
+
+def _typed(text: str, parameter: inspect.Parameter) -> Any:
+    """The value of a text, of one of the types that the parameter allows; raises ValueError naming them."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    allowed = _plain_types(parameter.annotation)
+    if value is None and type(None) in allowed:
+        return None
+    if isinstance(value, str) and float in allowed:  # YAML 1.1 takes 1e-3 for text
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        if type(value) in allowed:
+            return value
+        if isinstance(value, list) and tuple in allowed:
+            return tuple(value)
+        if str in allowed and not isinstance(value, (list, dict)):
+            return text
+    elif int in allowed and isinstance(value, int):
+        return value
+    elif float in allowed:
+        return float(value)
+    elif str in allowed:
+        return text
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+    words |= {list: "a list", tuple: "a list", dict: "a mapping"}
+    raise ValueError(" or ".join(dict.fromkeys(words[kind] for kind in allowed if kind in words)) or "set from Python")
+
+
+def _plain_types(annotation: Any) -> list[type]:
+    """The types at the top of an annotation: ``int | None`` gives int and NoneType, ``list[str]`` gives list."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [kind for part in typing.get_args(annotation) for kind in _plain_types(part)]
+    origin = typing.get_origin(annotation)
+    if origin is typing.Literal:
+        return list({type(part) for part in typing.get_args(annotation)})
+    if origin in (typing.Sequence, Sequence):
+        return [list, tuple]
+    return [origin or annotation]
 
 
 def _entry(name: str) -> Entry:

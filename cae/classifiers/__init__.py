@@ -1,10 +1,11 @@
 """The classifier to be explained: any model, one frozen face; and the training of the program's own."""
 
+from cae.classifiers.imagenet import imagenet_classes, load_imagenet_classifier
 from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.classifiers.own import OWN_NETWORKS, load_own, save_classifier
 from cae.classifiers.target import TargetClassifier
 from cae.classifiers.training import ClassifierModule, train_classifier, train_oracle
-from cae.classifiers.zoo import load_classifier
+from cae.classifiers.zoo import brings_classes, load_classifier
 
 __all__ = [
     "OWN_NETWORKS",
@@ -12,7 +13,10 @@ __all__ = [
     "PlainConvNet",
     "SmallResNet",
     "TargetClassifier",
+    "brings_classes",
+    "imagenet_classes",
     "load_classifier",
+    "load_imagenet_classifier",
     "load_own",
     "save_classifier",
     "train_classifier",

@@ -1,4 +1,4 @@
-"""From the options to the classifier to be explained. Nothing is ever downloaded."""
+"""From the options to the classifier to be explained; nothing is downloaded, unless by the word ``pretrained``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ from torch import Tensor, nn
 
 from cae.classifiers.black_box import OnnxScores, file_digest, import_callable
 from cae.classifiers.checkpoints import existing_file, load_weights, read_state_dict, scores_of_head
+from cae.classifiers.imagenet import (
+    LITE0,
+    PRETRAINED,
+    TrainedNetwork,
+    check_classes,
+    efficientnet_lite0,
+    timm_pretrained,
+    torchvision_pretrained,
+)
 from cae.classifiers.own import OWN_NETWORKS, load_own_for
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig
@@ -20,14 +29,19 @@ from cae.errors import UserError, did_you_mean
 Shape = tuple[int, int, int]
 
 
+def brings_classes(config: ClassifierConfig) -> bool:
+    """Whether the classifier that the options name knows its own classes, whatever those of the data."""
+    return config.model == LITE0 or (config.model.partition(":")[0] in FETCHERS and config.weights == PRETRAINED)
+
+
 def load_classifier(
-    config: ClassifierConfig, classes: Sequence[str], image_shape: Shape, folder: str | Path | None = None
+    config: ClassifierConfig, classes: Sequence[str] | None, image_shape: Shape, folder: str | Path | None = None
 ) -> TargetClassifier:
     """The classifier that the options name, frozen, for images and classes of the data.
 
     Args:
         config: ``classifier`` section of the options.
-        classes: class names of the data, in label order.
+        classes: class names of the data, in label order; None for the classifier's own, where it ``brings_classes``.
         image_shape: ``(C, H, W)`` of the data's images.
         folder: run folder, where training left the program's own classifier.
 
@@ -35,6 +49,12 @@ def load_classifier(
         UserError: for an unknown name, a missing or unfit file, or another number of classes.
     """
     kind, _, name = config.model.partition(":")
+    if brings_classes(config):
+        return _wrap_trained(_trained(config), config, classes, image_shape)
+    if classes is None:
+        raise UserError(
+            f"`classifier.model={config.model}` takes its classes from the data; one that brings its own is {LITE0}."
+        )
     if kind == "callable":
         found = import_callable(config.model)
         return _wrap(found, config, classes, image_shape, identity=config.model)
@@ -78,6 +98,36 @@ def _wrap(
     )
 
 
+def _trained(config: ClassifierConfig) -> TrainedNetwork:
+    if config.model == LITE0:
+        if config.weights not in (None, PRETRAINED):
+            raise UserError(
+                f"`classifier.model={LITE0}` brings its weights along: leave `classifier.weights` empty, not "
+                f"{config.weights!r}."
+            )
+        return efficientnet_lite0()
+    kind, _, name = config.model.partition(":")
+    BUILDERS[kind](name)  # an unknown name is said to be one before anything is fetched
+    return FETCHERS[kind](name)
+
+
+def _wrap_trained(
+    trained: TrainedNetwork, config: ClassifierConfig, classes: Sequence[str] | None, image_shape: Shape
+) -> TargetClassifier:
+    """The target classifier with the preprocessing that it was trained with, where the options are silent."""
+    check_classes(config.model, trained.classes, classes)
+    return TargetClassifier(
+        trained.network,
+        trained.classes,
+        image_shape=image_shape,
+        input_size=config.input_size or trained.size,
+        mean=config.mean or trained.mean,
+        std=config.std or trained.std,
+        network_channels=config.channels,
+        scores="logits",
+    )
+
+
 def _own_path(config: ClassifierConfig, folder: str | Path | None) -> Path:
     if config.weights is not None:
         return existing_file(config.weights)
@@ -94,7 +144,8 @@ def _own_path(config: ClassifierConfig, folder: str | Path | None) -> Path:
 def _weights(config: ClassifierConfig, what: str) -> Path:
     if config.weights is None:
         raise UserError(
-            f"`classifier.model={config.model}` needs `classifier.weights`: the path of {what}. Nothing is downloaded."
+            f"`classifier.model={config.model}` needs `classifier.weights`: the path of {what}. Nothing is downloaded "
+            f"(but for torchvision:NAME and timm:NAME with `classifier.weights={PRETRAINED}`)."
         )
     return existing_file(config.weights)
 
@@ -144,6 +195,7 @@ def _timm(name: str) -> Callable[[int], nn.Module]:
 
 
 BUILDERS: dict[str, Callable[[str], Callable[[int], nn.Module]]] = {"torchvision": _torchvision, "timm": _timm}
+FETCHERS: dict[str, Callable[[str], TrainedNetwork]] = {"torchvision": torchvision_pretrained, "timm": timm_pretrained}
 
 
 def _load_foreign(build: Callable[[int], nn.Module], config: ClassifierConfig, classes: int) -> nn.Module:
@@ -175,7 +227,13 @@ def _known_models() -> list[str]:
     """Every name that ``classifier.model`` takes on this machine."""
     import torchvision.models as models
 
-    names = [*OWN_NETWORKS, "torchscript", "onnx", *(f"torchvision:{n}" for n in models.list_models(module=models))]
+    names = [
+        *OWN_NETWORKS,
+        LITE0,
+        "torchscript",
+        "onnx",
+        *(f"torchvision:{n}" for n in models.list_models(module=models)),
+    ]
     try:
         import timm
     except ModuleNotFoundError:
@@ -185,7 +243,7 @@ def _known_models() -> list[str]:
 
 def _unknown(model: str) -> UserError:
     return UserError(
-        f"`classifier.model`: {model!r} is not known{_nearest(model)}; known are {', '.join(OWN_NETWORKS)}, "
+        f"`classifier.model`: {model!r} is not known{_nearest(model)}; known are {', '.join(OWN_NETWORKS)}, {LITE0}, "
         "torchvision:NAME, timm:NAME, torchscript, onnx and callable:package.module:name."
     )
 

@@ -163,14 +163,21 @@ def read_mask(ref: ImageRef) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(inside))[None]
 
 
-def load_image(ref: ImageRef, image_size: int, channels: int) -> Tensor:
-    """An image as the program wants it: ``(channels, image_size, image_size)`` float32 in [0, 1]."""
-    return fit(to_channels(read_image(ref), channels)[None], image_size)[0]
+def load_image(ref: ImageRef, image_size: int, channels: int, crop: float = 1.0) -> Tensor:
+    """An image as the program wants it: ``(channels, image_size, image_size)`` float32 in [0, 1].
+
+    Args:
+        ref: where it is.
+        image_size: side in pixels.
+        channels: 1 or 3.
+        crop: share of the shorter side that is kept, centred.
+    """
+    return fit(to_channels(read_image(ref), channels)[None], image_size, crop)[0]
 
 
-def load_mask(ref: ImageRef, image_size: int) -> Tensor:
+def load_mask(ref: ImageRef, image_size: int, crop: float = 1.0) -> Tensor:
     """A mask brought through the same geometry as its image: ``(1, image_size, image_size)`` bool."""
-    return fit(read_mask(ref)[None].to(torch.float32), image_size)[0] >= 0.5
+    return fit(read_mask(ref)[None].to(torch.float32), image_size, crop)[0] >= 0.5
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
@@ -183,10 +190,13 @@ def to_channels(images: Tensor, channels: int) -> Tensor:
     return (images * weights).sum(dim=-3, keepdim=True)
 
 
-def fit(images: Tensor, image_size: int) -> Tensor:
-    """Resize the short side to ``image_size`` (bilinear, antialiased), crop the centre: ``(N, C, H, W)`` in [0, 1]."""
+def fit(images: Tensor, image_size: int, crop: float = 1.0) -> Tensor:
+    """Resize (bilinear, antialiased) and crop the centre: ``(N, C, image_size, image_size)`` in [0, 1].
+
+    Of the short side, the share ``crop`` is kept, as ImageNet classifiers are tested (0.875).
+    """
     height, width = images.shape[-2:]
-    scale = image_size / min(height, width)
+    scale = image_size / (crop * min(height, width))
     size = (max(image_size, round(height * scale)), max(image_size, round(width * scale)))
     if size != (height, width):
         images = interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)

@@ -46,14 +46,18 @@ class FileSet:
         image_size: side in pixels of the square images given out.
         channels: 1 or 3.
         cache: keep decoded samples in memory.
+        crop: share of the shorter side that is kept, centred.
     """
 
-    def __init__(self, records: Sequence[Record], image_size: int, channels: int, cache: bool = False):
+    def __init__(
+        self, records: Sequence[Record], image_size: int, channels: int, cache: bool = False, crop: float = 1.0
+    ):
         self.records = list(records)
         self.labels = torch.tensor([record.label for record in self.records], dtype=torch.int64)
         self.ids = [record.id for record in self.records]
         self.image_size = image_size
         self.channels = channels
+        self.crop = crop
         self._cache: dict[int, Sample] | None = {} if cache else None
 
     def __len__(self) -> int:
@@ -73,8 +77,8 @@ class FileSet:
         return self._cache[index]
 
     def _read(self, record: Record) -> Sample:
-        image = load_image(record.image, self.image_size, self.channels)
-        mask = None if record.mask is None else load_mask(record.mask, self.image_size)
+        image = load_image(record.image, self.image_size, self.channels, self.crop)
+        mask = None if record.mask is None else load_mask(record.mask, self.image_size, self.crop)
         return Sample(image, record.label, record.id, mask)
 
 
@@ -88,7 +92,7 @@ class ImageFiles(FileSet):
         UserError: if there is no image, or some cannot be read; all of them are listed.
     """
 
-    def __init__(self, path: str | Path, image_size: int, channels: int):
+    def __init__(self, path: str | Path, image_size: int, channels: int, crop: float = 1.0):
         ref = ImageRef.parse(path)
         if ref.path.is_dir():
             found = list_images(ref.path)
@@ -98,7 +102,7 @@ class ImageFiles(FileSet):
         else:
             records = [Record(ref, Path(str(ref)).name)]
         raise_problems(record_problems(records, mixed_channels=True))
-        super().__init__(records, image_size, channels)
+        super().__init__(records, image_size, channels, crop=crop)
 
 
 @dataclass
@@ -118,7 +122,8 @@ class Listing:
         everything = [record for records in self.parts.values() for record in records]
         raise_problems([*self.problems, *record_problems(everything, mixed_channels=config.mixed_channels)])
         parts = _complete(self.parts, config)
-        sets = [FileSet(parts[name], config.image_size, config.channels, config.cache) for name in SPLITS]
+        sizes = (config.image_size, config.channels, config.cache, config.crop)
+        sets = [FileSet(parts[name], *sizes) for name in SPLITS]
         return Splits(sets[0], sets[1], sets[2], self.classes)
 
 

@@ -108,18 +108,16 @@ def test_monotone_term_charges_only_a_falling_target():
 # --- realism
 
 
-@pytest.mark.parametrize(("real", "fake", "discriminator", "of_generator"), [(2, -2, 0, 2), (0, 0, 2, 0)])
-def test_hinge_loss_at_known_scores(real, fake, discriminator, of_generator):
-    real, fake = torch.full((2, 1, 3, 3), float(real)), torch.full((2, 1, 3, 3), float(fake))
-    assert losses.hinge_discriminator(real, fake).item() == discriminator
-    assert losses.hinge_generator(fake).item() == of_generator
+def test_losses_of_a_discriminator_that_knows_nothing_are_the_log_of_its_classes():
+    logits, wanted = torch.zeros(2, 4), torch.tensor([[1.0, 0.0, 0.0], [0.2, 0.3, 0.5]])
+    torch.testing.assert_close(losses.wanted_class(wanted, logits), torch.full((2,), math.log(4)))
+    torch.testing.assert_close(losses.generated_class(logits), torch.full((2,), math.log(4)))
 
 
-def test_least_squares_loss_at_known_scores():
-    real, fake = torch.ones(2, 1, 3, 3), torch.zeros(2, 1, 3, 3)
-    assert losses.least_squares_discriminator(real, fake).item() == 0
-    assert losses.least_squares_generator(fake).item() == 0.5
-    assert losses.least_squares_discriminator(fake, real).item() == 1
+def test_generated_class_is_the_last_and_never_wanted():
+    logits = torch.log(torch.tensor([[0.25, 0.25, 0.5]]))
+    assert losses.generated_class(logits).item() == pytest.approx(math.log(2))
+    assert losses.wanted_class(torch.tensor([[1.0, 0.0]]), logits).item() == pytest.approx(math.log(4))
 
 
 def test_r1_of_a_linear_score_is_its_squared_weight_and_trains_the_discriminator():

@@ -1,0 +1,11 @@
+"""Causal explanation scores: do the features that react to a masked area carry the classifier's evidence?
+
+Only the idea of the published score (CaES) is public; the readouts here are defined in ``readouts.py``, each under its
+own name.
+"""
+
+from explainers.caes.result import CausalScores, Difference, Readout
+from explainers.caes.scores import causal_scores
+from explainers.caes.study import Plan, Study
+
+__all__ = ["CausalScores", "Difference", "Plan", "Readout", "Study", "causal_scores"]

@@ -1,0 +1,139 @@
+"""What a causal explanation score comes as, and how it is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cae.files import atomic_path
+
+STATEMENT = "CaES formula not public; readouts as defined here."
+
+
+@dataclass(frozen=True)
+class Readout:
+    """One readout of one set of masks; what cannot be had is None.
+
+    Attributes:
+        name: of ``readouts.READOUTS``.
+        value: over the images of the class.
+        low: lower end of the 95 % bootstrap interval over images.
+        high: upper end.
+        conditional: whether the interval takes the causation coefficients as given.
+        rolled: mean of the readout over displaced copies of the masks.
+        excess: value minus ``rolled``, in standard deviations over the copies.
+        blobs: mean over random blobs of equal area.
+        complement: with object and context exchanged.
+        empty: of the empty mask.
+        full: of the full mask, the ceiling.
+        p_roll: of the test whether the place of the masks matters beyond area and shape, one-sided (larger).
+        p_link: of the test whether the coefficients matter, the evidence permuted over the images.
+        p_features: of a permutation of the features, which are correlated: anti-conservative.
+        reason: why the value is None.
+    """
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    conditional: bool = False
+    rolled: float | None = None
+    excess: float | None = None
+    blobs: float | None = None
+    complement: float | None = None
+    empty: float | None = None
+    full: float | None = None
+    p_roll: float | None = None
+    p_link: float | None = None
+    p_features: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A readout of one set of masks minus that of others on the same images, with 95 % interval and swap-test p."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    p_swap: float
+
+
+@dataclass(frozen=True, eq=False)
+class CausalScores:
+    """Causal explanation scores of one class and one set of masks.
+
+    Attributes:
+        readouts: one row each.
+        differences: these masks against ``other_masks``; empty without them.
+        arrays: per feature, ``(F,)`` each: ``s_o``, ``s_c``, ``s_o_norm`` (by the full mask), ``do_effect``,
+            ``anticausal``, ``anticausal_spread`` (where they could be had), ``zeros`` (share of exact zeros),
+            ``feature`` (its number).
+        facts: number of images, areas, dropped features, settings, gate of the coefficients, flags.
+        statement: what these readouts are not.
+    """
+
+    readouts: tuple[Readout, ...]
+    differences: tuple[Difference, ...]
+    arrays: Mapping[str, Tensor]
+    facts: Mapping[str, Any]
+    statement: str = field(default=STATEMENT)
+
+    def __getitem__(self, name: str) -> Readout:
+        """The readout of a name.
+
+        Raises:
+            KeyError: for another name.
+        """
+        return {row.name: row for row in self.readouts}[name]
+
+    def difference(self, name: str) -> Difference:
+        """The difference of a readout to the other masks.
+
+        Raises:
+            KeyError: where there is none.
+        """
+        return {row.name: row for row in self.differences}[name]
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per readout, its difference to the other masks beside it."""
+        frame = pd.DataFrame([dataclasses.asdict(row) for row in self.readouts]).set_index("name")
+        others = pd.DataFrame([dataclasses.asdict(row) for row in self.differences])
+        if len(others):
+            frame = frame.join(others.set_index("name").add_prefix("difference_"))
+        return frame.reset_index()
+
+    def save(self, path: str | Path) -> None:
+        """Write arrays, readouts and facts to one safetensors file, atomically; the words stand in its header."""
+        words = {
+            "statement": self.statement,
+            "facts": dict(self.facts),
+            "readouts": [dataclasses.asdict(row) for row in self.readouts],
+            "differences": [dataclasses.asdict(row) for row in self.differences],
+        }
+        tensors = {name: values.detach().cpu().clone().contiguous() for name, values in self.arrays.items()}
+        with atomic_path(path) as temporary:
+            save_file(tensors, temporary, metadata={"causal_scores": json.dumps(words)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> CausalScores:
+        """Read what ``save`` wrote."""
+        from safetensors import safe_open
+
+        with safe_open(str(path), framework="pt") as file:
+            words = json.loads(file.metadata()["causal_scores"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return cls(
+            tuple(Readout(**row) for row in words["readouts"]),
+            tuple(Difference(**row) for row in words["differences"]),
+            arrays, words["facts"], words["statement"],
+        )  # fmt: skip

@@ -1,0 +1,245 @@
+"""The stages `run` and `compare`: explain many images by one or several methods, measure, and put it into tables.
+
+Every map and every measurement is a file of its own, written atomically as soon as it is there: work that is stopped
+goes on where it was, and ends in the same table. An image is explained alone, so that no map depends on what else had
+been explained before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from cae.config import Config
+from cae.data import ImageFiles, ImageSet, Sample
+from cae.errors import UserError
+from cae.files import read_json, write_json
+from cae.measured import NO_MATTER
+from cae.subjects import spread_order
+from cae.traversal import file_name
+from explainers.base import Explainer
+from explainers.explanation import Explanation
+from explainers.metrics import MetricSuite, explainer_checks
+from explainers.registry import list_explainers, options_of, parse_options
+from explainers.render import explanation_figure
+from explainers.session import ClassifierRun, open_classifier
+from explainers.tables import write_tables
+
+
+def run(config: Config) -> None:
+    """Explain images by one method: a map and a figure each, and a table of what it costs and how faithful it is.
+
+    Raises:
+        UserError: for options that do not fit; if some images could not be read, after all others are explained.
+    """
+    if config.method == "list":
+        print(_listing())
+        return
+    _work(config, [config.method], config.explain.folder or config.method)
+
+
+def compare(config: Config) -> None:
+    """Explain the same images by several methods and measure them against each other.
+
+    Raises:
+        UserError: as ``run`` does.
+    """
+    _work(config, list(dict.fromkeys(config.methods)), config.explain.folder or "compare")
+
+
+def _listing() -> str:
+    """All methods with their options and defaults."""
+    lines = []
+    for name, words in list_explainers().items():
+        options = (f"{key}={parameter.default}" for key, parameter in options_of(name).items() if key != "batch_size")
+        lines.append(f"  {name:22} {words}\n  {'':22} {', '.join(options) or 'no options'}")
+    return "\n".join(["methods, and their options (explain.options=[METHOD.NAME=VALUE, …]):", *lines])
+
+
+def _work(config: Config, names: Sequence[str], folder: str) -> None:
+    options = parse_options(config.explain.options, names)
+    opened = open_classifier(config, needs_data=config.explain.images is None)
+    images, words = _images(opened)
+    _check_target(config.explain.target, opened.classifier.classes)
+    size = config.explain.batch_size
+    methods = {name: opened.explainer(name, batch_size=size, **options[name]) for name in names}
+    place = opened.folder.explanations(folder)
+    _continue(place, _identity(opened), {name: method.parameters for name, method in methods.items()})
+    order = spread_order(images.labels)[: config.explain.limit]
+    work = _Comparison(opened, methods, images, place)
+    problems = work.do(order)
+    work.report(order, words)
+    if problems:
+        raise UserError(problems)
+
+
+def _images(opened: ClassifierRun) -> tuple[ImageSet, str]:
+    options, data = opened.config.explain, opened.config.data
+    if options.images is not None:
+        return ImageFiles(options.images, data.image_size, data.channels, data.crop), f"'{options.images}'"
+    if opened.data is None:
+        raise UserError("there are no images to explain: set explain.images to a file or a folder, or open a data set.")
+    return opened.data.dataset(options.split), f"the {options.split} split"
+
+
+def _check_target(target: str, classes: Sequence[str]) -> None:
+    if target != "predicted" and target not in classes:
+        some = ", ".join(classes[:10]) + (" …" if len(classes) > 10 else "")
+        raise UserError(f"explain.target must be 'predicted' or one of the classes ({some}), but got '{target}'.")
+
+
+def _identity(opened: ClassifierRun) -> dict[str, Any]:
+    """Everything that all maps and measurements depend on, whatever the method."""
+    config = opened.config
+    data = {key: value for key, value in dataclasses.asdict(config.data).items() if key not in NO_MATTER}
+    shown = {key: data[key] for key in ("image_size", "channels", "crop")} if config.explain.images else data
+    return {
+        "seed": config.seed,
+        "explain.images": config.explain.images,
+        "explain.split": None if config.explain.images else config.explain.split,
+        "explain.target": config.explain.target,
+        "explain.metrics": config.explain.metrics,
+        "classifier": opened.classifier.fingerprint(),
+        **{f"data.{key}": value for key, value in shown.items()},
+    }
+
+
+def _continue(folder: Path, common: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
+    """Note down what this work is; refuse a folder whose contents were made otherwise."""
+    path = folder / "options.json"
+    before = read_json(path)
+    known = before.get("methods", {})
+    asked = {**common, **methods}
+    earlier = {**before.get("common", common), **{name: known[name] for name in methods if name in known}}
+    # through JSON, so that tuples and lists are the same
+    changed = [name for name, value in earlier.items() if json.loads(json.dumps(asked[name])) != value]
+    if changed:
+        raise UserError(
+            f"'{folder}' holds explanations made with other settings of {', '.join(changed)}. Start anew with "
+            "overwrite=true, keep them and write elsewhere with explain.folder=NAME, or set them back to continue."
+        )
+    write_json(path, {"common": dict(common), "methods": {**known, **methods}})
+
+
+@dataclass(frozen=True, eq=False)
+class _Comparison:
+    """One call: with what, which images, and where the results go."""
+
+    opened: ClassifierRun
+    methods: Mapping[str, Explainer]
+    images: ImageSet
+    folder: Path
+
+    def do(self, order: Sequence[int]) -> list[str]:
+        """Explain and measure the images at these places; those that cannot be read, in words."""
+        config, problems = self.opened.config, list[str]()
+        suite = self._suite()
+        figures = len(order) if config.explain.figures is None else config.explain.figures
+        progress = tqdm(
+            total=len(order) * len(self.methods), desc="explain", unit="map", disable=not config.logging.progress
+        )
+        for number, sample in enumerate(self._readable(order, problems)):
+            found = dict(self._explained(sample, progress))
+            if suite is not None:
+                self._measured(suite, sample, found)
+            picture = self.folder / "figures" / f"{file_name(sample.id)}.png"
+            if number < figures and not self._drawn(picture):
+                classes, mask = self.opened.classifier.classes, sample.mask
+                title = f"{sample.id}: {classes[int(next(iter(found.values())).target[0])]} explained"
+                explanation_figure(sample.image, list(found.values()), classes, title, picture, mask)
+                write_json(picture.with_suffix(".json"), list(self.methods))
+        progress.close()
+        self._check(order)
+        return problems
+
+    def report(self, order: Sequence[int], words: str) -> None:
+        """Write the tables and say what there is to see."""
+        rows = {}
+        for place in order:
+            id = self._id(place)
+            path = self._measures(id)
+            if path.exists():
+                rows[id] = read_json(path)["values"]
+        checks = {name: read_json(self.folder / "checks" / f"{name}.json") for name in self.methods}
+        specific = {name: method.class_specific for name, method in self.methods.items()}
+        if rows:
+            print(write_tables(self.folder, rows, {k: v for k, v in checks.items() if v}, specific))
+        places = f"maps in '{self.folder / 'maps'}', figures in '{self.folder / 'figures'}'"
+        print(f"{len(order)} images of {words}; {places}")
+
+    def _readable(self, order: Sequence[int], problems: list[str]) -> Iterator[Sample]:
+        """The samples at these places; a damaged file costs no other image."""
+        for place in order:
+            try:
+                yield self.images[place]
+            except UserError as error:
+                problems += error.problems
+
+    def _explained(self, sample: Sample, progress: tqdm) -> Iterator[tuple[str, Explanation]]:
+        spent, seconds = 0, 0.0
+        for name, method in self.methods.items():
+            path = self.folder / "maps" / name / f"{file_name(sample.id)}.safetensors"
+            if not path.exists():
+                target = self.opened.config.explain.target
+                found = method(
+                    sample.image[None], None if target == "predicted" else target, seed=self.opened.config.seed
+                )
+                found.save(path)
+                spent, seconds = spent + int(found.evaluations.sum()), seconds + found.seconds
+                progress.set_postfix_str(f"{spent / max(seconds, 1e-9):.0f} evaluations/s")
+            progress.update()
+            yield name, Explanation.load(path)
+
+    def _suite(self) -> MetricSuite | None:
+        options = self.opened.config.explain
+        if options.metrics == "none":
+            return None
+        return MetricSuite(self.opened.classifier, preset=options.metrics, batch_size=options.batch_size)
+
+    def _measured(self, suite: MetricSuite, sample: Sample, found: Mapping[str, Explanation]) -> None:
+        path = self._measures(sample.id)
+        if set(found) <= set(read_json(path).get("values", {})):
+            return
+        maps = {name: explanation.attribution[0] for name, explanation in found.items()}
+        target = int(next(iter(found.values())).target[0])
+        seed = self.opened.config.seed
+        values = suite.measure(sample.image.to(self.opened.device), maps, target, mask=sample.mask, seed=seed)
+        for name, explanation in found.items():
+            values[name] |= {"evaluations": float(explanation.evaluations[0]), "seconds": explanation.seconds}
+        write_json(path, {"id": sample.id, "target": target, "settings": suite.settings, "values": values})
+
+    def _check(self, order: Sequence[int]) -> None:
+        """Robustness and sanity of every method, on the first few images; kept per method."""
+        count = self.opened.config.explain.checks
+        if not count:
+            return
+        images = torch.stack([self.images[place].image for place in order[:count]])
+        for name, method in self.methods.items():
+            path = self.folder / "checks" / f"{name}.json"
+            if read_json(path).get("images") != len(images):
+                found = explainer_checks(method, images, seed=self.opened.config.seed)
+                write_json(path, {"images": len(images), "values": found})
+
+    def _drawn(self, picture: Path) -> bool:
+        return picture.exists() and read_json(picture.with_suffix(".json")) == list(self.methods)
+
+    def _measures(self, id: str) -> Path:
+        return self.folder / "measures" / f"{file_name(id)}.json"
+
+    def _id(self, place: int) -> str:
+        ids = getattr(self.images, "ids", None)
+        return ids[place] if ids is not None else self.images[place].id
+
+
+def load_maps(folder: str | Path, method: str) -> dict[str, Tensor]:
+    """Maps ``(1, H, W)`` of one method, by the file names that ``run`` and ``compare`` gave them."""
+    paths = sorted((Path(folder) / "maps" / method).glob("*.safetensors"))
+    return {path.stem: Explanation.load(path).attribution[0] for path in paths}

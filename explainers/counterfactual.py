@@ -1,0 +1,232 @@
+"""A trained class association embedding as one explainer among the others: what has to change for another verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cae.attribution import class_score, path_attribution_finite, path_attribution_gradient
+from cae.classifiers import TargetClassifier
+from cae.config import CounterfactualConfig
+from cae.counterfactual import Counterfactual, find_counterfactuals, targets_for
+from cae.errors import UserError, did_you_mean
+from cae.manifold import ClassManifold
+from cae.session import CAE_COMMAND, load_cae
+from explainers.base import Explainer, Finding, Subject
+
+CHUNK = 16  # images searched together: each holds all images of its path
+READOUTS = ("saliency", "contribution")
+REFERENCES = ("prototype", "medoid", "nearest", "diverse")
+TOWARDS = ("runner-up", "any")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedCae:
+    """A trained model and the class codes of its training split."""
+
+    cae: Any
+    manifold: ClassManifold
+
+
+class CaeCounterfactual(Explainer):
+    """The change that a counterfactual makes to the image, as a map for the class explained.
+
+    If the class explained is the verdict, the counterfactual leads away from it, and what it changes is evidence for
+    the class: positive. If it is another class, the counterfactual leads to it, and what it changes is what speaks
+    against the class now: negative. Where no counterfactual is found, the map is 0 everywhere, and ``extras`` say why.
+
+    Args:
+        classifier: the classifier to explain, against which the CAE was trained.
+        folder: run folder with ``cae.safetensors`` and ``manifold.safetensors``, or a ``TrainedCae``.
+        batch_size: images in one forward pass at most.
+        readout: ``saliency``, the size of the change summed over channels; or ``contribution``, the share of each
+            pixel in the fall of the class's probability along the path, which sums to ``p(image) - p(end of path)``
+            and may have both signs. It follows gradients where the classifier has them.
+        towards: class to which the verdict is led away: ``runner-up``, ``any`` that is reached first, or a name.
+        output: ``residual`` or ``decoded``: images are the original plus the decoder's change, or the decoder's own.
+        reference: code walked to: ``prototype``, ``medoid``, ``nearest`` or ``diverse``.
+        references: codes tried in turn.
+        steps: points of the path.
+        margin: by how much the reached class's probability must exceed every other.
+        average: counterfactuals towards diverse references whose changes are averaged.
+
+    Extras of every image: ``found`` (bool), ``status``, ``reason`` (words), ``source`` and ``reached`` (numbers of
+    classes), ``boundary`` (position on the path in (0, 1]), ``margin``, ``reference_ids``, and where one was found
+    ``counterfactual``, ``difference`` and ``reconstruction``, ``(C, H, W)``; None otherwise.
+
+    Reference: Xie et al. 2024, arXiv:2406.07961.
+    """
+
+    name = "cae"
+    resources = frozenset({"folder"})
+
+    def __init__(
+        self,
+        classifier: TargetClassifier,
+        *,
+        folder: str | Path | TrainedCae | None = None,
+        batch_size: int = 64,
+        readout: str = "saliency",
+        towards: str = "runner-up",
+        output: str = "residual",
+        reference: str = "prototype",
+        references: int = 5,
+        steps: int = 21,
+        margin: float = 0.05,
+        average: int = 1,
+    ):
+        super().__init__(classifier, batch_size=batch_size)
+        self.folder = folder
+        self.readout = readout
+        self.towards = towards
+        self.output = output
+        self.reference = reference
+        self.references = references
+        self.steps = steps
+        self.margin = margin
+        self.average = average
+        self._check()
+        self._trained = folder if isinstance(folder, TrainedCae) else open_trained(folder, classifier)
+
+    def explain_image(self, subject: Subject) -> Finding:
+        """Find one counterfactual."""
+        return next(self.explain_batch([subject]))
+
+    def explain_batch(self, subjects: Sequence[Subject]) -> Iterator[Finding]:
+        """Find counterfactuals for several images at once, in order."""
+        for start in range(0, len(subjects), CHUNK):
+            chunk = subjects[start : start + CHUNK]
+            for subject, result in zip(chunk, self._search(chunk), strict=True):
+                yield self._finding(subject, result)
+
+    def _search(self, subjects: Sequence[Subject]) -> list[Counterfactual]:
+        images = torch.stack([subject.image for subject in subjects])
+        _check_shape(images, self._trained.cae)
+        cae = self._trained.cae.to(self.device)
+        verdicts = torch.stack([subject.probabilities for subject in subjects]).argmax(1).cpu()
+        wanted = torch.tensor([subject.target for subject in subjects])
+        leaving = wanted == verdicts
+        results: list[Counterfactual | None] = [None] * len(subjects)
+        for rows, targets in self._groups(subjects, leaving, wanted):
+            found = find_counterfactuals(
+                cae, self.classifier, self._trained.manifold, images[rows], targets=targets, config=self._config()
+            )
+            for row, result in zip(rows.tolist(), found, strict=True):
+                results[row] = result
+        return [result for result in results if result is not None]
+
+    def _groups(
+        self, subjects: Sequence[Subject], leaving: Tensor, wanted: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Rows of images and the classes to reach: away from the verdict, and towards the class explained."""
+        away, towards = leaving.nonzero()[:, 0], (~leaving).nonzero()[:, 0]
+        if len(away):
+            probabilities = torch.stack([subjects[row].probabilities for row in away.tolist()])
+            anything = self.towards == "any" and "any" not in self.classifier.classes
+            yield away, None if anything else targets_for(probabilities, self.towards, self.classifier.classes)[0]
+        if len(towards):
+            yield towards, wanted[towards]
+
+    def _config(self) -> CounterfactualConfig:
+        return CounterfactualConfig(
+            target=self.towards, reference=self.reference, references=self.references, output=self.output,
+            steps=self.steps, margin=self.margin, average=self.average, batch_size=self.batch_size,
+        )  # fmt: skip
+
+    def _finding(self, subject: Subject, result: Counterfactual) -> Finding:
+        # the search judges the original once more; the caller counts it
+        evaluations = result.classifier_evaluations
+        if result.saliency is None:
+            return Finding(torch.zeros(subject.image.shape[1:]), _extras(result), evaluations)
+        if self.readout == "contribution":
+            before = self.classifier.evaluations
+            # what the path takes away from the class is what spoke for it
+            return Finding(
+                -self._contribution(subject, result),
+                _extras(result),
+                evaluations + self.classifier.evaluations - before,
+            )
+        sign = 1 if subject.target == result.source else -1
+        return Finding(sign * result.saliency, _extras(result), evaluations)
+
+    def _contribution(self, subject: Subject, result: Counterfactual) -> Tensor:
+        """Share ``(1, H, W)`` of each pixel in the change of the class's probability up to the boundary."""
+        assert result.counterfactual is not None
+        before = result.tau < (result.boundary or 0)
+        images = torch.cat([result.path_images[before], result.counterfactual[None]]).to(self.device)
+        attribute = path_attribution_gradient if self.classifier.differentiable else path_attribution_finite
+        found = attribute(class_score(self.classifier, subject.target), images, self.batch_size)
+        return found.attribution.sum(0, keepdim=True).cpu()
+
+    def _check(self) -> None:
+        problems = []
+        choices = (("readout", READOUTS), ("output", ("residual", "decoded")), ("reference", REFERENCES))
+        for option, known in (*choices, ("towards", (*TOWARDS, *self.classifier.classes))):
+            value = getattr(self, option)
+            if value not in known:
+                near = did_you_mean(str(value), known)
+                problems.append(f"`{option}` must be one of {', '.join(known)}, but is {value!r}{near}.")
+        for option, low in (("references", 1), ("steps", 3), ("average", 1)):
+            if getattr(self, option) < low:
+                problems.append(f"`{option}` must be at least {low}, but is {getattr(self, option)}.")
+        if not 0 <= self.margin < 1:
+            problems.append(f"`margin` must be in [0, 1), but is {self.margin}.")
+        if problems:
+            raise UserError(problems)
+
+
+def open_trained(folder: str | Path | None, classifier: TargetClassifier) -> TrainedCae:
+    """The CAE and the class manifold of a run folder.
+
+    Raises:
+        UserError: if one is missing, or they belong to another classifier.
+    """
+    if folder is None:
+        raise UserError(f"the explainer cae needs a run folder with a trained CAE: train one with `{CAE_COMMAND}`.")
+    weights, codes = Path(folder) / "cae.safetensors", Path(folder) / "manifold.safetensors"
+    for path in (weights, codes):
+        if not path.is_file():
+            raise UserError(f"the explainer cae needs '{path}': train it with `{CAE_COMMAND}`.")
+    cae, header = load_cae(weights)
+    manifold = ClassManifold.load(codes)
+    trained, present = header.get("classifier"), classifier.fingerprint()
+    if trained not in (None, present):
+        raise UserError(
+            f"'{weights}' was trained against another classifier (fingerprint {trained}) than the one to explain "
+            f"({present}): train the CAE anew with `{CAE_COMMAND} overwrite=true`, or explain the former one."
+        )
+    if tuple(manifold.classes) != tuple(classifier.classes):
+        raise UserError(
+            f"'{codes}' knows the classes {', '.join(manifold.classes)}, but the classifier has "
+            f"{', '.join(classifier.classes)}: train the CAE anew with `{CAE_COMMAND} overwrite=true`."
+        )
+    return TrainedCae(cae.eval().requires_grad_(False), manifold)
+
+
+def _check_shape(images: Tensor, cae: Any) -> None:
+    if tuple(images.shape[1:]) != tuple(cae.image_shape):
+        raise UserError(
+            f"the CAE was trained on images (C, H, W) = {tuple(cae.image_shape)}, but these are "
+            f"{tuple(images.shape[1:])}."
+        )
+
+
+def _extras(result: Counterfactual) -> dict[str, Any]:
+    return {
+        "found": result.found,
+        "status": result.status,
+        "reason": result.reason,
+        "source": result.source,
+        "reached": result.target,
+        "boundary": result.boundary,
+        "margin": result.margin,
+        "reference_ids": list(result.reference_ids),
+        "counterfactual": result.counterfactual,
+        "difference": result.difference,
+        "reconstruction": result.reconstruction if result.found else None,
+    }

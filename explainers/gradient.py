@@ -1,0 +1,206 @@
+"""Explainers that follow gradients: Integrated Gradients, SmoothGrad and Grad-CAM, computed by captum.
+
+What is explained is by default the log-odds of the class, ``log p / (1 - p)``: a logit alone has no meaning (adding
+one number to all of them changes no probability), and the probability itself is flat where the classifier is sure.
+``output="logit"`` follows the publications to the letter.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+from captum.attr import LayerAttribution, LayerGradCam, Saliency
+from torch import Tensor
+
+from cae.classifiers import TargetClassifier
+from cae.errors import UserError, did_you_mean
+from explainers.base import Explainer, Finding, Subject
+from explainers.layers import FeatureLayer, feature_layer
+
+BASELINES = {"black": 0.0, "grey": 0.5, "white": 1.0}
+
+
+def log_odds(logits: Tensor, target: int) -> Tensor:
+    """``log p_t / (1 - p_t) = z_t - log sum_{k != t} exp z_k`` of logits ``(B, K)``: ``(B,)``, any real number.
+
+    >>> log_odds(torch.tensor([[1.0, 3.0]]), 1)
+    tensor([2.])
+    """
+    others = torch.arange(logits.shape[1], device=logits.device) != target
+    return logits[:, target] - logits[:, others].logsumexp(1)
+
+
+OUTPUTS: dict[str, Callable[[Tensor, int], Tensor]] = {
+    "log_odds": log_odds,
+    "logit": lambda logits, target: logits[:, target],
+    "probability": lambda logits, target: logits.softmax(1)[:, target],
+}
+
+
+class GradientExplainer(Explainer):
+    """What these methods share: the output for the class, and gradients with respect to the image alone.
+
+    Args:
+        classifier: the classifier to explain.
+        batch_size: images in one forward pass at most.
+        output: what is differentiated: ``log_odds``, ``logit`` or ``probability`` of the class.
+    """
+
+    needs_gradients = True
+
+    def __init__(self, classifier: TargetClassifier, *, batch_size: int = 64, output: str = "log_odds"):
+        super().__init__(classifier, batch_size=batch_size)
+        if output not in OUTPUTS:
+            near = did_you_mean(str(output), OUTPUTS)
+            raise UserError(f"`output` must be one of {', '.join(OUTPUTS)}, but is {output!r}{near}.")
+        self.output = output
+
+    def explain_image(self, subject: Subject) -> Finding:
+        """Differentiate the output for the target."""
+        # a copy that autograd may follow, even where the caller is in inference mode
+        with torch.inference_mode(False), torch.enable_grad():
+            found = self.attribution(subject.image.clone()[None], subject)
+        return Finding(found.detach())
+
+    @abstractmethod
+    def attribution(self, image: Tensor, subject: Subject) -> Tensor:
+        """The map ``(1, H, W)`` of an image ``(1, C, H, W)``."""
+
+    def output_of(self, target: int) -> Callable[[Tensor], Tensor]:
+        """The function of images ``(B, C, H, W)`` that is differentiated, with values ``(B,)``."""
+        return lambda images: OUTPUTS[self.output](self.classifier.logits(images), target)
+
+
+class IntegratedGradients(GradientExplainer):
+    """Gradients along the straight line from a plain image to the given one, times the difference of the two.
+
+    The map sums to the difference of the output between the image and the plain one, up to the error of ``steps``
+    points of Gauss-Legendre quadrature; channels are summed.
+
+    Args:
+        classifier: the classifier to explain.
+        batch_size: images in one forward pass at most.
+        output: what is differentiated: ``log_odds``, ``logit`` or ``probability`` of the class.
+        steps: points on the line.
+        baseline: the plain image: ``black``, ``grey`` or ``white``. Pixels of its colour get no attribution.
+
+    Reference: Sundararajan et al. 2017, arXiv:1703.01365, eq. 1.
+    """
+
+    name = "integrated_gradients"
+
+    def __init__(
+        self,
+        classifier: TargetClassifier,
+        *,
+        batch_size: int = 64,
+        output: str = "log_odds",
+        steps: int = 50,
+        baseline: str = "black",
+    ):
+        super().__init__(classifier, batch_size=batch_size, output=output)
+        _check_count("steps", steps)
+        if baseline not in BASELINES:
+            raise UserError(f"`baseline` must be one of {', '.join(BASELINES)}, but is {baseline!r}.")
+        self.steps = steps
+        self.baseline = baseline
+
+    def attribution(self, image: Tensor, subject: Subject) -> Tensor:
+        """Integrate the gradient along the line."""
+        method = CaptumIntegratedGradients(self.output_of(subject.target))
+        found = method.attribute(
+            image, BASELINES[self.baseline], n_steps=self.steps, internal_batch_size=self.batch_size
+        )
+        return found.sum(1)
+
+
+class SmoothGrad(GradientExplainer):
+    """Mean gradient over noisy copies of the image, signed; channels are summed.
+
+    Args:
+        classifier: the classifier to explain.
+        batch_size: images in one forward pass at most.
+        output: what is differentiated: ``log_odds``, ``logit`` or ``probability`` of the class.
+        samples: noisy copies.
+        noise: standard deviation of the noise, as a share of the image's range from its darkest to its lightest value.
+
+    Reference: Smilkov et al. 2017, arXiv:1706.03825, section 3.
+    """
+
+    name = "smoothgrad"
+
+    def __init__(
+        self,
+        classifier: TargetClassifier,
+        *,
+        batch_size: int = 64,
+        output: str = "log_odds",
+        samples: int = 50,
+        noise: float = 0.15,
+    ):
+        super().__init__(classifier, batch_size=batch_size, output=output)
+        _check_count("samples", samples)
+        if noise < 0:
+            raise UserError(f"`noise` must not be negative, but is {noise}.")
+        self.samples = samples
+        self.noise = noise
+
+    def attribution(self, image: Tensor, subject: Subject) -> Tensor:
+        """Average the gradients."""
+        # captum's NoiseTunnel (0.9.0) draws from the global random state, and other noise for other batches
+        saliency = Saliency(self.output_of(subject.target))
+        generator = subject.generator()
+        scale = self.noise * float(image.max() - image.min())
+        total = torch.zeros_like(image[0])
+        for start in range(0, self.samples, self.batch_size):
+            count = min(self.batch_size, self.samples - start)
+            noise = torch.stack([torch.randn(image.shape[1:], generator=generator) for _ in range(count)])
+            copies = (image + scale * noise.to(image)).requires_grad_()
+            total += saliency.attribute(copies, abs=False).sum(0)
+        return (total / self.samples).sum(0, keepdim=True)
+
+
+class GradCam(GradientExplainer):
+    """Feature maps of a late layer, weighted by the mean gradient of the output in each, upsampled bilinearly.
+
+    The map is signed, as before the rectification of the publication, whose map is its positive part. Its unit is
+    that of the output, not shared out over pixels: the map shows where, on the scale of the layer's cells.
+
+    Args:
+        classifier: the classifier to explain.
+        batch_size: images in one forward pass at most.
+        output: what is differentiated: ``log_odds``, ``logit`` or ``probability`` of the class.
+        layer_name: name of the layer, as ``named_modules`` of the network spells it; by default the last one with
+            feature maps, before they are pooled.
+
+    Reference: Selvaraju et al. 2017, arXiv:1610.02391, eqs. 1 and 2.
+    """
+
+    name = "gradcam"
+
+    def __init__(
+        self,
+        classifier: TargetClassifier,
+        *,
+        batch_size: int = 64,
+        output: str = "log_odds",
+        layer_name: str | None = None,
+    ):
+        super().__init__(classifier, batch_size=batch_size, output=output)
+        self.layer_name = layer_name
+        self._layer: FeatureLayer = feature_layer(classifier, layer_name)
+
+    def attribution(self, image: Tensor, subject: Subject) -> Tensor:
+        """Weight the feature maps and enlarge the sum."""
+        method = LayerGradCam(self.output_of(subject.target), self._layer.module)
+        # with frozen weights, the layer has a gradient only if the image asks for one
+        coarse = method.attribute(image.requires_grad_(), attribute_to_layer_input=self._layer.input)
+        return LayerAttribution.interpolate(coarse, tuple(image.shape[2:]), interpolate_mode="bilinear")[0]
+
+
+def _check_count(option: str, value: int) -> None:
+    if value < 1:
+        raise UserError(f"`{option}` must be at least 1, but is {value}.")

@@ -1,0 +1,129 @@
+"""Finding the layer of a network whose feature maps Grad-CAM weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cae.classifiers import TargetClassifier
+from cae.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureLayer:
+    """A module whose output, or ``input``, is feature maps ``(B, F, h, w)``; ``name`` as ``named_modules`` has it."""
+
+    name: str
+    module: nn.Module
+    input: bool
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """A tensor that went into or came out of a module."""
+
+    name: str
+    input: bool
+    shape: tuple[int, ...]
+
+
+def feature_layer(classifier: TargetClassifier, name: str | None = None) -> FeatureLayer:
+    """The layer of a name, or the last that holds feature maps of the image's proportions, before they are pooled.
+
+    Args:
+        classifier: with a PyTorch network.
+        name: of a module of the network.
+
+    Raises:
+        UserError: if there is no such layer, or none can be found.
+    """
+    network: Any = classifier.network
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UserError(
+            "gradcam needs to look into the network, which a TorchScript file does not allow: use another method, or "
+            "give the classifier as a PyTorch network."
+        )
+    passages = _passages(classifier)
+    modules = dict(network.named_modules())
+    if name is not None:
+        return _named(name, modules, passages)
+    calls = Counter(passage.name for passage in passages if not passage.input)
+    size = classifier.preprocess.size
+    # a module that runs several times, such as a shared activation, stands for no one layer
+    places = [k for k, passage in enumerate(passages) if calls[passage.name] == 1 and _is_map(passage.shape, size)]
+    if not places or _tokens_follow(passages[places[-1] :]):
+        raise UserError(
+            f"gradcam found no layer of feature maps before the head of {type(network).__name__}; name one with "
+            f"`layer_name`, such as {', '.join(repr(key) for key in list(modules)[-4:])}."
+        )
+    found = passages[places[-1]]
+    return FeatureLayer(found.name, modules[found.name], found.input)
+
+
+def _named(name: str, modules: dict[str, nn.Module], passages: list[_Passage]) -> FeatureLayer:
+    if name not in modules:
+        raise UserError(
+            f"`layer_name` {name!r} is no layer of the network{did_you_mean(name, modules)}; the last ones are "
+            f"{', '.join(list(modules)[-6:])}."
+        )
+    shapes = [passage.shape for passage in passages if passage.name == name and not passage.input]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        given = " and ".join(map(str, shapes)) or "nothing"
+        raise UserError(f"`layer_name` {name!r} must give feature maps (B, F, h, w), once, but gives {given}.")
+    return FeatureLayer(name, modules[name], False)
+
+
+def _passages(classifier: TargetClassifier) -> list[_Passage]:
+    """Shapes of all tensors that go in and out of the network's modules for a blank image, in order."""
+    passages: list[_Passage] = []
+
+    def note(name: str, input: bool) -> Callable[..., None]:
+        def hook(_: nn.Module, arguments: tuple, output: Any = None) -> None:
+            value = arguments[0] if input and arguments else output
+            if isinstance(value, Tensor):
+                passages.append(_Passage(name, input, tuple(value.shape)))
+
+        return hook
+
+    network, preprocess = classifier.network, classifier.preprocess
+    assert isinstance(network, nn.Module)
+    weight = next(network.parameters(), torch.zeros(()))
+    blank = torch.zeros(1, preprocess.channels, *preprocess.size).to(weight)
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in network.named_modules():
+            if name:
+                hooks.enter_context(_removed(module.register_forward_pre_hook(note(name, True))))
+                hooks.enter_context(_removed(module.register_forward_hook(note(name, False))))
+        network(blank)
+    return passages
+
+
+class _removed:
+    """A hook that is taken off at the end of a block."""
+
+    def __init__(self, handle: Any):
+        self.handle = handle
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self.handle.remove()
+
+
+def _is_map(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Whether a tensor is channels first, with more than one cell, of about the proportions of the image."""
+    if len(shape) != 4 or shape[2] * shape[3] < 4:
+        return False
+    height, width = shape[2] / size[0], shape[3] / size[1]
+    return max(height, width) <= 1 and abs(height - width) <= 2 / min(size) + 0.05 * max(height, width)
+
+
+def _tokens_follow(passages: list[_Passage]) -> bool:
+    """Whether a transformer works on after the last feature map, which then says little about the verdict."""
+    return any(len(passage.shape) == 3 and passage.shape[1] > 1 for passage in passages)

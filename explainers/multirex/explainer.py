@@ -1,0 +1,197 @@
+"""MultiReX as explainers: our default."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from cae.classifiers import TargetClassifier
+from cae.errors import UserError
+from explainers.base import Explainer, Finding, Subject
+from explainers.multirex.desk import Case, serve
+from explainers.multirex.fills import Fill, fill_image
+from explainers.multirex.ledger import Ledger, mask_key
+from explainers.multirex.partition import scaled
+from explainers.multirex.record import extras_of
+from explainers.multirex.responsibility import MERGES, RULES
+from explainers.multirex.search import Hunt, HuntSettings
+from explainers.multirex.trees import TreeSettings
+from explainers.multirex.verdicts import Criterion, verdicts_of
+
+TOGETHER = 16  # images whose searches share batches
+RADII, STRIDE, TILES = (18, 25, 34, 46, 60), 28, (16, 8)  # pixels, for a short side of 224
+RANKINGS = ("scan", "trees")
+
+
+class MultiReX(Explainer):
+    """Several sufficient explanations of an image, each minimal under a certificate, from forward passes alone.
+
+    A set of pixels is sufficient if the image with all other pixels hidden still gets the class. Discs over the image
+    find where that is so; each find is cut down to a minimal set and its pixels are set aside; what is left is searched
+    again, by the evidence gathered, between the discs, and by halves. The largest set of explanations that overlap no
+    more than permitted is returned, each judged once more on its own.
+
+    ``attribution`` is the responsibility map with ``ranking="trees"``, otherwise the evidence map of all masks judged.
+    Keys of ``extras``: see ``explainers.multirex.record``.
+
+    Args:
+        classifier: the classifier to explain.
+        threshold: share of the full image's probability that an explanation must keep; 0 asks only that the class stays
+            the best one, as published.
+        absolute_threshold: probability that it must have instead.
+        overlap: permitted Dice coefficient of two explanations; 0 for disjoint ones.
+        max_explanations: returned at most.
+        budget: evaluations of the classifier per image, never exceeded.
+        fill: what hidden pixels show (see ``fill_image``), or a list of fills.
+        quorum: how many of several fills an explanation must hold under; by default all.
+        ranking: ``scan`` (evidence) or ``trees`` (responsibility; takes about 1000 evaluations, so raise the budget).
+        radii: of the discs in pixels, rising; by default 18 to 60 for a short side of 224, scaled to the image.
+        stride: of the discs' centres in pixels; by default 28 for 224.
+        tiles: sides in pixels of the tiles left out for the certificate, coarse to fine; by default 16 and 8 for 224.
+        trees: number of trees at most.
+        tree_depth: levels of cuts.
+        min_box: area in pixels below which no box is cut.
+        rule: responsibility of a part: ``witness`` (exact, by definition) or ``share`` (the official tool's).
+        merge: of the trees' maps: ``mean`` or ``multiplicative`` (the official tool's).
+        contrastive: also search a set that suffices and whose hiding changes the class.
+        curve: also grow each explanation to given shares of the full image's probability.
+        guard: distance from a decision below which an image is scored again, alone, so that batches decide nothing.
+        batch_size: images in one forward pass at most; changes the speed, not the answer.
+        background: training images ``(N, C, H, W)``, for fills made from data.
+
+    Reference: Chockler, Kelly and Kroening 2023, arXiv:2309.14309; Chockler et al. 2024, arXiv:2411.08875.
+    """
+
+    name = "multirex"
+    resources: ClassVar[frozenset[str]] = frozenset({"background"})
+
+    def __init__(
+        self,
+        classifier: TargetClassifier,
+        *,
+        threshold: float = 0.5,
+        absolute_threshold: float | None = None,
+        overlap: float = 0.0,
+        max_explanations: int = 10,
+        budget: int = 500,
+        fill: Fill | list[Fill] = "mean",
+        quorum: int | None = None,
+        ranking: str = "scan",
+        radii: Sequence[float] | None = None,
+        stride: float | None = None,
+        tiles: Sequence[int] | None = None,
+        trees: int = 20,
+        tree_depth: int = 10,
+        min_box: int = 10,
+        rule: str = "witness",
+        merge: str = "mean",
+        contrastive: bool = False,
+        curve: bool = False,
+        guard: float = 1e-5,
+        batch_size: int = 64,
+        background: Tensor | None = None,
+    ):
+        super().__init__(classifier, batch_size=batch_size)
+        self.threshold = threshold
+        self.absolute_threshold = absolute_threshold
+        self.overlap = overlap
+        self.max_explanations = max_explanations
+        self.budget = budget
+        self.fill = fill
+        self.quorum = quorum
+        self.ranking = ranking
+        self.radii = radii
+        self.stride = stride
+        self.tiles = tiles
+        self.trees = trees
+        self.tree_depth = tree_depth
+        self.min_box = min_box
+        self.rule = rule
+        self.merge = merge
+        self.contrastive = contrastive
+        self.curve = curve
+        self.guard = guard
+        self.background = background
+        self._check()
+
+    def explain_image(self, subject: Subject) -> Finding:
+        """Explain one image."""
+        return next(self.explain_batch([subject]))
+
+    def explain_batch(self, subjects: Sequence[Subject]) -> Iterator[Finding]:
+        """Explain images, several at a time, so that their masks share batches."""
+        for start in range(0, len(subjects), TOGETHER):
+            group = subjects[start : start + TOGETHER]
+            cases = [self._case(subject) for subject in group]
+            serve(cases, self.score, self.batch_size)
+            for case in cases:
+                catch, extras = case.answer
+                yield Finding(catch.attribution, extras, case.ledger.spent)
+
+    def _case(self, subject: Subject) -> Case:
+        """The image with its fills, an empty ledger, and a search that has not begun."""
+        shape = (subject.image.shape[1], subject.image.shape[2])
+        fills = self._fills()
+        whole = float(subject.probabilities[subject.target])
+        least = self.threshold * whole if self.absolute_threshold is None else self.absolute_threshold
+        criterion = Criterion(subject.target, least)
+        reserve = min(2 * self.max_explanations * len(fills), self.budget // 10)
+        # one evaluation is spent: the image itself was scored for the verdict
+        ledger = Ledger(shape, self.budget - 1, reserve, len(fills), criterion, self.guard)
+        full = verdicts_of(subject.probabilities[None], criterion)[0]
+        everything = torch.ones(shape, dtype=torch.bool)
+        ledger.record(mask_key(everything), everything, everything.numel(), full)
+        hunt = Hunt(full, ledger, shape, self._settings(shape, subject))
+        shown = [fill_image(fill, subject, self.classifier, self.background) for fill in fills]
+        search = extras_of(hunt, whole, contrastive=self.contrastive, curve=self.curve)
+        return Case(subject.image, torch.stack(shown), self.quorum or len(fills), ledger, search)
+
+    def _fills(self) -> list[Fill]:
+        several = isinstance(self.fill, list) and not all(isinstance(value, (int, float)) for value in self.fill)
+        return list(self.fill) if several else [self.fill]  # type: ignore[arg-type, list-item]
+
+    def _settings(self, shape: tuple[int, int], subject: Subject) -> HuntSettings:
+        seed = int(torch.randint(2**31, (1,), generator=subject.generator(0)))
+        grown = TreeSettings(self.trees, self.tree_depth, self.min_box, self.rule, self.merge, seed)
+        sides = [max(1, round(scaled(side, shape))) for side in TILES] if self.tiles is None else self.tiles
+        return HuntSettings(
+            radii=tuple(self.radii) if self.radii else tuple(max(1.0, scaled(radius, shape)) for radius in RADII),
+            stride=self.stride or max(1.0, scaled(STRIDE, shape)),
+            tiles=tuple(sorted({*sides}, reverse=True)),
+            overlap=self.overlap,
+            most=self.max_explanations,
+            trees=grown if self.ranking == "trees" else None,
+        )
+
+    def _check(self) -> None:
+        """All mistakes in the options at once."""
+        absolute = 0.0 if self.absolute_threshold is None else self.absolute_threshold
+        rules: list[tuple[bool, str]] = [
+            (self.threshold >= 0, f"`threshold` must be at least 0, but is {self.threshold}."),
+            (0 <= absolute <= 1, f"`absolute_threshold` must be in [0, 1], but is {self.absolute_threshold}."),
+            (0 <= self.overlap <= 1, f"`overlap` must be in [0, 1], but is {self.overlap}."),
+            *((value >= 1, f"`{name}` must be at least 1, but is {value}.") for name, value in self._counts().items()),
+            (self.ranking in RANKINGS, f"`ranking` must be one of {', '.join(RANKINGS)}, but is {self.ranking!r}."),
+            (self.rule in RULES, f"`rule` must be one of {', '.join(RULES)}, but is {self.rule!r}."),
+            (self.merge in MERGES, f"`merge` must be one of {', '.join(MERGES)}, but is {self.merge!r}."),
+            (_rising(self.radii), f"`radii` must be rising and above 0, but are {self.radii}."),
+            (self.stride is None or self.stride >= 1, f"`stride` must be at least 1, but is {self.stride}."),
+            (not self.tiles or min(self.tiles) >= 1, f"`tiles` must be at least 1, but are {self.tiles}."),
+            (1 <= (self.quorum or 1) <= len(self._fills()), f"`quorum` must be from 1 to the number of fills, "
+                                                           f"{len(self._fills())}, but is {self.quorum}."),
+        ]  # fmt: skip
+        problems = [words for holds, words in rules if not holds]
+        if problems:
+            raise UserError(problems)
+
+    def _counts(self) -> dict[str, Any]:
+        names = ("max_explanations", "budget", "trees", "tree_depth", "min_box")
+        return {name: getattr(self, name) for name in names}
+
+
+def _rising(radii: Sequence[float] | None) -> bool:
+    return not radii or (radii[0] > 0 and all(a < b for a, b in pairwise(radii)))

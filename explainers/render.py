@@ -1,0 +1,122 @@
+"""Pictures of explanations: the original beside every method's map, all on one scale."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from cae.canvas import (
+    DIVERGING,
+    FAINT,
+    INK,
+    PAPER,
+    SOURCE,
+    TARGET,
+    bar,
+    centred,
+    colour_bar,
+    font,
+    mapped,
+    outline,
+    tile,
+)
+from cae.files import atomic_path
+from explainers.explanation import Explanation
+
+GAP, TITLE, BARS = 12, 26, 3  # pixels; BARS: classes shown below the original
+PER_ROW = 6  # tiles beside each other
+
+
+def explanation_figure(
+    image: Tensor,
+    explanations: Sequence[Explanation],
+    classes: Sequence[str],
+    title: str,
+    path: str | Path,
+    mask: Tensor | None = None,
+) -> None:
+    """Draw one image with the maps of several methods.
+
+    Args:
+        image: ``(C, H, W)`` in [0, 1].
+        explanations: of this image alone, each of length 1; the first one's target and probabilities are shown.
+        classes: names of the classes.
+        title: line at the top.
+        path: PNG file to write.
+        mask: ``(1, H, W)`` bool, outlined in every map.
+    """
+    original = tile(image)
+    if mask is not None and bool(mask.any()):
+        outline(original, mask)
+    tiles = [_titled(original, "original", _verdict(original, explanations[0], classes))]
+    tiles += [_map_tile(found, mask) for found in explanations]
+    scale = _scale()
+    picture = _arranged(tiles, scale)
+    framed = Image.new("RGB", (picture.width, picture.height + 30), PAPER)
+    framed.paste(picture, (0, 30))
+    ImageDraw.Draw(framed).text((GAP, 8), title, fill=INK, font=font(14, bold=True))
+    with atomic_path(path) as temporary:
+        framed.save(temporary)
+
+
+def _map_tile(found: Explanation, mask: Tensor | None) -> Image.Image:
+    picture = mapped(found.normalized()[0, 0].cpu().numpy(), DIVERGING, -1.0, 1.0)
+    if mask is not None and bool(mask.any()):
+        outline(picture, mask, "#111111", 1)
+    evaluations = int(found.evaluations[0])
+    cost = f"{evaluations} evaluation{'s' if evaluations != 1 else ''}, {_seconds(found.seconds)}"
+    largest = float(found.attribution.abs().max())
+    return _titled(picture, found.method, _lines(picture.width, [cost, f"largest value {largest:.3g}"]))
+
+
+def _verdict(original: Image.Image, found: Explanation, classes: Sequence[str]) -> Image.Image:
+    """Bars of the most probable classes; the one explained is orange."""
+    answers, target = found.probabilities[0], int(found.target[0])
+    order = answers.argsort(descending=True)[:BARS].tolist()
+    if target not in order:
+        order[-1] = target
+    picture = Image.new("RGB", (original.width, 20 * BARS), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for row, k in enumerate(order):
+        bar(draw, 0, 20 * row, original.width, classes[k], float(answers[k]), TARGET if k == target else SOURCE)
+    return picture
+
+
+def _lines(width: int, lines: Sequence[str]) -> Image.Image:
+    picture = Image.new("RGB", (width, 20 * BARS), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for row, line in enumerate(lines):
+        centred(draw, line, 0, 18 * row + 2, width, 12, fill=FAINT)
+    return picture
+
+
+def _titled(picture: Image.Image, title: str, below: Image.Image) -> Image.Image:
+    framed = Image.new("RGB", (picture.width, TITLE + picture.height + 6 + below.height), PAPER)
+    centred(ImageDraw.Draw(framed), title, 0, 6, picture.width, 13)
+    framed.paste(picture, (0, TITLE))
+    framed.paste(below, (0, TITLE + picture.height + 6))
+    return framed
+
+
+def _scale(width: int = 360) -> Image.Image:
+    picture = Image.new("RGB", (width, 32), PAPER)
+    colour_bar(picture, 10, 0, picture.width - 20, DIVERGING, ("against", "for"), "share of the largest value")
+    return picture
+
+
+def _arranged(tiles: Sequence[Image.Image], scale: Image.Image) -> Image.Image:
+    columns = min(PER_ROW, len(tiles))
+    rows = -(-len(tiles) // columns)
+    width, height = tiles[0].width + GAP, tiles[0].height + GAP
+    picture = Image.new("RGB", (max(columns * width, scale.width) + GAP, rows * height + GAP + scale.height), PAPER)
+    for place, part in enumerate(tiles):
+        picture.paste(part, (GAP + place % columns * width, GAP + place // columns * height))
+    picture.paste(scale, ((picture.width - scale.width) // 2, rows * height + GAP))
+    return picture
+
+
+def _seconds(value: float) -> str:
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s"

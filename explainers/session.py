@@ -1,0 +1,91 @@
+"""Opening a run to explain its classifier: without a CAE, and without data where the classifier brings its classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cae.classifiers import TargetClassifier, load_classifier
+from cae.classifiers.zoo import brings_classes
+from cae.config import Config
+from cae.data import CAEDataModule
+from cae.errors import UserError
+from cae.runs import RunFolder
+from cae.session import device_for
+from explainers.base import Explainer
+from explainers.registry import explainer_class, get_explainer
+
+BACKGROUND = 2000  # training images that samplers may look at, at most
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifierRun:
+    """A classifier on its device, the run folder, and the data; None where files are explained by a classifier that
+    brings its own classes."""
+
+    config: Config
+    folder: RunFolder
+    classifier: TargetClassifier
+    data: CAEDataModule | None
+    device: torch.device
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of the images."""
+        size = self.config.data.image_size
+        return self.data.image_shape if self.data else (self.config.data.channels, size, size)
+
+    @cached_property
+    def background(self) -> Tensor | None:
+        """Training images ``(N, C, H, W)``, at most ``BACKGROUND``, spread over the split; None without data."""
+        if self.data is None:
+            return None
+        images = self.data.train
+        rows = torch.linspace(0, len(images) - 1, min(BACKGROUND, len(images))).round().long().tolist()
+        return torch.stack([images[row].image for row in rows])
+
+    def explainer(self, name: str, **options: Any) -> Explainer:
+        """An explainer by its registered name, with all that this run can give it.
+
+        Raises:
+            UserError: for an unknown name or option, or if the run lacks what the method needs.
+        """
+        given: dict[str, Any] = {"background": None, "folder": Path(self.folder.path)}
+        wanted = explainer_class(name).resources
+        if "background" in wanted:
+            given["background"] = self.background
+        return get_explainer(name, self.classifier, **{key: given[key] for key in wanted}, **options)
+
+
+def open_classifier(config: Config, needs_data: bool = True) -> ClassifierRun:
+    """Load data and classifier of a run.
+
+    Args:
+        config: the program's options.
+        needs_data: False where only files are explained; data is then opened only for the names of its classes.
+
+    Raises:
+        UserError: if something is missing, unreadable, or does not belong together.
+    """
+    folder, device = RunFolder(config), device_for(config.trainer)
+    if config.trainer.threads:
+        torch.set_num_threads(config.trainer.threads)
+    data = None
+    if needs_data or not brings_classes(config.classifier):
+        data = CAEDataModule(config.data)
+        data.setup()
+    size = config.data.image_size
+    shape = data.image_shape if data else (config.data.channels, size, size)
+    classifier = load_classifier(config.classifier, data.classes if data else None, shape, folder.path)
+    if data is not None and tuple(classifier.classes) != tuple(data.classes):
+        raise UserError(
+            f"the classifier knows the classes {', '.join(classifier.classes[:5])} …, but the data has "
+            f"{', '.join(data.classes[:5])} …."
+        )
+    classifier.to(device)
+    return ClassifierRun(config, folder, classifier, data, device)

@@ -1,0 +1,1 @@
+"""Transforms of images in which explanations are searched: shearlets, wavelets, pixels."""

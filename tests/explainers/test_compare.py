@@ -1,0 +1,161 @@
+"""`explain.py run` and `compare`: the same table whatever stopped them, and errors in words."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import explainers.compare
+from cae.classifiers import SmallResNet, save_classifier
+from cae.cli import load_config, run_program
+from cae.config import Config
+from cae.data import CAEDataModule
+from cae.errors import UserError
+from explainers.compare import compare, load_maps, run
+from explainers.registry import parse_options
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = (
+    "name=tiny", "data.image_size=32", "data.lesions.train=24", "data.lesions.val=3", "data.lesions.test=9",
+    "classifier.width=4", "logging.progress=false", "trainer.accelerator=cpu", "explain.metrics=quick",
+    "explain.figures=2", "methods=[random,edges,centre]", "method=edges",
+)  # fmt: skip
+
+
+def config_in(runs: Path, *overrides: str) -> Config:
+    return load_config(overrides=[*OPTIONS, f"runs={runs}", *overrides])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A runs folder with an untrained classifier in it."""
+    runs = tmp_path_factory.mktemp("runs")
+    config = config_in(runs)
+    data = CAEDataModule(config.data)
+    torch.manual_seed(0)
+    save_classifier(runs / "tiny", SmallResNet(3, width=4), config.classifier, data.classes, data.image_shape)
+    return runs
+
+
+def table_of(runs: Path, folder: str) -> str:
+    return (runs / "tiny" / "explanations" / folder / "table.csv").read_text()
+
+
+def test_compare_leaves_maps_figures_and_tables_with_the_random_order_in_them(trained, capsys):
+    compare(config_in(trained, "explain.folder=whole"))
+    folder = trained / "tiny" / "explanations" / "whole"
+    assert len(load_maps(folder, "edges")) == 9
+    assert len(list((folder / "figures").glob("*.png"))) == 2
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["method"] for row in rows} == {"random", "edges", "centre", "random order"}
+    assert {"deletion_auc", "insertion_auc", "auprc"} <= {row["metric"] for row in rows}
+    text = (folder / "table.md").read_text()
+    assert "| random order |" in text
+    assert "evaluations | seconds |" in text
+    assert text.strip() in capsys.readouterr().out
+
+
+def test_stopped_anywhere_and_continued_it_ends_in_the_same_table(trained, monkeypatch):
+    compare(config_in(trained, "explain.folder=undisturbed"))
+    save, calls = explainers.compare.write_json, []
+
+    def stopping(path, content):
+        calls.append(path)
+        if len(calls) % 4 == 0:
+            raise KeyboardInterrupt
+        save(path, content)
+
+    monkeypatch.setattr(explainers.compare, "write_json", stopping)
+    stops = 0
+    while True:
+        try:
+            compare(config_in(trained, "explain.folder=stopped"))
+            break
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops > 2
+    assert table_of(trained, "stopped") == table_of(trained, "undisturbed")
+
+
+@pytest.mark.slow
+def test_killed_ten_times_at_random_it_ends_in_the_same_table(trained):
+    options = ["data.lesions.test=100", "methods=[random,edges,occlusion,rise]", "explain.options=[rise.masks=50]"]
+    arguments = [*OPTIONS, f"runs={trained}", *options]
+    command = [sys.executable, str(ROOT / "explain.py"), "compare", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    draw = random.Random(0)
+    for _ in range(10):
+        process = subprocess.Popen([*command, "explain.folder=killed"], cwd=ROOT, env=environment, stdout=-3, stderr=-3)
+        work = trained / "tiny" / "explanations" / "killed" / "options.json"
+        deadline = time.monotonic() + 120
+        while not work.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(draw.uniform(0, 6))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([*command, "explain.folder=killed"], cwd=ROOT, env=environment, check=True, capture_output=True)
+    subprocess.run([*command, "explain.folder=calm"], cwd=ROOT, env=environment, check=True, capture_output=True)
+    assert table_of(trained, "killed") == table_of(trained, "calm")
+
+
+def test_a_further_method_joins_without_explaining_again(trained):
+    compare(config_in(trained, "explain.folder=grown", "methods=[edges]"))
+    path = next((trained / "tiny" / "explanations" / "grown" / "maps" / "edges").glob("*.safetensors"))
+    before = path.stat().st_mtime_ns
+    compare(config_in(trained, "explain.folder=grown", "methods=[edges,centre]"))
+    assert path.stat().st_mtime_ns == before
+    assert "centre" in table_of(trained, "grown")
+
+
+def test_other_settings_are_refused_by_name(trained):
+    compare(config_in(trained, "explain.folder=settings", "explain.metrics=none"))
+    with pytest.raises(UserError, match=r"other settings of seed.*explain\.folder=NAME"):
+        compare(config_in(trained, "explain.folder=settings", "explain.metrics=none", "seed=1"))
+
+
+def test_run_explains_by_one_method_into_its_own_folder(trained):
+    run(config_in(trained, "explain.limit=3"))
+    assert len(load_maps(trained / "tiny" / "explanations" / "edges", "edges")) == 3
+
+
+def test_run_lists_methods_with_their_options(trained, capsys):
+    run(config_in(trained, "method=list"))
+    assert "random" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("methods=[edgs]", "did you mean 'edges'"),
+        ("explain.target=tumour", "explain.target must be 'predicted' or one of the classes"),
+        ("explain.options=[window=3]", "must be written METHOD.NAME=VALUE"),
+        ("explain.options=[rise.masks=3]", "sets an option of 'rise', which is not asked for"),
+        ("explain.images=nowhere", "nowhere"),
+        ("name=other", "no trained classifier"),
+    ],
+)
+def test_mistakes_are_told_in_words_and_exit_with_two(trained, override, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run_program(lambda _: compare(config_in(trained, "explain.folder=mistakes", override)), [])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert "Traceback" not in error
+
+
+def test_options_of_methods_are_read_by_type():
+    assert parse_options(["rise.masks=50"], ["rise"]) == {"rise": {"masks": 50}}
+    with pytest.raises(UserError, match=r"'rise\.masks' must be a whole number.*'many'"):
+        parse_options(["rise.masks=many"], ["rise"])
+    with pytest.raises(UserError, match="did you mean 'masks'"):
+        parse_options(["rise.mask=5"], ["rise"])

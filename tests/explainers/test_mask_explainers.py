@@ -1,0 +1,412 @@
+"""What the mask explainers find, and how they search."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from tiny_classifiers import linear_classifier, names, random_images, small_network
+from torch import nn
+
+from cae.classifiers import TargetClassifier
+from cae.errors import UserError
+from explainers import get_explainer
+from explainers.base import Subject
+from explainers.mask_compositions import compose, compose_published, draw_noise, matched_fill, published_fill
+from explainers.mask_figures import edge_picture, mask_figure
+from explainers.mask_objective import (
+    area_penalty,
+    energy_entropy,
+    lagrangian,
+    pooled_log_probability,
+    quadratic_shortfall,
+    ranks,
+)
+from explainers.mask_optimiser import MaskOptimiser
+from explainers.mask_settings import Settings
+from explainers.shearletx import PixelMask, ShearletX, WaveletX
+from explainers.smooth_masks import grid_shape, smooth_mask
+from explainers.transforms.bands import PixelRepresentation, per_coefficient
+from explainers.transforms.shearlet import shearlet_system
+from explainers.transforms.wavelet import wavelet_system
+
+
+def subject(classifier, image, target=0, seed=1):
+    with torch.no_grad():
+        return Subject(image, target, classifier.probabilities(image[None])[0], seed)
+
+
+def precise(channels=1, size=32, seed=0):
+    classifier = small_network(channels, size=size, seed=seed).double()
+    return classifier
+
+
+class Sigmoid(nn.Module):
+    """Logits ``(0, weight . image)``: the second class has the sigmoid of one number."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, images):
+        score = (images * self.weight).sum((1, 2, 3))
+        return torch.stack([torch.zeros_like(score), score], 1)
+
+
+@pytest.mark.parametrize("name", ["shearletx", "waveletx", "pixelmask", "smoothmask"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_mask_of_ones_returns_the_image_through_the_whole_path(name, channels):
+    classifier, images = small_network(channels), random_images(1, channels)
+    found = get_explainer(name, classifier, steps=1, samples=2)(images)
+    extras = found.extras[0]
+    assert (extras["explanation"] - images[0]).abs().max() <= 2e-6
+    assert extras["probability_displayed"] == pytest.approx(float(found.probabilities.max()), abs=1e-5)
+    assert extras["hallucination"] == 0
+    for key in ("kept_l1", "kept_l1_plain", "kept_pixels", "kept_entropy", "size"):
+        assert extras[key] == pytest.approx(1, abs=1e-4)
+
+
+def test_mask_of_zeros_shows_black_and_the_mean_is_flat_grey():
+    system = shearlet_system(32, 24, dtype=torch.float64)
+    image = random_images(1, 3)[0, :, :, :24].double()
+    coefficients = system.analyse(image)[None]
+    means = matched_fill(system, coefficients[0].mean(0), image.mean(0), "global").means[:1]
+    mask = torch.zeros_like(coefficients[:, :1])
+    pictures, shown = compose(system, mask, coefficients, ("displayed", "mean"), None, means, None)
+    assert pictures[0, 0].abs().max() == 0
+    assert torch.allclose(pictures[0, 1], image.mean().expand(3, 32, 24), atol=1e-12)
+    assert float(shown) == 0
+
+
+@pytest.mark.parametrize("kind", ["global", "band"])
+def test_noise_varies_over_pixels_as_the_image_does(kind):
+    system = shearlet_system(32, 32, dtype=torch.float64)
+    image = random_images(1)[0, 0].double()
+    fill = matched_fill(system, system.analyse(image), image, kind)
+    noise = draw_noise(system, fill, (800,), torch.Generator().manual_seed(0))
+    variance = float(system.synthesise(noise).square().mean())
+    energy = torch.tensor([band.energy for band in system.bands], dtype=torch.float64)
+    wanted = float(image.var(correction=0))
+    assert float((fill.half_widths.square() / 3 * energy).sum()) == pytest.approx(wanted, rel=1e-12)
+    assert variance == pytest.approx(wanted, rel=0.03)
+
+
+def test_pair_of_opposite_noise_has_the_mean_composition_in_the_middle():
+    system = shearlet_system(32, 32, dtype=torch.float64)
+    image = 0.5 + 0.05 * random_images(1, 3)[0].double()  # far from the clamp
+    coefficients = system.analyse(image)[None]
+    fill = matched_fill(system, coefficients[0].mean(0), image.mean(0), "global")
+    noise = 0.1 * draw_noise(system, fill, (1, 1), torch.Generator().manual_seed(0))
+    mask = torch.rand(coefficients[:, :1].shape, generator=torch.Generator().manual_seed(1)).double()
+    pictures, _ = compose(system, mask, coefficients, ("noise", "mean"), noise, fill.means[:1], None)
+    assert torch.allclose(pictures[0, :2].mean(0), pictures[0, 2], atol=1e-12)
+    assert not torch.allclose(pictures[0, 0], pictures[0, 1], atol=1e-4)
+
+
+def naive_objective(optimiser, search, parameter, noise):
+    """The objective by its definition: every picture synthesised for itself, through the classifier's own graph."""
+    settings, system, c = optimiser.settings, optimiser.representation, search.coefficients
+    mask = optimiser.mask(parameter[None])[0]
+    fill = per_coefficient(system.bands, search.fill.means)
+    pictures = []
+    for name in settings.compositions:
+        base = {"displayed": 0 * fill, "mean": fill, "noise": fill, "blur": search.baseline}[name]
+        for extra in [n * sign for n in noise for sign in (1, -1)] if name == "noise" else [0 * fill]:
+            pictures.append(system.synthesise(mask * c + (1 - mask) * (base + extra)).clamp(0, 1))
+    order = pictures
+    if "noise" in settings.compositions:  # the optimiser lists the positive signs first
+        first = settings.compositions.index("noise")
+        block = pictures[first : first + settings.samples]
+        order = pictures[:first] + block[::2] + block[1::2] + pictures[first + settings.samples :]
+    log_p = optimiser.classifier.logits(torch.stack(order)).log_softmax(1)[None, :, search.subject.target]
+    shown = system.synthesise(mask * c).mean(0).clamp(0, 1).mean()
+    size = optimiser.measure(mask[None], search.weights[None], c[None])
+    cost = settings.size_weight * size + settings.spatial_weight * shown
+    if settings.form == "weighted":
+        return cost + quadratic_shortfall(log_p, torch.ones(1, 1).double())
+    bounds = [settings.keep if n == "displayed" else settings.keep_noise for n in settings.compositions]
+    least = search.log_probability + torch.tensor(bounds, dtype=torch.float64).log()
+    gaps = least - pooled_log_probability(log_p, optimiser.counts)
+    return cost + lagrangian(gaps, torch.ones_like(gaps), torch.ones(1, 1).double())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(samples=2),
+        Settings(samples=4, size="entropy", colour=True),
+        Settings(compositions=("displayed", "mean", "blur"), size="coefficients"),
+        Settings(form="weighted", compositions=("noise",), samples=2, spatial_weight=3, size="entries"),
+        Settings(transform="wavelet", samples=2),
+    ],
+)
+def test_gradient_with_shared_syntheses_equals_plain_autograd(settings, channels):
+    classifier = precise(channels)
+    image = random_images(1, channels)[0].double()
+    make = wavelet_system if settings.transform == "wavelet" else shearlet_system
+    optimiser = MaskOptimiser(classifier, make(32, 32, dtype=torch.float64), settings, batch_size=2)
+    search = optimiser.begin(subject(classifier, image))
+    search.parameter.uniform_(0.1, 1, generator=torch.Generator().manual_seed(3))
+    state = search.noise.get_state()
+    gradient, report, _ = optimiser.gradients([search], 0)
+    search.noise.set_state(state)
+    parameter = search.parameter.clone().requires_grad_()
+    noise = optimiser.draw(search.fill, search.noise) if "noise" in settings.compositions else []
+    objective = naive_objective(optimiser, search, parameter, noise)
+    (expected,) = torch.autograd.grad(objective.sum(), parameter)
+    assert float(report[0, 0]) == pytest.approx(float(objective.detach()), rel=1e-10)
+    assert (gradient[0] - expected).abs().max() <= 1e-10 * max(1, float(expected.abs().max()))
+
+
+def test_displayed_picture_is_one_that_was_scored(monkeypatch):
+    classifier, images = small_network(), random_images(1)
+    seen = []
+    preprocess = classifier.preprocess.forward
+    monkeypatch.setattr(
+        classifier.preprocess, "forward", lambda batch: seen.extend(batch.detach().clone()) or preprocess(batch)
+    )
+    found = ShearletX(classifier, steps=8, samples=2)(images)
+    explanation = found.extras[0]["explanation"]
+    assert any(torch.equal(picture, explanation) for picture in seen)
+    fresh = classifier.probabilities(explanation[None])[0, int(found.target)]
+    assert found.extras[0]["probability_displayed"] == pytest.approx(float(fresh), abs=1e-6)
+
+
+def test_evidence_in_one_pixel_is_kept_by_just_as_much_as_is_needed():
+    image = torch.full((1, 8, 8), 0.5)
+    weight = torch.zeros(1, 8, 8)
+    weight[0, 3, 5] = 6.0  # times 0.5: a logit of 3
+    classifier = TargetClassifier(Sigmoid(weight), names(2), image_shape=(1, 8, 8))
+    settings = Settings(
+        compositions=("displayed",), keep=0.9, spatial_weight=0.0, steps=200, patience=0, transform="pixel"
+    )
+    outcome = next(MaskOptimiser(classifier, PixelRepresentation(8, 8), settings, 4)([subject(classifier, image, 1)]))
+    mask = outcome.mask.view(8, 8)
+    needed = torch.logit(0.9 * torch.tensor(3.0).sigmoid()) / 3
+    assert float(mask[3, 5]) == pytest.approx(float(needed), abs=2e-2)
+    mask[3, 5] = 0
+    assert float(mask.max()) <= 1e-6
+    assert outcome.feasible
+    assert not outcome.repaired
+
+
+def test_evidence_in_one_wavelet_is_kept_by_just_as_much_as_is_needed():
+    system = wavelet_system(32, 32)
+    place = system.bands[-3].place.start + 100
+    atom = torch.zeros(system.bands[-1].place.stop)
+    atom[place] = 1
+    atom = system.synthesise(atom)
+    image = (0.5 + 0.4 * atom)[None]
+    classifier = TargetClassifier(Sigmoid(7.5 * atom[None]), names(2), image_shape=(1, 32, 32))
+    settings = Settings(
+        compositions=("mean",), keep_noise=0.9, size="bands", size_weight=300.0, spatial_weight=0.0, steps=150,
+        patience=0, best=False, transform="wavelet",
+    )  # fmt: skip
+    mask = next(MaskOptimiser(classifier, system, settings, 4)([subject(classifier, image, 1)])).mask[0]
+    needed = torch.logit(0.9 * torch.tensor(3.0).sigmoid()) / 3
+    assert float(mask[place]) == pytest.approx(float(needed), abs=2e-2)
+    mask[place] = 0
+    assert float(mask.max()) <= 1e-6
+
+
+def test_constant_classifier_needs_nothing():
+    classifier = linear_classifier(torch.zeros(3, 1, 32, 32))
+    extras = ShearletX(classifier, steps=25, samples=2)(random_images(1)).extras[0]
+    assert extras["size"] == 0
+    assert extras["explanation"].abs().max() == 0
+    assert extras["feasible"]
+
+
+def test_what_is_returned_keeps_enough_or_says_that_it_was_mended():
+    classifier, images = small_network(3, seed=4), random_images(4, 3, seed=2)
+    # a hasty search that overshoots
+    found = ShearletX(classifier, steps=2, samples=2, form="weighted", size_weight=50.0, compositions=["noise"])(images)
+    for extras, probabilities in zip(found.extras, found.probabilities, strict=True):
+        assert extras["feasible"]
+        assert extras["probability_displayed"] >= 0.9 * float(probabilities.max()) - 1e-6
+    sparse = ShearletX(linear_classifier(20 * torch.rand(2, 1, 32, 32)), steps=3, samples=2, form="weighted",
+                       learning_rate=1.0, size_weight=1e4)(random_images(1))  # fmt: skip
+    assert sparse.extras[0]["feasible"]
+
+
+def test_equal_seeds_give_equal_bits_and_others_do_not():
+    classifier, images = small_network(), random_images(1)
+    one, again, other = (
+        ShearletX(classifier, steps=4, samples=2, save_mask=True)(images, seed=seed) for seed in (3, 3, 4)
+    )
+    assert torch.equal(one.extras[0]["mask"], again.extras[0]["mask"])
+    assert torch.equal(one.attribution, again.attribution)
+    assert one.extras[0]["probability_noise"] != other.extras[0]["probability_noise"]
+
+
+def test_images_in_company_fare_as_they_do_alone_at_any_batch_size():
+    classifier = precise()
+    images = random_images(5).double()
+    system = shearlet_system(32, 32, dtype=torch.float64)
+    # a short patience, so that images stop at different steps
+    settings = Settings(steps=14, samples=2, patience=3)
+    subjects = [subject(classifier, image, seed=place) for place, image in enumerate(images)]
+    together = list(MaskOptimiser(classifier, system, settings, 16)(subjects))
+    assert len({len(outcome.history["size"]) for outcome in together}) >= 1
+    for place in (0, 4):
+        for batch_size in (2, 5):
+            (alone,) = MaskOptimiser(classifier, system, settings, batch_size)([subjects[place]])
+            assert (alone.mask - together[place].mask).abs().max() <= 1e-9
+            assert alone.probability == pytest.approx(together[place].probability, abs=1e-9)
+            assert alone.evaluations == together[place].evaluations
+
+
+def test_transforms_hold_no_more_images_at_once_when_more_are_explained(monkeypatch):
+    classifier = small_network()
+    system = shearlet_system(32, 32)
+    largest = []
+    plain = type(system).synthesise
+    monkeypatch.setattr(type(system), "synthesise", lambda self, c: largest.append(c.numel()) or plain(self, c))
+    optimiser = MaskOptimiser(classifier, system, Settings(steps=2, samples=2), 6)
+    peaks = []
+    for count in (2, 6):
+        largest.clear()
+        list(optimiser([subject(classifier, image) for image in random_images(count)]))
+        peaks.append(max(largest))
+    assert peaks[0] == peaks[1]
+
+
+@pytest.mark.parametrize("transform", ["shearlet", "wavelet", "dual_tree", "shearlet_full"])
+def test_other_sizes_and_grey_images_keep_the_mask_in_range(transform):
+    classifier = TargetClassifier(small_network(1).network, names(3), image_shape=(1, 33, 50), input_size=32)
+    images = random_images(1, size=52)[:, :, :33, :50]
+    extras = ShearletX(classifier, transform=transform, steps=3, samples=2, save_mask=True)(images).extras[0]
+    assert extras["mask"].min() >= 0
+    assert extras["mask"].max() <= 1
+    assert extras["explanation"].shape == (1, 33, 50)
+    assert len(extras["mask_by_scale"]) == len({*range(len(extras["mask_by_scale"]))})
+
+
+def test_published_pictures_clamp_coefficients_and_leave_pixels():
+    system = shearlet_system(32, 32, decimate=False)
+    image = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(2))
+    coefficients = 10 * system.analyse(image)[None]
+    mask = torch.full_like(coefficients[:, :1], 0.7)
+    fill = published_fill(system, coefficients[0])
+    assert not fill.colour
+    noise = draw_noise(system, fill, (1, 2, 1), torch.Generator().manual_seed(0))
+    pictures, _ = compose_published(system, mask, coefficients, noise, clamp_coefficients=True)
+    by_hand = system.synthesise((0.7 * coefficients[0] + 0.3 * noise[0, 1]).clamp(0, 1))
+    assert torch.allclose(pictures[0, 1], by_hand, atol=1e-5)
+    assert pictures.max() > 1  # nothing holds the pixels
+
+
+def test_published_noise_of_wavelets_has_colour_and_one_spread_per_scale():
+    system = wavelet_system(32, 32, extension="zero")
+    coefficients = system.analyse(random_images(1, 3)[0])
+    fill = published_fill(system, coefficients)
+    assert fill.colour
+    finest = [k for k, band in enumerate(system.bands) if band.scale == 2]
+    assert fill.half_widths[finest].unique().numel() == 1
+    values = torch.cat([coefficients[:, system.bands[k].place].flatten() for k in finest])
+    assert float(fill.half_widths[finest[0]]) == pytest.approx(float(values.std()), rel=1e-5)
+
+
+def test_published_preset_has_the_published_settings():
+    settings = ShearletX(small_network(), preset="published").settings
+    assert settings == replace(
+        settings, form="weighted", samples=16, noise="published", clamp_coefficients=True, size="entries",
+        size_weight=1.0, spatial_weight=2.0, steps=300, learning_rate=0.1, last_rate=0.1, patience=0, best=False,
+        reward="maximise", compositions=("noise",), transform="shearlet_full",
+    )  # fmt: skip
+    reference = get_explainer("waveletx_reference", small_network())
+    assert reference.parameters["size_weight"] == 2
+    assert reference.parameters["spatial_weight"] == 10
+    assert get_explainer("cartoonx_reference", small_network()).parameters["spatial_weight"] == 0
+
+
+def test_ranks_are_uniform_keep_the_order_and_share_ties():
+    values = torch.tensor([[3.0, -1.0, 7.0], [0.5, 2.0, 5.0]])
+    assert ranks(values).flatten().tolist() == pytest.approx([0.6, 0.0, 1.0, 0.2, 0.4, 0.8])
+    assert ranks(torch.ones(4)).tolist() == [0.5] * 4
+    assert ranks(torch.tensor([0.0, 0.0, 1.0])).tolist() == [0.25, 0.25, 1.0]
+
+
+def test_start_from_gradient_ranks_is_uniform():
+    classifier = small_network()
+    settings = Settings(init="gradient_rank")
+    optimiser = MaskOptimiser(classifier, shearlet_system(32, 32), settings, 4)
+    start = optimiser.begin(subject(classifier, random_images(1)[0])).parameter.flatten().sort().values
+    assert (start - torch.linspace(0, 1, len(start))).abs().max() <= 1e-2
+
+
+def test_entropy_counts_equal_coefficients_and_area_counts_ones():
+    assert float(energy_entropy(torch.tensor([[2.0, -2.0, 0.0, 2.0]]))) == pytest.approx(math.log(3), rel=1e-6)
+    kept = torch.tensor([[1.0, 0.0, 0.5]], requires_grad=True)
+    energy_entropy(kept).backward()
+    assert kept.grad.isfinite().all()
+    mask = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    assert float(area_penalty(mask, 0.25)) == 0
+    assert float(area_penalty(mask, 0.5)) == pytest.approx(0.25)
+
+
+def test_smooth_mask_keeps_ones_and_spreads_a_bump():
+    rows, columns = grid_shape(40, 52)
+    assert torch.allclose(smooth_mask(torch.ones(1, rows, columns), 40, 52), torch.ones(1, 40, 52))
+    grid = torch.zeros(1, rows, columns)
+    grid[0, 3, 7] = 1
+    mask = smooth_mask(grid, 40, 52)[0]
+    assert float(mask[24, 51]) == pytest.approx(1, abs=1e-3)
+    assert float(mask[:, :21].max()) <= 1e-6
+
+
+def test_budget_of_time_ends_the_search():
+    hasty = ShearletX(small_network(), steps=10**6, budget_seconds=0.3, samples=2, patience=0)
+    extras = hasty(random_images(1)).extras[0]
+    assert 0 < extras["steps"] < 10**6
+    assert extras["feasible"]
+
+
+def test_map_lies_where_the_evidence_is():
+    weight = torch.zeros(2, 1, 32, 32)
+    weight[1, 0, 4:12, 20:28] = torch.randn(8, 8, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    classifier = linear_classifier(weight)
+    for method in (PixelMask, WaveletX):
+        # nothing but the coefficients under the weights is needed
+        target = int(classifier.probabilities(images).argmax())
+        shown = method(classifier, steps=60, samples=2)(images, target=target).attribution[0, 0]
+        assert shown[2:14, 18:30].sum() > 0.5 * shown.sum()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"preset": "publishd"}, "did you mean 'published'"),
+        ({"form": "best"}, "`form` must be one of constraint, weighted, area"),
+        ({"samples": 3}, "`samples` must be even"),
+        ({"compositions": ["fog"]}, "`compositions` must be some of displayed"),
+        ({"keep": 1.5}, r"`keep` must be in \(0, 1\], but is 1.5"),
+        ({"steps": 0}, "`steps` must be at least 1"),
+        ({"together": 0}, "`together` must be at least 1"),
+        ({"transform": "fourier"}, "`transform` must be one of shearlet"),
+        ({"preset": "published", "colour": True}, "`colour=true` needs"),
+    ],
+)
+def test_wrong_options_are_refused_in_words(options, words):
+    with pytest.raises(UserError, match=words):
+        ShearletX(small_network(), **options)
+
+
+@pytest.mark.parametrize("method", [ShearletX, PixelMask])
+def test_figure_is_drawn_with_every_scale(method, tmp_path):
+    classifier, images = small_network(3), random_images(1, 3)
+    mask_figure(images[0], method(classifier, steps=3, samples=2)(images), names(3), tmp_path / "mask.png")
+    with Image.open(tmp_path / "mask.png") as picture:
+        assert picture.width > 4 * 160
+        assert len(picture.getcolors(10**6)) > 100
+
+
+def test_invented_edges_are_vermilion():
+    image, explanation = torch.full((1, 32, 32), 0.3), torch.full((1, 32, 32), 0.3)
+    image[:, :, 8:] = 0.8
+    explanation[:, :, 24:] = 0.8
+    picture = edge_picture(image, explanation)
+    assert (picture[0] > 0.8).any(0).nonzero().flatten().tolist() in ([23], [24])
