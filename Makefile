@@ -58,7 +58,7 @@ demo-clean:
 
 test: $(INSTALLED)
 	@echo "tests: $(if $(CHOICE),all but those marked slow (CI=true make test runs all),all)"
-	$(RUN) -m pytest $(CHOICE) $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope $(CHOICE) $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

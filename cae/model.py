@@ -54,16 +54,14 @@ class Decoded:
     mask: Tensor | None = None
     paint: Tensor | None = None
 
-    def __getitem__(self, rows: Tensor) -> Decoded:
-        mask, paint = (None if part is None else part[rows] for part in (self.mask, self.paint))
-        return Decoded(self.image[rows], self.edit[rows], mask, paint)
-
-    def changed(self, images: Tensor) -> Tensor:
-        """By how much the class code changes other images than the base image, ``(B, C, H, W)``.
+    def onto(self, images: Tensor) -> Tensor:
+        """Images ``(B, C, H, W)`` in place of the base image, with what the class code changes; not clamped.
 
         With a gate, the paint is laid over them, so that it also covers details that the codes have lost.
         """
-        return self.edit if self.mask is None or self.paint is None else self.mask * (self.paint - images)
+        if self.mask is None or self.paint is None:
+            return images + self.edit
+        return images + self.mask * (self.paint - images)
 
 
 class CAE(nn.Module):
@@ -165,17 +163,6 @@ class CAE(nn.Module):
                 "with `python train.py cae … overwrite=true`."
             ) from error
         return cae.eval()
-
-
-def transferred(images: Tensor, to: Decoded, own: Decoded) -> Tensor:
-    """Images with another class code's change in place of their own: ``x + E(c_j; x) - E(c_i; x)``, not clamped.
-
-    Args:
-        images: ``(B, C, H, W)`` in [0, 1], of which the individual codes are.
-        to: their decoding with the class codes c_j.
-        own: their decoding with their own class codes c_i. Where both are the same, the images come back.
-    """
-    return images + to.changed(images) - own.changed(images)
 
 
 def _blurred(base: Tensor, side: int = 4) -> Tensor:

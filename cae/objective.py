@@ -14,7 +14,7 @@ from cae import losses
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
-from cae.model import CAE, Codes, Decoded, transferred
+from cae.model import CAE, Codes, Decoded
 from cae.networks import Discriminator, LeakageAdversary
 from cae.views import random_view
 
@@ -170,11 +170,11 @@ class Objective(nn.Module):
 
     def generator_terms(self, swaps: Swaps) -> dict[str, Tensor]:
         """Raw terms of the generator by name, each a scalar; those of weight 0 are absent."""
-        weights, reconstructions = self.weights, swaps.reconstruction.image[swaps.recipients]
+        weights, shown = self.weights, self._shown(swaps)
         terms = self._own_terms(swaps.reconstruction.image, swaps.originals, swaps.codes, swaps.answers)
         convinced = torch.ones_like(swaps.donor_probabilities[:, 0])
         if weights.coherency > 0:
-            divergence = self._divergence(swaps)
+            divergence = self._divergence(swaps, shown)
             terms["coherency"] = divergence.mean()
             convinced = torch.exp(-divergence.detach() / CONVINCED)
         if weights.reconstruction_answer > 0:
@@ -183,11 +183,12 @@ class Objective(nn.Module):
             terms["reconstruction_answer"] = losses.coherency(answers, logits, weights.temperature).mean()
         if weights.minimal > 0:
             # only an edit that convinces is asked to be smaller: before that, the smallest edit would be none
-            terms["minimal"] = (convinced * losses.minimal_edit(swaps.swap.image, reconstructions)).mean()
+            terms["minimal"] = (convinced * losses.minimal_edit(shown, swaps.images[swaps.recipients])).mean()
         if weights.own_edit > 0:
-            terms["own_edit"] = swaps.reconstruction.edit.abs().mean()
+            own = swaps.reconstruction
+            terms["own_edit"] = losses.own_edit(own.onto(swaps.originals) - swaps.originals, own.mask)
         if weights.adversarial > 0:
-            logits = self._discriminated(self._shown(swaps).clamp(0, 1))
+            logits = self._discriminated(shown.clamp(0, 1))
             terms["adversarial"] = losses.wanted_class(swaps.donor_probabilities, logits).mean()
         if weights.leakage > 0:
             logits = _frozen(self.adversary, swaps.codes.individual_code)
@@ -205,16 +206,16 @@ class Objective(nn.Module):
         """
         if self.config.coherency_on == "decoded":
             return swaps.swap.image
-        return transferred(swaps.images[swaps.recipients], swaps.swap, swaps.reconstruction[swaps.recipients])
+        return swaps.swap.onto(swaps.images[swaps.recipients])
 
     def _discriminated(self, images: Tensor) -> Tensor:
         """D's logits ``(N, K + 1)`` with a gradient to the images alone."""
         with fixed_statistics(self.discriminator):  # those of its own training
             return _frozen(self.discriminator, images)
 
-    def _divergence(self, swaps: Swaps) -> Tensor:
+    def _divergence(self, swaps: Swaps, shown: Tensor) -> Tensor:
         """KL of each swap's answer from its donor's, ``(P,)``: L_bb is its mean."""
-        judged = {"decoded": swaps.swap.image, "residual": self._shown(swaps)}
+        judged = {"decoded": swaps.swap.image, "residual": shown}
         chosen = judged.values() if self.config.coherency_on == "both" else [judged[self.config.coherency_on]]
         temperature = self.weights.temperature
         log_answers = [losses.log_probabilities(self._judge(images), temperature) for images in chosen]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.model import CAE, Codes, Decoded, transferred
+from cae.model import CAE, Codes, Decoded
 
 
 class Transfer:
@@ -34,17 +34,16 @@ class Transfer:
             own = [cae.join(part.class_code, trunk) for part, trunk in zip(parts, trunks, strict=True)]
             self._base = torch.cat([base for base, _ in trunks])
             self._features = [torch.cat(level) for level in zip(*(features for _, features in trunks), strict=True)]
-            self._own = _concatenated(own)
-            self.reconstructions = self._own.image.clamp(0, 1).float()
+            self.reconstructions = torch.cat([decoded.image for decoded in own]).clamp(0, 1).float()
         else:
             decoded = [cae.decode(part.class_code, part.individual_code) for part in parts]
             self.reconstructions = torch.cat(decoded).float()
 
     def onto(self, rows: Tensor, class_codes: Tensor) -> Tensor:
-        """Images ``(R, C, H, W)``, not clamped: those of ``rows (R,)`` with the change to ``class_codes (R, D)``."""
+        """The images of ``rows (R,)`` with the change to ``class_codes (R, D)``: ``(R, C, H, W)``, not clamped."""
         images = self.images[rows]
         if isinstance(self.cae, CAE):
-            return transferred(images, self._joined(rows, class_codes), self._own[rows])
+            return self._joined(rows, class_codes).onto(images)
         return images + self.decoded(rows, class_codes) - self.reconstructions[rows]
 
     def decoded(self, rows: Tensor, class_codes: Tensor) -> Tensor:
@@ -55,14 +54,3 @@ class Transfer:
 
     def _joined(self, rows: Tensor, class_codes: Tensor) -> Decoded:
         return self.cae.join(class_codes, (self._base[rows], [level[rows] for level in self._features]))
-
-
-def _concatenated(parts: list[Decoded]) -> Decoded:
-    def joined(name: str) -> Tensor | None:
-        tensors = [getattr(part, name) for part in parts]
-        return None if tensors[0] is None else torch.cat(tensors)
-
-    return Decoded(
-        torch.cat([part.image for part in parts]), torch.cat([part.edit for part in parts]), joined("mask"),
-        joined("paint"),
-    )  # fmt: skip

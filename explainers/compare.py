@@ -27,11 +27,14 @@ from cae.subjects import spread_order
 from cae.traversal import file_name
 from explainers.base import Explainer
 from explainers.explanation import Explanation
+from explainers.mask_figures import mask_figure
 from explainers.metrics import MetricSuite, explainer_checks
+from explainers.multirex.figures import multirex_figure
+from explainers.multirex.rows import table_rows, write_cut_outs
 from explainers.registry import list_explainers, options_of, parse_options
 from explainers.render import explanation_figure
 from explainers.session import ClassifierRun, open_classifier
-from explainers.tables import write_tables
+from explainers.tables import write_csv, write_tables
 
 
 def run(config: Config) -> None:
@@ -152,9 +155,7 @@ class _Comparison:
                 self._measured(suite, sample, found)
             picture = self.folder / "figures" / f"{file_name(sample.id)}.png"
             if number < figures and not self._drawn(picture):
-                classes, mask = self.opened.classifier.classes, sample.mask
-                title = f"{sample.id}: {classes[int(next(iter(found.values())).target[0])]} explained"
-                explanation_figure(sample.image, list(found.values()), classes, title, picture, mask)
+                self._draw(sample, list(found.values()), picture)
                 write_json(picture.with_suffix(".json"), list(self.methods))
         progress.close()
         self._check(order)
@@ -168,12 +169,25 @@ class _Comparison:
             path = self._measures(id)
             if path.exists():
                 rows[id] = read_json(path)["values"]
+        self._list_explanations(order)
         checks = {name: read_json(self.folder / "checks" / f"{name}.json") for name in self.methods}
         specific = {name: method.class_specific for name, method in self.methods.items()}
         if rows:
             print(write_tables(self.folder, rows, {k: v for k, v in checks.items() if v}, specific))
         places = f"maps in '{self.folder / 'maps'}', figures in '{self.folder / 'figures'}'"
         print(f"{len(order)} images of {words}; {places}")
+
+    def _list_explanations(self, order: Sequence[int]) -> None:
+        """A table of single explanations, for methods that find several in an image."""
+        for name in self.methods:
+            rows = []
+            for id in map(self._id, order):
+                path = self.folder / "maps" / name / f"{file_name(id)}.safetensors"
+                found = Explanation.load(path) if path.exists() else None
+                if found is not None and "certificates" in found.extras[0]:
+                    rows += table_rows(found, [id], self.opened.classifier.classes)
+            if rows:
+                write_csv(self.folder / f"{name}_explanations.csv", rows)
 
     def _readable(self, order: Sequence[int], problems: list[str]) -> Iterator[Sample]:
         """The samples at these places; a damaged file costs no other image."""
@@ -197,6 +211,18 @@ class _Comparison:
                 progress.set_postfix_str(f"{spent / max(seconds, 1e-9):.0f} evaluations/s")
             progress.update()
             yield name, Explanation.load(path)
+
+    def _draw(self, sample: Sample, found: Sequence[Explanation], picture: Path) -> None:
+        """One figure for all methods; a single method that shows more than a map has a figure of its own."""
+        classes, only = self.opened.classifier.classes, found[0] if len(found) == 1 else None
+        title = f"{sample.id}: {classes[int(found[0].target[0])]} explained"
+        if only is not None and "masks" in only.extras[0]:
+            multirex_figure(sample.image, only, classes, title, picture)
+            write_cut_outs(sample.image, only.extras[0]["masks"], self.folder / "cut_outs" / picture.stem)
+        elif only is not None and "explanation" in only.extras[0]:
+            mask_figure(sample.image, only, classes, picture)
+        else:
+            explanation_figure(sample.image, found, classes, title, picture, sample.mask)
 
     def _suite(self) -> MetricSuite | None:
         options = self.opened.config.explain

@@ -37,8 +37,8 @@ def write_tables(
     measured = {id: {name: _without(row, ("seconds",)) for name, row in found.items()} for id, found in values.items()}
     figures = summarise(measured)
     write_json(folder / "table.json", [figure.as_dict() for figure in figures])
-    _write_csv(folder / "table.csv", [figure.as_dict() for figure in figures])
-    _write_csv(folder / "rows.csv", [{"image": id, "method": name, **row} for id, found in measured.items()
+    write_csv(folder / "table.csv", [figure.as_dict() for figure in figures])
+    write_csv(folder / "rows.csv", [{"image": id, "method": name, **row} for id, found in measured.items()
                                      for name, row in found.items()])  # fmt: skip
     costs = [
         {"image": id, "method": name, **{key: row[key] for key in COSTS}}
@@ -46,7 +46,7 @@ def write_tables(
         for name, row in found.items()
         if all(key in row for key in COSTS)
     ]
-    _write_csv(folder / "costs.csv", costs)
+    write_csv(folder / "costs.csv", costs)
     text = _markdown(figures, costs, class_specific, len(rows))
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -67,7 +67,8 @@ def _without(row: Mapping[str, float | None], names: Sequence[str]) -> dict[str,
     return {key: value for key, value in row.items() if key not in names}
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, atomically; None and absent values are empty cells."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")

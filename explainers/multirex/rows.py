@@ -15,8 +15,7 @@ from explainers.explanation import Explanation
 
 
 def table_rows(found: Explanation, ids: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each explanation of each image, largest agreement of columns with ``extras``; images without any have
-    one row with empty columns.
+    """One row for each explanation of each image; images without any have one row with empty columns.
 
     Args:
         found: by ``multirex`` or ``multirex_reference``.
