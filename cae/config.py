@@ -143,7 +143,7 @@ class LossConfig:
     r1: float = option(1.0, "gradient penalty of the discriminator, every 16 steps", low=0)
     leakage: float = option(0.02, "L_leak: the individual code does not tell the class", low=0)
     minimal: float = option(6.0, "L_min: swaps change little", low=0)
-    own_edit: float = option(3.0, "an image's own class code changes nothing and keeps its mask shut", low=0)
+    own_edit: float = option(3.0, "an image's own class code changes nothing of it", low=0)
     gate_area: float = option(0.02, "mean of the gate's mask", low=0)
     gate_variation: float = option(0.0, "total variation of the gate's mask", low=0)
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)

@@ -46,15 +46,6 @@ def minimal_edit(swaps: Tensor, reconstructions: Tensor) -> Tensor:
     return reconstruction(swaps, reconstructions.detach())
 
 
-def own_edit(edit: Tensor, mask: Tensor | None) -> Tensor:
-    """What an image's own class code changes of it: mean absolute edit ``(B, C, H, W)`` plus mean mask, a scalar.
-
-    The mask counts by itself, because paint that hardly differs from what it covers is an edit all the same: with its
-    own mask open, a code can blur the whole image, and *not* blurring it then becomes the change to another class.
-    """
-    return _full(edit).abs().mean() + (0 if mask is None else _full(mask).mean())
-
-
 def gate_area(mask: Tensor) -> Tensor:
     """``mean(mask)``: share of the image that the gate opens, ``(B, 1, H, W) -> (B,)``."""
     return _image_mean(_full(mask))

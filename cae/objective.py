@@ -185,8 +185,7 @@ class Objective(nn.Module):
             # only an edit that convinces is asked to be smaller: before that, the smallest edit would be none
             terms["minimal"] = (convinced * losses.minimal_edit(shown, swaps.images[swaps.recipients])).mean()
         if weights.own_edit > 0:
-            own = swaps.reconstruction
-            terms["own_edit"] = losses.own_edit(own.onto(swaps.originals) - swaps.originals, own.mask)
+            terms["own_edit"] = (swaps.reconstruction.onto(swaps.originals) - swaps.originals).abs().mean()
         if weights.adversarial > 0:
             logits = self._discriminated(shown.clamp(0, 1))
             terms["adversarial"] = losses.wanted_class(swaps.donor_probabilities, logits).mean()

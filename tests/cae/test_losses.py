@@ -120,12 +120,6 @@ def test_generated_class_is_the_last_and_never_wanted():
     assert losses.wanted_class(torch.tensor([[1.0, 0.0]]), logits).item() == pytest.approx(math.log(4))
 
 
-def test_own_edit_charges_an_open_mask_even_where_the_paint_changes_nothing():
-    edit, mask = torch.zeros(2, 1, 4, 4), torch.full((2, 1, 4, 4), 0.25)
-    assert losses.own_edit(edit, mask).item() == 0.25
-    assert losses.own_edit(edit - 0.5, None).item() == 0.5
-
-
 def test_r1_of_a_linear_score_is_its_squared_weight_and_trains_the_discriminator():
     weight = torch.tensor([3.0, 4.0], requires_grad=True)
     images = torch.rand(5, 2, 1, 1).requires_grad_()
