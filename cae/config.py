@@ -183,7 +183,7 @@ class CAEConfig:
         "image judged by the classifier: decoded swap, residual transfer onto the original, or both",
         choices=("decoded", "residual", "both"),
     )
-    validate_every: int = option(150, "steps between validations (and checkpoints)", low=1)
+    validate_every: int = option(300, "steps between validations (and checkpoints)", low=1)
     validation_pairs: int = option(600, "swaps judged at each validation", low=2)
     max_reconstruction_error: float = option(
         0.08, "a checkpoint whose mean absolute error is larger is never chosen", low=0
