@@ -75,6 +75,8 @@ def train_cae(
     judges = gather_judges(data, classifier.to(device), oracle.to(device))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data.image_shape, judges)
+    if checkpoint is not None:
+        check_fits(module, checkpoint)
     loader = train_loader(config, data, judges, trainer)
     trainer.fit(module, loader, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
     cae = _best_average(module, best).to(device)
@@ -90,6 +92,17 @@ def build_module(config: Config, image_shape: tuple[int, int, int], judges: Judg
     """The Lightning module of ``cae.preset``."""
     kind = ReferenceModule if config.cae.preset == "reference" else CAEModule
     return kind(image_shape, config.cae, judges, config.seed, config.data.flip)
+
+
+def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:
+    """Raise a UserError if the weights of a checkpoint are not those of this module, such as a former version's."""
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
+    if {name: tensor.shape for name, tensor in saved.items()} != wanted:
+        raise UserError(
+            f"'{checkpoint}' holds the weights of other networks, probably of another version of this program: it "
+            "cannot be continued; give overwrite=true to start anew, or name=… to write elsewhere."
+        )
 
 
 def gather_judges(data: CAEDataModule, classifier: TargetClassifier, oracle: TargetClassifier) -> Judges:

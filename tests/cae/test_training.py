@@ -31,7 +31,7 @@ from cae.manifold import ClassManifold
 from cae.model import CAE
 from cae.module import CAEModule
 from cae.runs import OUTPUTS
-from cae.training import build_module, gather_judges, train_cae, train_loader
+from cae.training import build_module, check_fits, gather_judges, train_cae, train_loader
 
 
 class Stopped(Exception):
@@ -248,3 +248,11 @@ def test_the_clock_counts_the_seconds_of_all_parts():
     assert clock.state_dict()["seconds"] >= 10
     clock.on_train_end(None, None)
     assert 10 <= clock.seconds < 11
+
+
+def test_a_checkpoint_of_other_networks_is_refused_in_words(tmp_path):
+    network = torch.nn.Linear(2, 2)
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "last.ckpt")
+    check_fits(network, tmp_path / "last.ckpt")
+    with pytest.raises(UserError, match=r"last\.ckpt' holds the weights of other networks.*overwrite=true"):
+        check_fits(torch.nn.Linear(2, 3), tmp_path / "last.ckpt")

@@ -60,7 +60,7 @@ def test_captum_infidelity_of_the_exact_map_of_a_linear_classifier_is_zero():
     ],
 )
 def test_quantus_metrics_take_an_explainer(metric, settings):
-    quantus = pytest.importorskip("quantus")
+    quantus = pytest.importorskip("quantus", exc_type=ImportError)
     images, classifier = random_images(3), small_network()
     explain = as_quantus(get_explainer("integrated_gradients", classifier, steps=4))
     measure = getattr(quantus, metric)(disable_warnings=True, display_progressbar=False, **settings)

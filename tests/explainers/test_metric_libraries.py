@@ -20,7 +20,7 @@ SIZE = 28
 def quantus():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("quantus")
+        return pytest.importorskip("quantus", exc_type=ImportError)
 
 
 def scene():
