@@ -11,18 +11,17 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cae.config import ManifoldConfig
 from cae.data.types import Batch
 from cae.errors import UserError
-from cae.files import atomic_path
 from cae.graph import CodeGraph, nearest
 from cae.mapper import MapperGraph, build_mapper, principal_lens
 from cae.paths import Polylines, path_length
 from cae.prototypes import Prototypes, SmoteSample, class_prototypes, farthest_points, smote
+from cae.tensors import read_tensors, write_tensors
 
 CONFIDENT = 0.8  # probability from which a code of a class may serve as its reference
 METHODS = ("nearest", "prototype", "medoid", "diverse", "random")
@@ -114,11 +113,9 @@ class ClassManifold:
         # a header may not pass 100 MB, which the ids of a large data set would
         ids = torch.frombuffer(bytearray(json.dumps(self.ids), "utf-8"), dtype=torch.uint8)
         tensors = {"codes": self.codes, "probabilities": self.probabilities, "labels": self.labels}
-        tensors = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         metadata = {"classes": self.classes, "config": asdict(self.config), "seed": self.seed}
         metadata["fingerprints"] = self.fingerprints
-        with atomic_path(path) as temporary:
-            save_file({**tensors, "ids": ids}, temporary, metadata={"manifold": json.dumps(metadata)})
+        write_tensors(path, {**tensors, "ids": ids}, "manifold", metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassManifold:
@@ -127,14 +124,13 @@ class ClassManifold:
         if not path.exists():
             raise UserError(f"There is no class manifold at '{path}': train the CAE first (`python train.py cae`).")
         try:
-            with safe_open(path, framework="pt") as file:
-                metadata = json.loads(file.metadata()["manifold"])
-                codes, probabilities, labels = (file.get_tensor(name) for name in ("codes", "probabilities", "labels"))
-                ids = json.loads(bytes(file.get_tensor("ids").tolist()))
+            metadata, tensors = read_tensors(path, "manifold")
+            codes, probabilities, labels = (tensors[name] for name in ("codes", "probabilities", "labels"))
+            ids = json.loads(bytes(tensors["ids"].tolist()))
+            config = ManifoldConfig(**metadata["config"])
+            classes, seed, prints = tuple(metadata["classes"]), metadata["seed"], metadata["fingerprints"]
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{path}' is not a class manifold as this program writes it: {error}.") from error
-        config = ManifoldConfig(**metadata["config"])
-        classes, seed, prints = tuple(metadata["classes"]), metadata["seed"], metadata["fingerprints"]
         return cls(codes, probabilities, labels, tuple(ids), classes, config, seed, prints)
 
     def __len__(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cae.config import ModelConfig
 from cae.errors import UserError
-from cae.files import atomic_path
 from cae.networks import ClassEncoder, Editor, IndividualEncoder, Trunk
+from cae.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -44,24 +42,20 @@ class Decoded:
 
     Attributes:
         image: the decoder's image.
-        edit: what the class code changes of the base image.
-        mask: ``(B, 1, H, W)`` in [0, 1], where it may; None without a gate.
-        paint: what the class code paints there; None without a gate.
+        paint: what the class code paints where the mask is; without a gate, what it adds everywhere.
+        mask: ``(B, 1, H, W)`` in [0, 1]; None without a gate.
     """
 
     image: Tensor
-    edit: Tensor
-    mask: Tensor | None = None
-    paint: Tensor | None = None
+    paint: Tensor
+    mask: Tensor | None
 
     def onto(self, images: Tensor) -> Tensor:
         """Images ``(B, C, H, W)`` in place of the base image, with what the class code changes; not clamped.
 
         With a gate, the paint is laid over them, so that it also covers details that the codes have lost.
         """
-        if self.mask is None or self.paint is None:
-            return images + self.edit
-        return images + self.mask * (self.paint - images)
+        return images + (self.paint if self.mask is None else self.mask * (self.paint - images))
 
 
 class CAE(nn.Module):
@@ -118,11 +112,10 @@ class CAE(nn.Module):
         base, features = trunk
         paint, mask = self.editor(features, class_code)
         if mask is None:
-            return Decoded(self._to_unit(base + paint), self._crop(paint / 2))
+            return Decoded(self._to_unit(base + paint), self._crop(paint / 2), None)
         # on what surrounds it: where the paint adds nothing, the mask erases
         paint = paint + _blurred(base)
-        edit = mask * (paint - base)
-        return Decoded(self._to_unit(base + edit), self._crop(edit / 2), self._crop(mask), self._to_unit(paint))
+        return Decoded(self._to_unit(base + mask * (paint - base)), self._to_unit(paint), self._crop(mask))
 
     def _to_unit(self, x: Tensor) -> Tensor:
         return self._crop((x + 1) / 2)
@@ -140,9 +133,7 @@ class CAE(nn.Module):
     def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write weights (safetensors) with sizes and ``metadata`` in the header, atomically."""
         header = {"kind": "cae", "image_shape": list(self.image_shape), "model": asdict(self.model), **(metadata or {})}
-        with atomic_path(path) as temporary:
-            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-            save_file(weights, temporary, metadata={"cae": json.dumps(header)})
+        write_tensors(path, self.state_dict(), "cae", header)
 
     @classmethod
     def load(cls, path: str | Path) -> CAE:
@@ -177,9 +168,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.exists():
         raise UserError(f"no CAE at '{path}'; train one with `python train.py cae …`.")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("cae", "null"))
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        header, weights = read_tensors(path, "cae")
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"'{path}' is not a readable safetensors file ({error}).") from error
     if not header or header.get("kind") != "cae":

@@ -9,7 +9,6 @@ Reference: Xie et al. 2024, arXiv:2406.07961, with the authors' code.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cae.errors import UserError
-from cae.files import atomic_path
 from cae.model import Codes, read_weights
 from cae.reference_networks import ReferenceDecoder, ReferenceDiscriminator, ReferenceEncoders
+from cae.tensors import write_tensors
 
 __all__ = [
     "DISCRIMINATOR_WEIGHTS",
@@ -95,9 +93,7 @@ class ReferenceCAE(nn.Module):
         """Write weights (safetensors) with sizes and ``metadata`` in the header, atomically."""
         own = {"kind": "cae", "preset": "reference", "image_shape": list(self.image_shape), "model": self.sizes}
         header = {**own, **(metadata or {})}
-        with atomic_path(path) as temporary:
-            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
-            save_file(weights, temporary, metadata={"cae": json.dumps(header)})
+        write_tensors(path, self.state_dict(), "cae", header)
 
     @classmethod
     def load(cls, path: str | Path) -> ReferenceCAE:

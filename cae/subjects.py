@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -11,10 +12,10 @@ from torch import Tensor
 
 from cae.config import Config
 from cae.counterfactual import WORDS, targets_for
-from cae.data import ImageFiles, ImageSet
+from cae.data import ImageFiles, ImageSet, Sample
 from cae.data.images import ImageRef, load_image
 from cae.errors import UserError, did_you_mean
-from cae.measured import NO_MATTER
+from cae.measured import image_options
 from cae.session import Run
 
 
@@ -49,7 +50,7 @@ def open_subjects(run: Run) -> Subjects:
     traverse, data = run.config.traverse, run.config.data
     if traverse.images is None:
         images = run.data.dataset(traverse.split)
-        return Subjects(images, _ids(images), f"the {traverse.split} split")
+        return Subjects(images, image_ids(images), f"the {traverse.split} split")
     files = ImageFiles(traverse.images, data.image_size, data.channels, data.crop)
     return Subjects(files, tuple(files.ids), f"'{traverse.images}'")
 
@@ -113,26 +114,35 @@ def identity(run: Run) -> dict[str, Any]:
     config, traverse = run.config, run.config.traverse
     found: dict[str, Any] = {"seed": config.seed, "traverse.images": traverse.images}
     found["traverse.frames"] = traverse.frames
-    data, search = dataclasses.asdict(config.data), dataclasses.asdict(config.counterfactual)
-    used = {"image_size", "channels", "crop"} if traverse.images else set(data) - NO_MATTER
-    found |= {} if traverse.images else {"traverse.split": traverse.split}
-    found |= {f"data.{name}": data[name] for name in sorted(used)}
+    files, search = traverse.images is not None, dataclasses.asdict(config.counterfactual)
+    found |= {} if files else {"traverse.split": traverse.split}
+    found |= {f"data.{name}": value for name, value in image_options(config.data, files).items()}
     found |= {f"counterfactual.{name}": value for name, value in search.items() if name != "batch_size"}
     of_paths = ("neighbours", "density", "max_codes") if config.counterfactual.path == "graph" else ("max_codes",)
     found |= {f"manifold.{name}": getattr(config.manifold, name) for name in of_paths}
     return found | {f"fingerprint of the {name}": value for name, value in run.fingerprints.items()}
 
 
-def _ids(images: ImageSet) -> tuple[str, ...]:
+def image_ids(images: ImageSet) -> tuple[str, ...]:
+    """The ids of a set, in its order; where it does not list them, every image is read once."""
     known = getattr(images, "ids", None)
     return tuple(known) if known is not None else tuple(images[place].id for place in range(len(images)))
+
+
+def readable(images: ImageSet, places: Iterable[int], problems: list[str]) -> Iterator[tuple[int, Sample]]:
+    """The samples at these places; a damaged file costs no other image, and is told in ``problems``."""
+    for place in places:
+        try:
+            yield place, images[place]
+        except UserError as error:
+            problems += error.problems
 
 
 def _reference_pixels(run: Run, name: str) -> Tensor:
     everything: list[str] = []
     for split in ("train", "val", "test"):
         images = run.data.dataset(split)
-        ids = _ids(images)
+        ids = image_ids(images)
         if name in ids:
             return images[ids.index(name)].image
         everything += ids

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from tqdm.auto import tqdm
 
 from cae.config import Config
 from cae.counterfactual import Counterfactual, find_counterfactuals, targets_for
-from cae.data import ImageSet, Sample
+from cae.data import Sample
 from cae.errors import UserError
 from cae.figures import gallery, traversal_gif, traversal_strip
 from cae.files import read_json, write_json
 from cae.index import Index, IndexRow, continue_work
 from cae.scoring import Files, index_row, opinions
 from cae.session import Run, open_run
-from cae.subjects import Reference, Subjects, check_options, identity, open_reference, open_subjects
+from cae.subjects import Reference, Subjects, check_options, identity, open_reference, open_subjects, readable
 from cae.summary import summarise, table
 
 CHUNK = 16  # images searched at once and entered into the index together
@@ -103,7 +103,7 @@ class _Traversal:
             # the same chunks as in a call that is never stopped, or rounding might differ
             for start in range(0, len(order), CHUNK):
                 wanted = [place for place in order[start : start + CHUNK] if place in still]
-                samples = dict(_readable(self.subjects.images, wanted, problems))
+                samples = dict(readable(self.subjects.images, wanted, problems))
                 if samples:
                     self._explain_chunk(samples, order[:GALLERY], drawn, progress)
         finally:  # whatever stops it, no finished chunk is lost
@@ -173,15 +173,6 @@ class _Traversal:
         if gif:
             traversal_gif(result, self.folder / gif)
         return Files(strip, gif)
-
-
-def _readable(images: ImageSet, places: Sequence[int], problems: list[str]) -> Iterator[tuple[int, Sample]]:
-    """The samples at these places; a damaged file costs no other image."""
-    for place in places:
-        try:
-            yield place, images[place]
-        except UserError as error:
-            problems += error.problems
 
 
 def _report(run: Run, rows: Sequence[IndexRow], subjects: Subjects, folder: Path) -> None:

@@ -7,7 +7,6 @@ been explained before.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from cae.config import Config
 from cae.data import ImageFiles, ImageSet, Sample
 from cae.errors import UserError
 from cae.files import read_json, write_json
-from cae.measured import NO_MATTER
-from cae.subjects import spread_order
+from cae.measured import image_options
+from cae.subjects import image_ids, readable, spread_order
 from cae.traversal import file_name
 from explainers.base import Explainer
 from explainers.explanation import Explanation
@@ -77,7 +75,7 @@ def _work(config: Config, names: Sequence[str], folder: str) -> None:
     place = opened.folder.explanations(folder)
     _continue(place, _identity(opened), {name: method.parameters for name, method in methods.items()})
     order = spread_order(images.labels)[: config.explain.limit]
-    work = _Comparison(opened, methods, images, place)
+    work = _Comparison(opened, methods, images, image_ids(images), place)
     problems = work.do(order)
     work.report(order, words)
     if problems:
@@ -102,16 +100,15 @@ def _check_target(target: str, classes: Sequence[str]) -> None:
 def _identity(opened: ClassifierRun) -> dict[str, Any]:
     """Everything that all maps and measurements depend on, whatever the method."""
     config = opened.config
-    data = {key: value for key, value in dataclasses.asdict(config.data).items() if key not in NO_MATTER}
-    shown = {key: data[key] for key in ("image_size", "channels", "crop")} if config.explain.images else data
+    files = config.explain.images is not None
     return {
         "seed": config.seed,
         "explain.images": config.explain.images,
-        "explain.split": None if config.explain.images else config.explain.split,
+        "explain.split": None if files else config.explain.split,
         "explain.target": config.explain.target,
         "explain.metrics": config.explain.metrics,
         "classifier": opened.classifier.fingerprint(),
-        **{f"data.{key}": value for key, value in shown.items()},
+        **{f"data.{key}": value for key, value in image_options(config.data, files).items()},
     }
 
 
@@ -139,6 +136,7 @@ class _Comparison:
     opened: ClassifierRun
     methods: Mapping[str, Explainer]
     images: ImageSet
+    ids: Sequence[str]
     folder: Path
 
     def do(self, order: Sequence[int]) -> list[str]:
@@ -149,7 +147,7 @@ class _Comparison:
         progress = tqdm(
             total=len(order) * len(self.methods), desc="explain", unit="map", disable=not config.logging.progress
         )
-        for number, sample in enumerate(self._readable(order, problems)):
+        for number, (_, sample) in enumerate(readable(self.images, order, problems)):
             found = dict(self._explained(sample, progress))
             if suite is not None:
                 self._measured(suite, sample, found)
@@ -164,12 +162,12 @@ class _Comparison:
     def report(self, order: Sequence[int], words: str) -> None:
         """Write the tables and say what there is to see."""
         rows = {}
-        for place in order:
-            id = self._id(place)
+        ids = [self.ids[place] for place in order]
+        for id in ids:
             path = self._measures(id)
             if path.exists():
                 rows[id] = read_json(path)["values"]
-        self._list_explanations(order)
+        self._list_explanations(ids)
         checks = {name: read_json(self.folder / "checks" / f"{name}.json") for name in self.methods}
         specific = {name: method.class_specific for name, method in self.methods.items()}
         if rows:
@@ -177,25 +175,17 @@ class _Comparison:
         places = f"maps in '{self.folder / 'maps'}', figures in '{self.folder / 'figures'}'"
         print(f"{len(order)} images of {words}; {places}")
 
-    def _list_explanations(self, order: Sequence[int]) -> None:
+    def _list_explanations(self, ids: Sequence[str]) -> None:
         """A table of single explanations, for methods that find several in an image."""
         for name in self.methods:
             rows = []
-            for id in map(self._id, order):
+            for id in ids:
                 path = self.folder / "maps" / name / f"{file_name(id)}.safetensors"
                 found = Explanation.load(path) if path.exists() else None
                 if found is not None and "certificates" in found.extras[0]:
                     rows += table_rows(found, [id], self.opened.classifier.classes)
             if rows:
                 write_csv(self.folder / f"{name}_explanations.csv", rows)
-
-    def _readable(self, order: Sequence[int], problems: list[str]) -> Iterator[Sample]:
-        """The samples at these places; a damaged file costs no other image."""
-        for place in order:
-            try:
-                yield self.images[place]
-            except UserError as error:
-                problems += error.problems
 
     def _explained(self, sample: Sample, progress: tqdm) -> Iterator[tuple[str, Explanation]]:
         spent, seconds = 0, 0.0
@@ -259,13 +249,3 @@ class _Comparison:
 
     def _measures(self, id: str) -> Path:
         return self.folder / "measures" / f"{file_name(id)}.json"
-
-    def _id(self, place: int) -> str:
-        ids = getattr(self.images, "ids", None)
-        return ids[place] if ids is not None else self.images[place].id
-
-
-def load_maps(folder: str | Path, method: str) -> dict[str, Tensor]:
-    """Maps ``(1, H, W)`` of one method, by the file names that ``run`` and ``compare`` gave them."""
-    paths = sorted((Path(folder) / "maps" / method).glob("*.safetensors"))
-    return {path.stem: Explanation.load(path).attribution[0] for path in paths}

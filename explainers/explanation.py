@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from cae.errors import UserError
-from cae.files import atomic_path
+from cae.tensors import read_tensors, write_tensors
 
 FORMAT = "explanation-1"
 
@@ -71,11 +69,7 @@ class Explanation:
             "seconds": self.seconds,
             "extras": [_packed(extras, f"extras/{row}", tensors) for row, extras in enumerate(self.extras)],
         }
-        # copies: safetensors refuses tensors that share memory or are not contiguous
-        tensors = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-                   for name, value in tensors.items()}  # fmt: skip
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"explanation": json.dumps(header)})
+        write_tensors(path, tensors, "explanation", header)
 
     @classmethod
     def load(cls, path: str | Path) -> Explanation:
@@ -85,13 +79,12 @@ class Explanation:
             UserError: if there is no such file, or it is not an explanation.
         """
         try:
-            with safe_open(str(path), framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get("explanation", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+            header, tensors = read_tensors(path, "explanation")
+        except (OSError, SafetensorError, ValueError) as error:
             raise UserError(f"'{path}' cannot be read as an explanation: {error}") from error
-        if header.get("format") != FORMAT:
-            raise UserError(f"'{path}' is no explanation of this program (its format is {header.get('format')}).")
+        found = header.get("format")
+        if found != FORMAT:
+            raise UserError(f"'{path}' is no explanation of this program (its format is {found}).")
         return cls(
             tensors["attribution"], tensors["target"], tensors["probabilities"], header["method"],
             header["parameters"], tensors["evaluations"], header["seconds"],

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from explainers.blur import gaussian_blur
 from explainers.transforms.bands import LOW_PASS, Representation, per_coefficient
 
 COMPOSITIONS = ("displayed", "noise", "mean", "blur", "pyramid")
@@ -170,15 +170,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     """Images ``(..., H, W)`` under a Gaussian of standard deviation ``sigma`` pixels, reflected at the border."""
     if sigma == 0:
         return images
-    planes = images.reshape(-1, 1, *images.shape[-2:])
-    for axis in (2, 3):
-        radius = min(math.ceil(3 * sigma), planes.shape[axis] - 1)
-        places = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-        kernel = (-places.square() / (2 * sigma**2)).exp()
-        kernel = (kernel / kernel.sum()).reshape(1, 1, *((-1, 1) if axis == 2 else (1, -1)))
-        padding = (0, 0, radius, radius) if axis == 2 else (radius, radius, 0, 0)
-        planes = F.conv2d(F.pad(planes, padding, mode="reflect"), kernel)
-    return planes.reshape(images.shape)
+    return gaussian_blur(images, sigma, math.ceil(3 * sigma), border="reflect")
 
 
 def blur_pyramid(image: Tensor) -> Tensor:

@@ -5,19 +5,17 @@ Reference: Lopez-Paz, Nishihara, Chintala, Schölkopf, Bottou 2017, arXiv:1605.0
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cae.errors import UserError
-from cae.files import atomic_path
+from cae.tensors import read_tensors, write_tensors
 from explainers.cause_effect_pairs import SMALLEST_DEVIATION, standardised
 
 FORMAT = "ncc-1"
@@ -108,15 +106,14 @@ class NeuralCausation:
     def save(self, path: str | Path) -> None:
         """Write weights and header to one safetensors file, atomically."""
         tensors = {
-            f"{number}.{name}": value.detach().cpu().contiguous()
+            f"{number}.{name}": value
             for number, network in enumerate(self.networks)
             for name, value in network.state_dict().items()
             if not name.endswith("num_batches_tracked")  # of the training only
         }
         sizes = [{"width": network.width, "dropout": network.dropout} for network in self.networks]
         header = {"format": FORMAT, "networks": sizes, **self.header}
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"ncc": json.dumps(header)})
+        write_tensors(path, tensors, "ncc", header)
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> NeuralCausation:
@@ -127,10 +124,8 @@ class NeuralCausation:
         """
         path = Path(path or SHIPPED)
         try:
-            with safe_open(str(path), framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get("ncc", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError, json.JSONDecodeError) as error:
+            header, tensors = read_tensors(path, "ncc")
+        except (OSError, SafetensorError, ValueError) as error:
             raise UserError(
                 f"'{path}' cannot be read as networks of the neural causation coefficient ({error}): make them with "
                 "`python train.py ncc name=ncc`, or leave `caes.ncc` out."

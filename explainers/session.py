@@ -14,7 +14,6 @@ from cae.classifiers import TargetClassifier, load_classifier
 from cae.classifiers.zoo import brings_classes
 from cae.config import Config
 from cae.data import CAEDataModule
-from cae.errors import UserError
 from cae.runs import RunFolder
 from cae.session import device_for
 from explainers.base import Explainer
@@ -33,12 +32,6 @@ class ClassifierRun:
     classifier: TargetClassifier
     data: CAEDataModule | None
     device: torch.device
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)`` of the images."""
-        size = self.config.data.image_size
-        return self.data.image_shape if self.data else (self.config.data.channels, size, size)
 
     @cached_property
     def background(self) -> Tensor | None:
@@ -82,10 +75,5 @@ def open_classifier(config: Config, needs_data: bool = True) -> ClassifierRun:
     size = config.data.image_size
     shape = data.image_shape if data else (config.data.channels, size, size)
     classifier = load_classifier(config.classifier, data.classes if data else None, shape, folder.path)
-    if data is not None and tuple(classifier.classes) != tuple(data.classes):
-        raise UserError(
-            f"the classifier knows the classes {', '.join(classifier.classes[:5])} …, but the data has "
-            f"{', '.join(data.classes[:5])} …."
-        )
     classifier.to(device)
     return ClassifierRun(config, folder, classifier, data, device)

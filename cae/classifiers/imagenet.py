@@ -23,7 +23,6 @@ PRETRAINED = "pretrained"  # the word that allows a download
 LITE0_SIZE = 224
 # (x - 127) / 128 on 0..255, as the weights were trained with, put for images in [0, 1]
 LITE0_MEAN, LITE0_STD = 127 / 255, 128 / 255
-CENTRE_CROP = 0.875  # share of the short side that ImageNet classifiers are usually tested on
 
 
 @dataclass(frozen=True, eq=False)

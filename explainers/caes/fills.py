@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cae.errors import UserError, did_you_mean
+from explainers.blur import gaussian_blur
 
 Fill = Callable[
     [Tensor, Tensor], Tensor
@@ -62,10 +62,4 @@ def without(images: Tensor, removed: Tensor, fill: Fill) -> Tensor:
 def _blurred(planes: Tensor) -> Tensor:
     """Separable Gaussian blur, its standard deviation a sixteenth of the longer side; zeros beyond the border."""
     sigma = max(planes.shape[-2:]) / 16
-    radius = int(3 * sigma + 0.5)
-    steps = torch.arange(-radius, radius + 1, dtype=planes.dtype, device=planes.device)
-    kernel = torch.exp(-(steps**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    flat = planes.reshape(-1, 1, *planes.shape[-2:])
-    flat = F.conv2d(flat, kernel[None, None, :, None], padding=(radius, 0))
-    return F.conv2d(flat, kernel[None, None, None, :], padding=(0, radius)).reshape(planes.shape)
+    return gaussian_blur(planes, sigma, int(3 * sigma + 0.5), border="constant")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors.torch import save_file
 from torch import Tensor
 
-from cae.files import atomic_path
+from cae.tensors import read_tensors, write_tensors
 
 STATEMENT = "CaES formula not public; readouts as defined here."
 
@@ -120,18 +118,12 @@ class CausalScores:
             "readouts": [dataclasses.asdict(row) for row in self.readouts],
             "differences": [dataclasses.asdict(row) for row in self.differences],
         }
-        tensors = {name: values.detach().cpu().clone().contiguous() for name, values in self.arrays.items()}
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={"causal_scores": json.dumps(words)})
+        write_tensors(path, self.arrays, "causal_scores", words)
 
     @classmethod
     def load(cls, path: str | Path) -> CausalScores:
         """Read what ``save`` wrote."""
-        from safetensors import safe_open
-
-        with safe_open(str(path), framework="pt") as file:
-            words = json.loads(file.metadata()["causal_scores"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        words, arrays = read_tensors(path, "causal_scores")
         return cls(
             tuple(Readout(**row) for row in words["readouts"]),
             tuple(Difference(**row) for row in words["differences"]),

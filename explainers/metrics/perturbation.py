@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from cae.errors import UserError, did_you_mean
+from explainers.blur import gaussian_blur
 
 GRID = 14  # cells along each side: 16 pixels at 224
 ERASER_SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
@@ -166,13 +166,7 @@ def sufficiency(whole: float, alone: Tensor) -> float:
 def blurred(image: Tensor) -> Tensor:
     """An image ``(C, H, W)`` under a Gaussian of 5 pixels at 224, scaled with its shorter side, cut at 3 sigma."""
     sigma = BLUR_SIGMA * min(image.shape[1:])
-    radius = max(1, math.ceil(3 * sigma))
-    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    padded = F.pad(image[:, None], (radius,) * 4, mode="replicate")
-    wide = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return F.conv2d(wide, kernel.view(1, 1, -1, 1))[:, 0].clamp(0, 1)
+    return gaussian_blur(image, sigma, max(1, math.ceil(3 * sigma))).clamp(0, 1)
 
 
 def constant(value: float) -> Fill:

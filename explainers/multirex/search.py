@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from explainers.blur import gaussian_blur
 from explainers.multirex.extraction import Candidate, certify, minimise, prefix
 from explainers.multirex.ledger import Ledger, mask_key
 from explainers.multirex.partition import disc, grid_centres, splits, tile_numbers
@@ -362,9 +362,4 @@ def _union(masks: Sequence[Tensor], shape: tuple[int, int]) -> Tensor:
 
 def smoothed(values: Tensor, deviation: float) -> Tensor:
     """A map ``(H, W)`` under a Gaussian of ``deviation`` pixels; the border counts as its nearest pixel."""
-    reach = max(1, int(3 * deviation))
-    offsets = torch.arange(-reach, reach + 1, dtype=values.dtype)
-    kernel = torch.exp(-(offsets**2) / (2 * max(deviation, 1e-3) ** 2))
-    kernel = kernel / kernel.sum()
-    padded = F.pad(values[None, None], [reach] * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel[None, None, None]), kernel[None, None, :, None])[0, 0]
+    return gaussian_blur(values, max(deviation, 1e-3), max(1, int(3 * deviation)))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cae.errors import UserError
-from cae.files import atomic_path, write_json
+from cae.files import write_json
+from cae.tensors import read_tensors, write_tensors
 from explainers.samplers import likelihood
 from explainers.samplers.base import Sampler, place_crops
 from explainers.samplers.networks import PUBLISHED_WINDOWS, PatchUNet, PublishedNetwork
@@ -282,9 +281,7 @@ class LearnedSampler(Sampler):
         """Write ``sampler.json`` and, last, ``sampler.safetensors``."""
         header = {"kind": "sampler", "sizes": self.distribution.sizes, **self.facts}
         write_json(Path(folder) / "sampler.json", header)
-        with atomic_path(Path(folder) / "sampler.safetensors") as temporary:
-            weights = {key: value.detach().cpu().contiguous() for key, value in self.distribution.state_dict().items()}
-            save_file(weights, temporary, metadata={"sampler": json.dumps(header)})
+        write_tensors(Path(folder) / "sampler.safetensors", self.distribution.state_dict(), "sampler", header)
 
     @classmethod
     def load(cls, folder: str | Path) -> LearnedSampler:
@@ -297,9 +294,7 @@ class LearnedSampler(Sampler):
         if not path.exists():
             raise UserError(f"no learned in-fill at '{path}'; train one with `python train.py sampler …`.")
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {}).get("sampler", "{}"))
-                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            header, weights = read_tensors(path, "sampler")
             distribution = PatchDistribution(**header.pop("sizes"))
             distribution.load_state_dict(weights)
         except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -20,7 +20,8 @@ from cae.cli import load_config, run_program
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.errors import UserError
-from explainers.compare import compare, load_maps, run
+from explainers.compare import compare, run
+from explainers.explanation import Explanation
 from explainers.registry import parse_options
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,10 @@ def trained(tmp_path_factory) -> Path:
     return runs
 
 
+def maps_of(folder: Path, method: str) -> list[torch.Tensor]:
+    return [Explanation.load(path).attribution[0] for path in (folder / "maps" / method).glob("*.safetensors")]
+
+
 def table_of(runs: Path, folder: str) -> str:
     return (runs / "tiny" / "explanations" / folder / "table.csv").read_text()
 
@@ -53,7 +58,7 @@ def table_of(runs: Path, folder: str) -> str:
 def test_compare_leaves_maps_figures_and_tables_with_the_random_order_in_them(trained, capsys):
     compare(config_in(trained, "explain.folder=whole"))
     folder = trained / "tiny" / "explanations" / "whole"
-    assert len(load_maps(folder, "edges")) == 9
+    assert len(maps_of(folder, "edges")) == 9
     assert len(list((folder / "figures").glob("*.png"))) == 2
     with (folder / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -125,7 +130,7 @@ def test_other_settings_are_refused_by_name(trained):
 
 def test_run_explains_by_one_method_into_its_own_folder(trained):
     run(config_in(trained, "explain.limit=3"))
-    assert len(load_maps(trained / "tiny" / "explanations" / "edges", "edges")) == 3
+    assert len(maps_of(trained / "tiny" / "explanations" / "edges", "edges")) == 3
 
 
 def test_run_lists_methods_with_their_options(trained, capsys):
