@@ -20,6 +20,11 @@ class Transfer:
         cae: ``encode(images) -> Codes`` and ``decode(class_code, individual_code) -> images``.
         images: ``(N, C, H, W)`` in [0, 1], on the device of the model.
         batch_size: images encoded or decoded at once, at most.
+
+    Attributes:
+        codes: of the images.
+        reconstructions: ``(N, C, H, W)`` in [0, 1].
+        own_edits: ``(N, C, H, W)`` what the images' own class codes change in them; small, for training asks for it.
     """
 
     def __init__(self, cae: Any, images: Tensor, batch_size: int = 64):
@@ -35,9 +40,12 @@ class Transfer:
             self._base = torch.cat([base for base, _ in trunks])
             self._features = [torch.cat(level) for level in zip(*(features for _, features in trunks), strict=True)]
             self.reconstructions = torch.cat([decoded.image for decoded in own]).clamp(0, 1).float()
+            edited = [decoded.onto(part) for decoded, part in zip(own, images.split(batch_size), strict=True)]
+            self.own_edits = torch.cat(edited).float() - images
         else:
             decoded = [cae.decode(part.class_code, part.individual_code) for part in parts]
             self.reconstructions = torch.cat(decoded).float()
+            self.own_edits = torch.zeros_like(images)
 
     def onto(self, rows: Tensor, class_codes: Tensor) -> Tensor:
         """The images of ``rows (R,)`` with the change to ``class_codes (R, D)``: ``(R, C, H, W)``, not clamped."""

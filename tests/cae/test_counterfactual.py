@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cae.config import CounterfactualConfig, ManifoldConfig
+from cae.config import CounterfactualConfig, ManifoldConfig, ModelConfig
 from cae.counterfactual import find_counterfactuals, targets_for
 from cae.errors import UserError
 from cae.manifold import ClassManifold
-from cae.search import round_to_8_bits, target_margin
+from cae.model import CAE
+from cae.search import Renderer, round_to_8_bits, target_margin
+from cae.transfer import Transfer
 
 SIDE = 6
 
@@ -194,6 +196,26 @@ def test_residual_path_starts_at_the_image_bit_for_bit():
     for result, image in zip(find(slope(4.0), images), images, strict=True):
         assert torch.equal(result.path_images[0], image)
         assert torch.equal(result.original, image)
+
+
+def test_what_an_images_own_code_changes_fades_out_along_the_path():
+    torch.manual_seed(0)
+    cae = CAE((1, 16, 16), ModelConfig(width=4)).eval()
+    with torch.no_grad():
+        for parameter in cae.editor.parameters():
+            parameter.normal_(std=0.5)  # an untrained editor changes everything, whatever the code
+    images = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        renderer = Renderer(cae, ToyClassifier(slope(1.0)), images, output="residual", batch_size=1, quantise=False)
+        rows, codes = torch.arange(2), renderer.class_codes
+        first, half, last = (renderer.unrounded(rows, codes, torch.full((2,), tau)) for tau in (0.0, 0.5, 1.0))
+        alone = renderer.unrounded(rows, codes)
+        painted = Transfer(cae, images).onto(rows, codes)
+    assert (painted - images).abs().mean() > 0.05
+    torch.testing.assert_close(first, images, atol=1e-6, rtol=0)
+    torch.testing.assert_close(half, ((painted + images) / 2).clamp(0, 1), atol=1e-6, rtol=0)
+    torch.testing.assert_close(last, alone, atol=0, rtol=0)
+    torch.testing.assert_close(alone, painted.clamp(0, 1), atol=1e-6, rtol=0)
 
 
 def test_returned_image_has_256_levels_and_is_the_one_judged():
