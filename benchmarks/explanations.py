@@ -72,7 +72,7 @@ def _config(arguments: argparse.Namespace) -> Config:
         f"explain.limit={arguments.limit}", f"explain.metrics={arguments.metrics}", "explain.folder=benchmark",
     ]  # fmt: skip
     if arguments.photographs:
-        words.append(f"explain.images={arguments.photographs}")
+        words += [f"explain.images={arguments.photographs}", "classifier.runtime=onnx"]
     return explanation_config(parse(words, {"compare": ""}, "explanations.py"))
 
 

@@ -86,6 +86,11 @@ class ClassifierConfig:
         "what your classifier gives; auto looks at its answers to blank images",
         choices=("auto", "logits", "probabilities"),
     )
+    runtime: str = option(
+        "torch",
+        "what computes answers without gradients on CPUs; onnx (extra `onnx`) makes EfficientNets several times faster",
+        choices=("torch", "onnx"),
+    )
     mean: list[float] = option([], "per-channel mean that the classifier's inputs are normalised by; empty for none")
     std: list[float] = option([], "per-channel standard deviation for the same; empty for none")
     epochs: int = option(8, "passes over the training split", low=1)

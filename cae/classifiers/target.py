@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cae.classifiers.preprocessing import Preprocessing
+from cae.classifiers.runtime import OnnxForward
 from cae.errors import UserError
 
 SMALLEST_PROBABILITY = 1e-12  # where probabilities become logits
@@ -108,6 +109,7 @@ class TargetClassifier(nn.Module):
         self.preprocess = Preprocessing(channels, size, mean, std)
         self._identity = identity
         self._feature_source: str | None = None
+        self._onnx: OnnxForward | None = None
         self.requires_grad_(False)
         self.eval()
         self.scores = self._try_out(scores)
@@ -127,6 +129,18 @@ class TargetClassifier(nn.Module):
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1]."""
         return self.logits(images).softmax(1)
+
+    def compute_with_onnx(self) -> TargetClassifier:
+        """Answer by ONNX Runtime wherever no gradient is asked for and images are on the CPU; returns itself.
+
+        Raises:
+            UserError: if the network is no PyTorch module, or cannot be exported.
+        """
+        if not isinstance(self.network, nn.Module):
+            raise UserError(f"`classifier.runtime=onnx` is for PyTorch networks, but {self._name()} is a black box.")
+        blank = torch.zeros(1, self.preprocess.channels, *self.preprocess.size)
+        self._onnx = OnnxForward(self.network, blank.to(self._dtype()))
+        return self
 
     def features(self, images: Tensor) -> Tensor:
         """Penultimate features ``(B, F)`` of images ``(B, C, H, W)`` in [0, 1].
@@ -180,7 +194,9 @@ class TargetClassifier(nn.Module):
 
     def _raw(self, inputs: Tensor) -> Tensor:
         """What the network gives for preprocessed images, ``(B, K)`` or ``(B, 1)``, in single precision or better."""
-        if isinstance(self.network, nn.Module):
+        if self._onnx is not None and inputs.device.type == "cpu" and not torch.is_grad_enabled():
+            output = self._onnx(inputs)
+        elif isinstance(self.network, nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
                 output = _as_tensor(self.network(inputs))
         else:

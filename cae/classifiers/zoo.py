@@ -48,6 +48,13 @@ def load_classifier(
     Raises:
         UserError: for an unknown name, a missing or unfit file, or another number of classes.
     """
+    classifier = _load(config, classes, image_shape, folder)
+    return classifier.compute_with_onnx() if config.runtime == "onnx" else classifier
+
+
+def _load(
+    config: ClassifierConfig, classes: Sequence[str] | None, image_shape: Shape, folder: str | Path | None
+) -> TargetClassifier:
     kind, _, name = config.model.partition(":")
     if brings_classes(config):
         return _wrap_trained(_trained(config), config, classes, image_shape)

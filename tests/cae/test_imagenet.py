@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from dataclasses import replace
 from urllib.error import URLError
 
 import pytest
 import torch
 
-from cae.classifiers import brings_classes, imagenet_classes, load_classifier, load_imagenet_classifier
+from cae.classifiers import (
+    TargetClassifier,
+    brings_classes,
+    imagenet_classes,
+    load_classifier,
+    load_imagenet_classifier,
+)
 from cae.classifiers.imagenet import LITE0_MEAN, LITE0_STD
 from cae.cli import load_config
 from cae.config import ClassifierConfig
@@ -119,3 +127,35 @@ def test_pretrained_torchvision_networks_bring_classes_and_preprocessing(monkeyp
 def test_the_constants_are_those_of_the_training_on_bytes():
     pixels = torch.arange(256.0)
     assert torch.allclose((pixels / 255 - LITE0_MEAN) / LITE0_STD, (pixels - 127) / 128, atol=1e-6)
+
+
+def test_onnx_runtime_gives_the_same_answers_and_leaves_gradients_alone():
+    pytest.importorskip("onnxruntime")
+    fast = load_classifier(replace(LITE0, runtime="onnx"), None, (3, 64, 64))
+    plain = load_classifier(LITE0, None, (3, 64, 64))
+    images = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(fast.logits(images), plain.logits(images), atol=1e-4, rtol=1e-4)
+    assert fast.fingerprint() == plain.fingerprint()
+    assert fast.evaluations == 3
+    images.requires_grad_()
+    fast.logits(images)[:, 0].sum().backward()
+    assert images.grad is not None
+    assert images.grad.abs().sum() > 0
+
+
+def test_a_copy_with_other_weights_is_not_computed_from_the_exported_ones():
+    pytest.importorskip("onnxruntime")
+    classifier = load_classifier(replace(LITE0, runtime="onnx"), None, (3, 32, 32))
+    copy = deepcopy(classifier)
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        for weight in copy.parameters():
+            weight.zero_()
+        assert not torch.allclose(copy.logits(images), classifier.logits(images))
+        assert copy.logits(images).abs().max() == 0
+
+
+def test_a_black_box_has_nothing_to_export():
+    with pytest.raises(UserError, match="black box"):
+        TargetClassifier(lambda images: images.mean((2, 3)), ("a", "b", "c"), image_shape=(3, 8, 8)).compute_with_onnx()
