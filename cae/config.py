@@ -141,15 +141,14 @@ class LossConfig:
     individual_code: float = option(0.0, "L_ss: the recipient's individual code is readable from the swap", low=0)
     class_answer: float = option(1.0, "L_ca: the classifier's answer is linearly readable from the class code", low=0)
     coherency: float = option(
-        1.5, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
+        2.5, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
     )
     reconstruction_answer: float = option(0.5, "L_rc: the reconstruction keeps the classifier's answer", low=0)
     adversarial: float = option(0.2, "L_adv: swaps look real", low=0)
     r1: float = option(1.0, "gradient penalty of the discriminator, every 16 steps", low=0)
     leakage: float = option(0.02, "L_leak: the individual code does not tell the class", low=0)
     minimal: float = option(6.0, "L_min: swaps change little", low=0)
-    own_edit: float = option(3.0, "an image's own class code changes nothing of it", low=0)
-    gate_area: float = option(0.02, "mean of the gate's mask", low=0)
+    gate_area: float = option(0.005, "mean of the gate's mask", low=0)
     gate_variation: float = option(0.0, "total variation of the gate's mask", low=0)
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)
     covariance: float = option(0.2, "L_cov: no duplicate dimension of the class code", low=0)
@@ -172,7 +171,7 @@ class CAEConfig:
     black_box: bool = option(False, "use no gradient of the classifier: distil it into the discriminator's class head")
     query_every: int = option(1, "black box: ask the classifier about swaps every so many steps", low=1)
     max_steps: int = option(900, "training steps", low=1)
-    warmup_steps: int = option(150, "steps of reconstruction alone before any other term", low=0)
+    warmup_steps: int = option(300, "steps of reconstruction alone before any other term", low=0)
     ramp_steps: int = option(100, "steps over which the classifier's terms rise to full weight", low=0)
     recipients: int = option(
         16, "images autoencoded in one step; class codes to swap in come from the whole batch", low=1
@@ -188,7 +187,7 @@ class CAEConfig:
         "image judged by the classifier: decoded swap, residual transfer onto the original, or both",
         choices=("decoded", "residual", "both"),
     )
-    validate_every: int = option(300, "steps between validations (and checkpoints)", low=1)
+    validate_every: int = option(450, "steps between validations (and checkpoints)", low=1)
     validation_pairs: int = option(600, "swaps judged at each validation", low=2)
     max_reconstruction_error: float = option(
         0.08, "a checkpoint whose mean absolute error is larger is never chosen", low=0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cae.config import ModelConfig
 from cae.errors import UserError
-from cae.networks import ClassEncoder, Editor, IndividualEncoder, Trunk
+from cae.networks import ClassEncoder, Editor, IndividualEncoder, Trunk, fixed_statistics
 from cae.tensors import read_tensors, write_tensors
 
 
@@ -34,6 +34,35 @@ class Codes:
 
     def __getitem__(self, index: Tensor | slice) -> Codes:
         return Codes(self.class_code[index], self.individual_code[index])
+
+
+@dataclass(frozen=True)
+class Base:
+    """What follows from individual codes alone, however many class codes they are then joined with.
+
+    Attributes:
+        image: ``(B, C, H, W)`` in [-1, 1], unbounded, padded.
+        features: ``(B, ..., h, w)`` maps for the editor, one for each resolution.
+        class_code: ``(B, D)`` that the class encoder reads in the image: what class it shows already.
+    """
+
+    image: Tensor
+    features: tuple[Tensor, ...]
+    class_code: Tensor
+
+    def __getitem__(self, index: Tensor | slice) -> Base:
+        features = tuple(level[index] for level in self.features)
+        return Base(self.image[index], features, self.class_code[index])
+
+    @staticmethod
+    def cat(parts: Sequence[Base]) -> Base:
+        """Several batches as one."""
+        levels = zip(*(part.features for part in parts), strict=True)
+        return Base(
+            torch.cat([part.image for part in parts]),
+            tuple(torch.cat(level) for level in levels),
+            torch.cat([part.class_code for part in parts]),
+        )
 
 
 @dataclass(frozen=True)
@@ -62,7 +91,8 @@ class CAE(nn.Module):
     """Encoders E_c, E_s and decoder G.
 
     The decoder is a trunk, which draws a base image from the individual code alone, and an editor, which paints over
-    it what the class code asks for, within a mask. A swap therefore changes the image only where the editor acts.
+    it what the class code asks for, within a mask. It compares that code with the one that E_c reads in the base image:
+    what the image shows already is not painted again. A swap therefore changes the image only where the editor acts.
 
     Reference: Xie et al. 2024, arXiv:2406.07961 (the decoder differs: see docs/methods.md).
     """
@@ -101,21 +131,29 @@ class CAE(nn.Module):
 
     def decode(self, class_code: Tensor, individual_code: Tensor) -> Tensor:
         """Codes ``(B, D)`` and ``(B, S, h, w)`` to images ``(B, C, H, W)`` in [0, 1]."""
-        return self.join(class_code, self.trunk(individual_code)).image.clamp(0, 1)
+        return self.join(class_code, self.base(individual_code)).image.clamp(0, 1)
 
     def swap(self, recipients: Codes, donors: Codes) -> Tensor:
         """Images that keep the recipients' individual codes and take over the donors' class codes."""
         return self.decode(donors.class_code, recipients.individual_code)
 
-    def join(self, class_code: Tensor, trunk: tuple[Tensor, list[Tensor]]) -> Decoded:
-        """Decode from what ``self.trunk`` gave; unclamped, because a clamp in the loss stops gradients for good."""
-        base, features = trunk
-        paint, mask = self.editor(features, class_code)
+    def base(self, individual_code: Tensor) -> Base:
+        """The base image of ``individual_code (B, S, h, w)``, with what the editor needs."""
+        image, features = self.trunk(individual_code)
+        # the base is not to learn to hide its class from the encoder: no gradient
+        with torch.no_grad(), fixed_statistics(self.class_encoder):
+            own = self.class_encoder(self._pad(self._crop(image).clamp(-1, 1)))
+        return Base(image, tuple(features), own)
+
+    def join(self, class_code: Tensor, base: Base) -> Decoded:
+        """Decode; not clamped, because a clamp in the loss stops gradients for good."""
+        paint, mask = self.editor(base.features, class_code, base.class_code.to(class_code))
         if mask is None:
-            return Decoded(self._to_unit(base + paint), self._crop(paint / 2), None)
+            return Decoded(self._to_unit(base.image + paint), self._crop(paint / 2), None)
         # on what surrounds it: where the paint adds nothing, the mask erases
-        paint = paint + _blurred(base)
-        return Decoded(self._to_unit(base + mask * (paint - base)), self._to_unit(paint), self._crop(mask))
+        paint = paint + _blurred(base.image)
+        edited = base.image + mask * (paint - base.image)
+        return Decoded(self._to_unit(edited), self._to_unit(paint), self._crop(mask))
 
     def _to_unit(self, x: Tensor) -> Tensor:
         return self._crop((x + 1) / 2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +13,7 @@ from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.model import CAE, Codes, Decoded
-from cae.networks import Discriminator, LeakageAdversary
+from cae.networks import Discriminator, LeakageAdversary, fixed_statistics
 from cae.views import random_view
 
 SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict
@@ -130,12 +128,11 @@ class Objective(nn.Module):
         # others in training than in validation
         with fixed_statistics(self.cae.class_encoder):
             codes = self._encode(images, count)
-        base, features = self.cae.trunk(codes.individual_code)
-        reconstruction = self.cae.join(codes.class_code[:count], (base, features))
+        base = self.cae.base(codes.individual_code)
+        reconstruction = self.cae.join(codes.class_code[:count], base)
         recipients = torch.arange(self.config.pairs, device=images.device) % count
         donor_codes, donor_probabilities = self._donors(codes.class_code, answers, recipients)
-        chosen = (base[recipients], [feature[recipients] for feature in features])
-        swap = self.cae.join(donor_codes, chosen)
+        swap = self.cae.join(donor_codes, base[recipients])
         return Swaps(images, answers, codes, reconstruction, recipients, donor_codes, donor_probabilities, swap)
 
     def _encode(self, images: Tensor, recipients: int) -> Codes:
@@ -165,7 +162,7 @@ class Objective(nn.Module):
         """Reconstruction, and class codes that tell the answer: a start from which swaps make sense."""
         count = min(self.config.recipients, len(images))
         codes = self._encode(images, count)
-        decoded = self.cae.join(codes.class_code[:count], self.cae.trunk(codes.individual_code))
+        decoded = self.cae.join(codes.class_code[:count], self.cae.base(codes.individual_code))
         return self._own_terms(decoded.image, images[:count], codes, answers)
 
     def generator_terms(self, swaps: Swaps) -> dict[str, Tensor]:
@@ -184,8 +181,6 @@ class Objective(nn.Module):
         if weights.minimal > 0:
             # only an edit that convinces is asked to be smaller: before that, the smallest edit would be none
             terms["minimal"] = (convinced * losses.minimal_edit(shown, swaps.images[swaps.recipients])).mean()
-        if weights.own_edit > 0:
-            terms["own_edit"] = (swaps.reconstruction.onto(swaps.originals) - swaps.originals).abs().mean()
         if weights.adversarial > 0:
             logits = self._discriminated(shown.clamp(0, 1))
             terms["adversarial"] = losses.wanted_class(swaps.donor_probabilities, logits).mean()
@@ -252,7 +247,7 @@ class Objective(nn.Module):
             own = swaps.codes.individual_code[swaps.recipients]
             terms["individual_code"] = losses.normalised_code_distance(read, own, sigma).mean()
         if weights.cycle > 0:
-            back = self.cae.join(swaps.codes.class_code[swaps.recipients], self.cae.trunk(read))
+            back = self.cae.join(swaps.codes.class_code[swaps.recipients], self.cae.base(read))
             terms["cycle"] = losses.reconstruction(back.image, swaps.images[swaps.recipients]).mean()
         return terms
 
@@ -331,17 +326,6 @@ class Objective(nn.Module):
         for name, term in terms.items():
             total = total + weights.get(name, 1.0) * term
         return total
-
-
-@contextmanager
-def fixed_statistics(network: nn.Module) -> Iterator[None]:
-    """Within the block, batch norm uses its running statistics and leaves them as they are."""
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)
 
 
 def _frozen(network: nn.Module, *inputs: Tensor) -> Tensor:

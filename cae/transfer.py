@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.model import CAE, Codes, Decoded
+from cae.model import CAE, Base, Codes, Decoded
 
 
 class Transfer:
@@ -35,10 +35,9 @@ class Transfer:
             torch.cat([part.individual_code for part in parts]),
         )
         if isinstance(cae, CAE):
-            trunks = [cae.trunk(part.individual_code) for part in parts]
-            own = [cae.join(part.class_code, trunk) for part, trunk in zip(parts, trunks, strict=True)]
-            self._base = torch.cat([base for base, _ in trunks])
-            self._features = [torch.cat(level) for level in zip(*(features for _, features in trunks), strict=True)]
+            bases = [cae.base(part.individual_code) for part in parts]
+            own = [cae.join(part.class_code, base) for part, base in zip(parts, bases, strict=True)]
+            self._base = Base.cat(bases)
             self.reconstructions = torch.cat([decoded.image for decoded in own]).clamp(0, 1).float()
             edited = [decoded.onto(part) for decoded, part in zip(own, images.split(batch_size), strict=True)]
             self.own_edits = torch.cat(edited).float() - images
@@ -61,4 +60,4 @@ class Transfer:
         return self.cae.decode(class_codes, self.codes.individual_code[rows]).float()
 
     def _joined(self, rows: Tensor, class_codes: Tensor) -> Decoded:
-        return self.cae.join(class_codes, (self._base[rows], [level[rows] for level in self._features]))
+        return self.cae.join(class_codes, self._base[rows])

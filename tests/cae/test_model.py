@@ -77,12 +77,22 @@ def test_an_image_is_coded_alike_alone_and_in_a_batch():
 def test_the_gate_bounds_where_a_class_code_may_act(gate):
     cae, images = build(gate=gate), images_of((1, 16, 16))
     codes = cae.encode(images)
-    base, features = cae.trunk(codes.individual_code)
-    decoded = cae.join(codes.class_code, (base, features))
+    decoded = cae.join(codes.class_code, cae.base(codes.individual_code))
     assert (decoded.mask is None) is not gate
     if decoded.mask is not None:
         assert decoded.mask.shape == (3, 1, 16, 16)
         assert 0 <= decoded.mask.min() <= decoded.mask.max() <= 1
+
+
+@pytest.mark.parametrize("gate", [True, False])
+@torch.no_grad()
+def test_the_class_code_that_the_base_shows_changes_nothing_and_another_one_does(gate):
+    cae, images = build(gate=gate), images_of((1, 16, 16))
+    base = cae.base(cae.encode_individual(images))
+    plain = (base.image + 1) / 2
+    torch.testing.assert_close(cae.join(base.class_code, base).image, plain, atol=1e-6, rtol=0)
+    torch.testing.assert_close(cae.join(base.class_code, base).onto(images), images, atol=1e-6, rtol=0)
+    assert (cae.join(base.class_code + 1, base).image - plain).abs().mean() > 1e-3
 
 
 @pytest.mark.parametrize(
