@@ -31,8 +31,27 @@ def comparison_section(folder: Path) -> str:
         for method in methods:
             cells = [_interval(result, f"{method}/{metric}", metric == "evaluations") for metric in shown]
             text += f"\n| {method} | " + " | ".join(cells) + " |"
-        text += "\n\nIn brackets: 95 % bootstrap interval over images.\n\n" + _source(result)
+        text += "\n\nIn brackets: 95 % bootstrap interval over images.\n\n"
+        text += _paired(result.get("differences", {})) + _source(result)
     return text
+
+
+def _paired(differences: dict[str, list[float]]) -> str:
+    """Information maps against the two methods that also ask only for answers, image by image."""
+    if not differences:
+        return ""
+    metrics = list(dict.fromkeys(name.partition("/")[2] for name in differences))
+    pairs = list(dict.fromkeys(name.partition("/")[0] for name in differences))
+    text = "| paired difference | " + " | ".join(COMPARED[metric] for metric in metrics) + " |"
+    text += "\n|---|" + "---|" * len(metrics)
+    for pair in pairs:
+        cells = []
+        for metric in metrics:
+            mean, low, high = differences[f"{pair}/{metric}"]
+            shown = f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]"
+            cells.append(f"**{shown}**" if low > 0 or high < 0 else shown)
+        text += f"\n| {pair} | " + " | ".join(cells) + " |"
+    return text + "\n\nBold: the interval excludes zero.\n\n"
 
 
 def causal_section(folder: Path) -> str:
@@ -53,6 +72,57 @@ def causal_section(folder: Path) -> str:
     return (
         text + "\n\nIn brackets: binomial 95 % interval; for the mean, the range over networks.\n\n" + _source(result)
     )
+
+
+CAUSAL = {
+    "necessity": "necessity",
+    "necessity_gain": "necessity beyond equal area",
+    "sufficiency": "sufficiency",
+    "caes_do": "do-effect of object features",
+    "caes_obj": "causation of object features (NCC)",
+    "caes_rank": "anticausal against object ratio (NCC)",
+}
+SOURCES = {  # what the masks of each study are compared with, in words
+    "lesions": "lesions, exact and spoiled annotations, and explainers at equal area",
+    "shortcut": "planted shortcut: the marker's area against the lesion's",
+    "pneumonia": "chest X-rays, explainers alone",
+}
+
+
+def causal_scores_section(folder: Path) -> str:
+    """One table for each study of mask sources: readouts, and their difference from the masks compared with."""
+    text = ""
+    for part, words in SOURCES.items():
+        path = folder / f"caes_{part}.json"
+        if not path.exists():
+            continue
+        result = json.loads(path.read_text(encoding="utf-8"))
+        figures = result["figures"]
+        sources = list(dict.fromkeys(name.rsplit("/", 1)[0] for name in figures if name.endswith("/area")))
+        sources += [name for name in ("marker minus lesion",) if f"{name}/necessity/p_swap" in figures]
+        shown = [name for name in CAUSAL if any(f"{source}/{name}" in figures for source in sources)]
+        text += f"\n## Causal scores: {words}\n\n| masks | share of the image | "
+        text += " | ".join(CAUSAL[name] for name in shown) + " |\n|---|---|" + "---|" * len(shown)
+        for source in sources:
+            area = figures.get(f"{source}/area")
+            cells = [_interval(result, f"{source}/{name}") for name in shown]
+            text += f"\n| {source} | {'–' if area is None else f'{area:.1%}'} | " + " | ".join(cells) + " |"
+        text += _differences(result, sources, shown)
+        text += "\n\nIn brackets: 95 % bootstrap interval over images; readouts by our own definitions "
+        text += "([causal_scores.md](causal_scores.md)).\n\n" + _source(result)
+    return text
+
+
+def _differences(result: dict[str, Any], sources: list[str], shown: list[str]) -> str:
+    rows = [source for source in sources if f"{source}/necessity/difference" in result["figures"]]
+    if not rows:
+        return ""
+    text = "\n\n| less the data's own masks, same images | " + " | ".join(CAUSAL[name] for name in shown) + " |\n|---|"
+    text += "---|" * len(shown)
+    for source in rows:
+        cells = [_interval(result, f"{source}/{name}/difference") for name in shown]
+        text += f"\n| {source} | " + " | ".join(cells) + " |"
+    return text
 
 
 def _interval(result: dict[str, Any], name: str, whole: bool = False) -> str:

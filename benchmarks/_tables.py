@@ -9,7 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks._explainer_tables import causal_section, comparison_section  # noqa: E402 (runs as a script)
+from benchmarks._explainer_tables import (  # noqa: E402 (runs as a script)
+    causal_scores_section,
+    causal_section,
+    comparison_section,
+)
 from benchmarks._multirex_table import multirex_section  # noqa: E402
 from benchmarks._shearletx_table import shearletx_section  # noqa: E402
 
@@ -52,7 +56,8 @@ def main() -> None:
             f"* **{name}**: {result['images']} test images, seeds {seeds}, {result['machine']}: `{result['command']}`\n"
         )
     folder = ROOT / "benchmarks" / "results"
-    text += comparison_section(folder) + multirex_section(folder) + shearletx_section(folder) + causal_section(folder)
+    text += comparison_section(folder) + multirex_section(folder) + shearletx_section(folder)
+    text += causal_scores_section(folder) + causal_section(folder)
     notes = folder / "notes.md"
     if notes.exists():
         text += "\n" + notes.read_text(encoding="utf-8")

@@ -6,7 +6,8 @@
 The photographs (``labels.csv``: file, class_index, class_name) that EfficientNet-Lite0 classifies right are explained;
 the first ``--development`` of them were used while the method was made and are reported apart. Every answer of the
 classifier is kept in the folder ``--work``, so that a stopped run continues and further budgets cost little; the
-evaluations are counted as if nothing were kept. Results go to ``benchmarks/results/multirex.json``.
+evaluations are counted as if nothing were kept. Whether two disjoint explanations exist at all is found apart from the
+method, by trying all sets of cells of a 3 x 3 grid. Results go to ``benchmarks/results/multirex.json``.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ BUDGETS = (250, 500, 1000, 2000, 4000)
 DEFAULT_BUDGET = 500
 WANTED_MEDIAN = 511  # an eighth of the official tool's median
 RESAMPLES = 2000
+PAIR_GRID = 3  # cells a side of the exhaustive search for two disjoint sufficient parts
 
 
 class Remembering(MultiReX):
@@ -47,7 +49,6 @@ class Remembering(MultiReX):
 
     memory: dict[bytes, np.ndarray]
     forward_seconds: float = 0.0
-    forwarded: int = 0
 
     def score(self, images: Tensor) -> Tensor:
         """Probabilities, from memory where they are known."""
@@ -57,7 +58,6 @@ class Remembering(MultiReX):
             started = time.perf_counter()
             rows = super().score(images[fresh])
             self.forward_seconds += time.perf_counter() - started
-            self.forwarded += len(fresh)
             self.memory.update({keys[place]: row.numpy() for place, row in zip(fresh, rows, strict=True)})
         return torch.from_numpy(np.stack([self.memory[key] for key in keys]))
 
@@ -77,6 +77,10 @@ def main() -> None:
     for threshold, budget in sorted(settings, key=lambda pair: (pair[1] != DEFAULT_BUDGET, *pair)):
         for name, image in images.items():
             _explain(name, image, classifier, arguments, threshold, budget)
+    for name, image in images.items():
+        _search_pairs(name, image, classifier, arguments)
+    for name in list(images)[: arguments.timed]:
+        _time(name, images[name], arguments)
     if arguments.official:
         _run_official({name: images[name] for name in list(images)[: arguments.official_images]}, classifier, arguments)
     _write(list(images), arguments)
@@ -93,6 +97,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=1, help="1 suits the caches of a CPU best")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--timed", type=int, default=3, help="photographs on which PyTorch and ONNX Runtime are timed")
     parser.add_argument("--official", type=Path, help="Python of an environment with rex-xai 0.4.1")
     parser.add_argument("--official-images", type=int, default=6)
     parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/multirex"), help="answers kept between runs")
@@ -141,10 +146,8 @@ def _explain(
         return
     explainer = Remembering(classifier, threshold=threshold, budget=budget, batch_size=arguments.batch_size)
     explainer.memory = _recall(arguments.work / f"{name}.npz")
-    started = time.perf_counter()
     found = explainer(image[None], seed=arguments.seed)
-    seconds = time.perf_counter() - started
-    results[key] = _figures(found.extras[0], seconds, explainer) | _checked(found, explainer, image)
+    results[key] = _figures(found.extras[0]) | _checked(found, explainer, image)
     memory = explainer.memory
     with atomic_path(arguments.work / f"{name}.npz") as temporary:
         np.savez(temporary, keys=np.array([k.hex() for k in memory]), rows=np.stack(list(memory.values())))
@@ -160,7 +163,57 @@ def _recall(path: Path) -> dict[bytes, np.ndarray]:
         return {bytes.fromhex(key): row for key, row in zip(kept["keys"].tolist(), kept["rows"], strict=True)}
 
 
-def _figures(extras: Any, seconds: float, explainer: Remembering) -> dict[str, Any]:
+def _time(name: str, image: Tensor, arguments: argparse.Namespace) -> None:
+    """The share of the time that is not the classifier's, by PyTorch and by ONNX Runtime, at the default setting."""
+    path = arguments.work / f"{name}.json"
+    results = read_json(path)
+    if "timed" in results:
+        return
+    results["timed"] = {}
+    for runtime in ("torch", "onnx"):
+        classifier = load_imagenet_classifier()
+        explainer = Remembering(
+            classifier.compute_with_onnx() if runtime == "onnx" else classifier, batch_size=arguments.batch_size
+        )
+        explainer.memory = {}
+        started = time.perf_counter()
+        explainer(image[None], seed=arguments.seed)
+        seconds = time.perf_counter() - started
+        results["timed"][runtime] = [seconds, explainer.forward_seconds]
+    write_json(path, results)
+
+
+def _search_pairs(name: str, image: Tensor, classifier: TargetClassifier, arguments: argparse.Namespace) -> None:
+    """Whether two disjoint sets of the cells of a 3 x 3 grid keep the class: all 510 proper subsets are tried."""
+    path = arguments.work / f"{name}.json"
+    results = read_json(path)
+    if "pairs" in results:
+        return
+    whole = classifier.probabilities(image[None])[0]
+    target = int(whole.argmax())
+    edges = [round(SIDE * step / PAIR_GRID) for step in range(PAIR_GRID + 1)]
+    cells = torch.zeros(PAIR_GRID**2, 1, SIDE, SIDE)
+    for cell in range(PAIR_GRID**2):
+        row, column = divmod(cell, PAIR_GRID)
+        cells[cell, :, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = 1
+    mean_colour = classifier.preprocess.mean.reshape(-1, 1, 1)
+    subsets = range(1, 2 ** len(cells) - 1)
+    kept = {}
+    with torch.no_grad():
+        for subset in subsets:
+            mask = sum(cells[cell] for cell in range(len(cells)) if subset >> cell & 1)
+            answer = classifier.probabilities(torch.where(mask > 0, image, mean_colour)[None])[0]
+            if int(answer.argmax()) == target:
+                kept[subset] = float(answer[target] / whole[target])
+    for threshold in arguments.thresholds:
+        enough = [subset for subset, share in kept.items() if share >= threshold]
+        exist = any(one & other == 0 for one in enough for other in enough)
+        results.setdefault("pairs", {})[f"{threshold:g}"] = exist
+    write_json(path, results)
+    print(f"3 x 3 cells, {name}: two exist: {results['pairs']}", flush=True)
+
+
+def _figures(extras: Any) -> dict[str, Any]:
     return {
         "count": extras["count"],
         "status": extras["status"],
@@ -169,9 +222,6 @@ def _figures(extras: Any, seconds: float, explainer: Remembering) -> dict[str, A
         "finest": [certificate["finest"] for certificate in extras["certificates"]],
         "evaluations": extras["evaluations"]["total"],
         "stages": extras["evaluations"],
-        "seconds": seconds,
-        "forward_seconds": explainer.forward_seconds,
-        "forwarded": explainer.forwarded,
     }
 
 
@@ -222,7 +272,12 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
                     results[n][f"{threshold:g}/{budget}"] for n in members if f"{threshold:g}/{budget}" in results[n]
                 ]
                 _summarise(f"{group}/threshold_{threshold:g}/budget_{budget}", runs, figures, intervals)
-    _pairs(results, figures)
+    _pairs(results, arguments, figures)
+    timed = [result["timed"] for result in results.values() if "timed" in result]
+    for runtime in ("torch", "onnx") if timed else ():
+        beyond = [1 - run[runtime][1] / run[runtime][0] for run in timed]
+        figures[f"timed/{runtime}/time_beyond_forward_passes"] = median(beyond)
+        figures[f"timed/{runtime}/seconds"] = median(run[runtime][0] for run in timed)
     _beside_official(results, arguments, figures)
     result = {
         "command": _command(arguments),
@@ -262,11 +317,6 @@ def _summarise(name: str, runs: list[dict], figures: dict[str, Any], intervals: 
     figures[f"{name}/certified_at_8_pixels"] = mean([float(finest == 8) for finest in masks]) if masks else None
     figures[f"{name}/verified_alone"] = mean([float(held) for run in runs for held in run["holds"]]) if masks else None
     figures[f"{name}/disjoint"] = mean([float(run["disjoint"]) for run in runs])
-    # runs whose answers came from an earlier run say nothing about time
-    fresh = [run for run in runs if run["forwarded"] >= 0.95 * run["evaluations"]]
-    if fresh:
-        beyond = [1 - run["forward_seconds"] / run["seconds"] for run in fresh]
-        figures[f"{name}/time_beyond_forward_passes"] = median(beyond)
 
 
 def _bootstrap(values: list[float], statistic: Any) -> list[float]:
@@ -276,18 +326,19 @@ def _bootstrap(values: list[float], statistic: Any) -> list[float]:
     return [float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))]
 
 
-def _pairs(results: dict[str, dict], figures: dict[str, Any]) -> None:
-    """Photographs where two disjoint explanations are known to exist (from any budget), and how many are found."""
-    for threshold in sorted({key.split("/")[0] for result in results.values() for key in result}):
-        tried = {name: result for name, result in results.items() if f"{threshold}/{DEFAULT_BUDGET}" in result}
-        exist = [
-            name
-            for name, result in tried.items()
-            if any(run["count"] >= 2 for key, run in result.items() if key.startswith(f"{threshold}/"))
-        ]
-        found = [name for name in exist if tried[name][f"{threshold}/{DEFAULT_BUDGET}"]["count"] >= 2]
-        figures[f"pairs/threshold_{threshold}/exist"] = len(exist)
-        figures[f"pairs/threshold_{threshold}/found"] = len(found)
+def _pairs(results: dict[str, dict], arguments: argparse.Namespace, figures: dict[str, Any]) -> None:
+    """Photographs where two disjoint explanations exist by the exhaustive coarse search, and how many are found."""
+    for threshold in arguments.thresholds:
+        key = f"{threshold:g}/{DEFAULT_BUDGET}"
+        tried = [result for result in results.values() if key in result and f"{threshold:g}" in result.get("pairs", {})]
+        exist = [result for result in tried if result["pairs"][f"{threshold:g}"]]
+        name = f"pairs/threshold_{threshold:g}"
+        figures[f"{name}/searched"] = len(tried)
+        figures[f"{name}/exist"] = len(exist)
+        figures[f"{name}/found"] = sum(result[key]["count"] >= 2 for result in exist)
+        figures[f"{name}/found_elsewhere"] = sum(
+            result[key]["count"] >= 2 for result in tried if not result["pairs"][f"{threshold:g}"]
+        )
 
 
 def _beside_official(results: dict[str, dict], arguments: argparse.Namespace, figures: dict[str, Any]) -> None:

@@ -262,6 +262,9 @@ class ExplainConfig:
 
     images: str | None = option(None, "an image file or a folder of them; without it, a split of the data")
     split: str = option("test", "split to explain", choices=("train", "val", "test"))
+    background: str | None = option(
+        None, "folder of images that in-fills (marginal, gaussian) are made from; by default the training split"
+    )
     limit: int | None = option(None, "at most so many images, spread evenly over the classes", low=1)
     target: str = option("predicted", "class to explain: `predicted`, or the name of a class")
     options: list[str] = option([], "options of the methods, METHOD.NAME=VALUE, such as pmi.window=16")

@@ -105,6 +105,7 @@ def _identity(opened: ClassifierRun) -> dict[str, Any]:
         "seed": config.seed,
         "explain.images": config.explain.images,
         "explain.split": None if files else config.explain.split,
+        "explain.background": config.explain.background,
         "explain.target": config.explain.target,
         "explain.metrics": config.explain.metrics,
         "classifier": opened.classifier.fingerprint(),

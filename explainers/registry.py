@@ -26,6 +26,9 @@ class Entry:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+VARIANT = "@"  # `pmi@gray` is `pmi` under another name, so that several settings of a method can be compared
+
+
 EXPLAINERS: dict[str, Entry] = {
     "random": Entry("explainers.controls:RandomMap", "control: independent noise in every pixel"),
     "centre": Entry("explainers.controls:CentreMap", "control: a bump at the centre of the image"),
@@ -115,7 +118,7 @@ def get_explainer(name: str, classifier: TargetClassifier, **options: Any) -> Ex
     """An explainer by name.
 
     Args:
-        name: one of ``list_explainers()``.
+        name: one of ``list_explainers()``, or one with a label of the caller's, as in ``pmi@gray``.
         classifier: to be explained.
         options: its hyper-parameters, over those of the preset; see ``options_of``.
 
@@ -216,6 +219,8 @@ def _plain_types(annotation: Any) -> list[type]:
 
 
 def _entry(name: str) -> Entry:
-    if name not in EXPLAINERS:
-        raise UserError(f"no explainer '{name}'{did_you_mean(name, EXPLAINERS)}; known are {', '.join(EXPLAINERS)}.")
-    return EXPLAINERS[name]
+    method = name.partition(VARIANT)[0]
+    if method not in EXPLAINERS:
+        near = did_you_mean(method, EXPLAINERS)
+        raise UserError(f"no explainer '{method}'{near}; known are {', '.join(EXPLAINERS)}.")
+    return EXPLAINERS[method]

@@ -13,7 +13,7 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier, load_classifier
 from cae.classifiers.zoo import brings_classes
 from cae.config import Config
-from cae.data import CAEDataModule
+from cae.data import CAEDataModule, ImageFiles, ImageSet
 from cae.runs import RunFolder
 from cae.session import device_for
 from explainers.base import Explainer
@@ -35,10 +35,18 @@ class ClassifierRun:
 
     @cached_property
     def background(self) -> Tensor | None:
-        """Training images ``(N, C, H, W)``, at most ``BACKGROUND``, spread over the split; None without data."""
-        if self.data is None:
+        """Images ``(N, C, H, W)`` of ``explain.background``, or of the training split; at most ``BACKGROUND``.
+
+        Spread over all there are; None without either.
+        """
+        images: ImageSet
+        if self.config.explain.background is not None:
+            data = self.config.data
+            images = ImageFiles(self.config.explain.background, data.image_size, data.channels, data.crop)
+        elif self.data is not None:
+            images = self.data.train
+        else:
             return None
-        images = self.data.train
         rows = torch.linspace(0, len(images) - 1, min(BACKGROUND, len(images))).round().long().tolist()
         return torch.stack([images[row].image for row in rows])
 

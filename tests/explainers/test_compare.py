@@ -13,16 +13,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 import explainers.compare
-from cae.classifiers import SmallResNet, save_classifier
+from cae.classifiers import SmallResNet, TargetClassifier, save_classifier
 from cae.cli import load_config, run_program
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.errors import UserError
 from explainers.compare import compare, run
 from explainers.explanation import Explanation
-from explainers.registry import parse_options
+from explainers.registry import get_explainer, parse_options
+from explainers.session import open_classifier
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = (
@@ -156,6 +158,25 @@ def test_mistakes_are_told_in_words_and_exit_with_two(trained, override, words, 
     error = capsys.readouterr().err
     assert words in error
     assert "Traceback" not in error
+
+
+def test_one_method_is_compared_under_two_settings():
+    options = parse_options(["occlusion@wide.window=4", "occlusion.window=2"], ["occlusion", "occlusion@wide"])
+    assert options == {"occlusion": {"window": 2}, "occlusion@wide": {"window": 4}}
+    classifier = TargetClassifier(SmallResNet(2, width=4), ("a", "b"), image_shape=(1, 8, 8))
+    wide = get_explainer("occlusion@wide", classifier, **options["occlusion@wide"])
+    assert (wide.name, wide.window) == ("occlusion@wide", 4)
+    with pytest.raises(UserError, match="no explainer 'oclusion'.*occlusion"):
+        get_explainer("oclusion@wide", classifier)
+
+
+def test_in_fills_are_made_from_a_folder_of_images(tmp_path, trained):
+    for number in range(4):
+        Image.new("L", (32, 32), 60 * number).save(tmp_path / f"{number}.png")
+    background = open_classifier(config_in(trained, f"explain.background={tmp_path}"), needs_data=False).background
+    assert background is not None
+    assert background.shape == (4, 1, 32, 32)
+    assert background.mean((1, 2, 3)).tolist() == pytest.approx([60 * n / 255 for n in range(4)], abs=1e-3)
 
 
 def test_options_of_methods_are_read_by_type():
