@@ -143,7 +143,7 @@ class LossConfig:
     coherency: float = option(
         2.5, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
     )
-    reconstruction_answer: float = option(0.5, "L_rc: the reconstruction keeps the classifier's answer", low=0)
+    reconstruction_answer: float = option(0.0, "L_rc: the reconstruction keeps the classifier's answer", low=0)
     adversarial: float = option(0.2, "L_adv: swaps look real", low=0)
     r1: float = option(1.0, "gradient penalty of the discriminator, every 16 steps", low=0)
     leakage: float = option(0.02, "L_leak: the individual code does not tell the class", low=0)
@@ -170,7 +170,7 @@ class CAEConfig:
     )
     black_box: bool = option(False, "use no gradient of the classifier: distil it into the discriminator's class head")
     query_every: int = option(1, "black box: ask the classifier about swaps every so many steps", low=1)
-    max_steps: int = option(900, "training steps", low=1)
+    max_steps: int = option(1200, "training steps", low=1)
     warmup_steps: int = option(300, "steps of reconstruction alone before any other term", low=0)
     ramp_steps: int = option(100, "steps over which the classifier's terms rise to full weight", low=0)
     recipients: int = option(
@@ -184,10 +184,10 @@ class CAEConfig:
     robust_views: bool = option(True, "the classifier sees generated images shifted, blurred or noisy at random")
     coherency_on: str = option(
         "both",
-        "image judged by the classifier: decoded swap, residual transfer onto the original, or both",
+        "image judged by the classifier: decoded swap, residual transfer onto the original, or one of both at random",
         choices=("decoded", "residual", "both"),
     )
-    validate_every: int = option(450, "steps between validations (and checkpoints)", low=1)
+    validate_every: int = option(600, "steps between validations (and checkpoints)", low=1)
     validation_pairs: int = option(600, "swaps judged at each validation", low=2)
     max_reconstruction_error: float = option(
         0.08, "a checkpoint whose mean absolute error is larger is never chosen", low=0

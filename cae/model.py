@@ -145,6 +145,10 @@ class CAE(nn.Module):
             own = self.class_encoder(self._pad(self._crop(image).clamp(-1, 1)))
         return Base(image, tuple(features), own)
 
+    def shown(self, base: Base) -> Tensor:
+        """The base image ``(B, C, H, W)`` on [0, 1], not clamped."""
+        return self._to_unit(base.image)
+
     def join(self, class_code: Tensor, base: Base) -> Decoded:
         """Decode; not clamped, because a clamp in the loss stops gradients for good."""
         paint, mask = self.editor(base.features, class_code, base.class_code.to(class_code))

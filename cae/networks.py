@@ -202,7 +202,8 @@ class Editor(nn.Module):
         """
         change = class_code - own_code
         style = self.style(torch.cat([class_code, change], dim=1))
-        strength = -torch.expm1(-STRENGTH * change.square().mean(1))[:, None, None, None]
+        # without a gradient: class codes that are driven apart to gain strength never stop growing
+        strength = -torch.expm1(-STRENGTH * change.detach().square().mean(1))[:, None, None, None]
         h = features[0]
         for block in self.entry:
             h = h + block(h, style)

@@ -29,7 +29,7 @@ class Swaps:
     images: Tensor  # (B, C, H, W)
     answers: Tensor  # (B, K) logits of the classifier, or of the labels
     codes: Codes  # class codes (B, D), individual codes (R, S, h, w) of the first R images
-    reconstruction: Decoded  # (R, C, H, W)
+    reconstruction: Tensor  # (R, C, H, W): the base images, for their own codes change nothing of them
     recipients: Tensor  # (P,) indices below R
     donor_codes: Tensor  # (P, D)
     donor_probabilities: Tensor  # (P, K), tempered
@@ -38,7 +38,7 @@ class Swaps:
     @property
     def originals(self) -> Tensor:
         """The images that were reconstructed, ``(R, C, H, W)``."""
-        return self.images[: len(self.reconstruction.image)]
+        return self.images[: len(self.reconstruction)]
 
 
 def choose_donors(verdicts: Tensor, recipients: Tensor, same_class_share: float = SAME_CLASS_SHARE) -> Tensor:
@@ -129,7 +129,7 @@ class Objective(nn.Module):
         with fixed_statistics(self.cae.class_encoder):
             codes = self._encode(images, count)
         base = self.cae.base(codes.individual_code)
-        reconstruction = self.cae.join(codes.class_code[:count], base)
+        reconstruction = self.cae.shown(base)
         recipients = torch.arange(self.config.pairs, device=images.device) % count
         donor_codes, donor_probabilities = self._donors(codes.class_code, answers, recipients)
         swap = self.cae.join(donor_codes, base[recipients])
@@ -162,20 +162,20 @@ class Objective(nn.Module):
         """Reconstruction, and class codes that tell the answer: a start from which swaps make sense."""
         count = min(self.config.recipients, len(images))
         codes = self._encode(images, count)
-        decoded = self.cae.join(codes.class_code[:count], self.cae.base(codes.individual_code))
-        return self._own_terms(decoded.image, images[:count], codes, answers)
+        reconstruction = self.cae.shown(self.cae.base(codes.individual_code))
+        return self._own_terms(reconstruction, images[:count], codes, answers)
 
     def generator_terms(self, swaps: Swaps) -> dict[str, Tensor]:
         """Raw terms of the generator by name, each a scalar; those of weight 0 are absent."""
         weights, shown = self.weights, self._shown(swaps)
-        terms = self._own_terms(swaps.reconstruction.image, swaps.originals, swaps.codes, swaps.answers)
+        terms = self._own_terms(swaps.reconstruction, swaps.originals, swaps.codes, swaps.answers)
         convinced = torch.ones_like(swaps.donor_probabilities[:, 0])
         if weights.coherency > 0:
             divergence = self._divergence(swaps, shown)
             terms["coherency"] = divergence.mean()
             convinced = torch.exp(-divergence.detach() / CONVINCED)
         if weights.reconstruction_answer > 0:
-            logits = self._judge(swaps.reconstruction.image)
+            logits = self._judge(swaps.reconstruction)
             answers = swaps.answers[: len(logits)]
             terms["reconstruction_answer"] = losses.coherency(answers, logits, weights.temperature).mean()
         if weights.minimal > 0:
@@ -209,11 +209,15 @@ class Objective(nn.Module):
 
     def _divergence(self, swaps: Swaps, shown: Tensor) -> Tensor:
         """KL of each swap's answer from its donor's, ``(P,)``: L_bb is its mean."""
-        judged = {"decoded": swaps.swap.image, "residual": shown}
-        chosen = judged.values() if self.config.coherency_on == "both" else [judged[self.config.coherency_on]]
-        temperature = self.weights.temperature
-        log_answers = [losses.log_probabilities(self._judge(images), temperature) for images in chosen]
-        return torch.stack([losses.kl_divergence(swaps.donor_probabilities, log_p) for log_p in log_answers]).mean(0)
+        if self.config.coherency_on == "decoded":
+            images = swaps.swap.image
+        elif self.config.coherency_on == "residual":
+            images = shown
+        else:  # every swap in one of its two forms: half the price of judging both
+            decoded = torch.rand(len(shown), 1, 1, 1, device=shown.device) < 0.5
+            images = torch.where(decoded, swaps.swap.image, shown)
+        log_p = losses.log_probabilities(self._judge(images), self.weights.temperature)
+        return losses.kl_divergence(swaps.donor_probabilities, log_p)
 
     def _judge(self, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` with a gradient to the images: of the classifier, or of the class head that imitates it."""
