@@ -384,6 +384,7 @@ class Config:
     seed: int = option(0, "seed of training and explanation", low=0)
     resume: str | None = option(None, "`last` continues an interrupted training", choices=("last",))
     overwrite: bool = option(False, "replace what the run folder already holds of this stage")
+    pretrained: bool = option(False, "explain with the trained models that the package carries (lesions, 64 pixels)")
     data: DataConfig = field(default_factory=DataConfig)
     classifier: ClassifierConfig = field(default_factory=ClassifierConfig)
     oracle: OracleConfig = field(default_factory=OracleConfig)

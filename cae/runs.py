@@ -15,6 +15,7 @@ from cae.config import Config
 from cae.errors import UserError
 from cae.files import read_json, write_json
 from cae.options import all_options, get_value, set_value, shown
+from cae.pretrained import install_pretrained
 
 # What a stage writes. The first is its result: a stage that has it is finished.
 OUTPUTS = {
@@ -42,8 +43,8 @@ _MADE_FROM = {"classifier": ("cae.safetensors", "explanations"), "cae": ("explan
 # Sections that describe what was trained; an explanation takes them from the run, whatever a YAML file says by now.
 TRAINED = ("data", "classifier", "oracle", "cae", "sampler")
 # Options of one call, never taken from the run.
-OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "traverse", "explain", "method", "methods", "caes", "logging",
-                "trainer")  # fmt: skip
+OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "pretrained", "traverse", "explain", "method", "methods", "caes",
+                "logging", "trainer")  # fmt: skip
 # Options whose change makes the weights of a checkpoint useless.
 _SHAPE = {
     "classifier": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "classifier.model",
@@ -207,6 +208,8 @@ def explanation_config(parsed: ParsedArguments) -> Config:
     saved configuration the parsed one is returned as it is.
     """
     folder = RunFolder(parsed.config).path
+    if parsed.config.pretrained:
+        install_pretrained(folder)
     if not (folder / "config.yaml").exists():
         return parsed.config
     from_files = {key for key in parsed.file_keys if not _within(key, TRAINED)}
