@@ -55,7 +55,7 @@ def _cell(name: str, shape: str, figures: dict[str, Any], intervals: dict[str, l
 
 def _pairs(figures: dict[str, Any]) -> str:
     text = ""
-    for name in sorted({name.split("/")[1] for name in figures if name.startswith("pairs/")}):
+    for name in sorted({name.split("/")[1] for name in figures if name.endswith("/searched")}):
         searched, exist, found, elsewhere = (
             figures[f"pairs/{name}/{key}"] for key in ("searched", "exist", "found", "found_elsewhere")
         )
