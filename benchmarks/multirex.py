@@ -82,7 +82,9 @@ def main() -> None:
     for name in list(images)[: arguments.timed]:
         _time(name, images[name], arguments)
     if arguments.official:
-        _run_official({name: images[name] for name in list(images)[: arguments.official_images]}, classifier, arguments)
+        names, seen = list(images), max(0, arguments.development - arguments.skip)
+        chosen = [*names[seen:], *names[:seen]][: arguments.official_images]  # those not used in development first
+        _run_official({name: images[name] for name in chosen}, classifier, arguments)
     _write(list(images), arguments)
 
 
