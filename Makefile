@@ -50,7 +50,10 @@ demo: $(INSTALLED)
 	$(RUN) explain.py manifold $(DEMO)
 	@echo
 	@echo "Done. The pictures to open first:"
-	@find runs/demo/explanations \( -name '*.png' -o -name '*.gif' \) -not -name '.*' | sort | head -n 12
+	@ls runs/demo/explanations/traverse/gallery.png
+	@ls runs/demo/explanations/traverse/strips/*.png | head -n 4
+	@ls runs/demo/explanations/traverse/gifs/*.gif | head -n 2
+	@ls runs/demo/explanations/manifold/*.png
 	@echo "Everything, with metrics.json and the trained models, lies in runs/demo"
 
 demo-clean:
