@@ -117,7 +117,9 @@ def _differences(result: dict[str, Any], sources: list[str], shown: list[str]) -
     rows = [source for source in sources if f"{source}/necessity/difference" in result["figures"]]
     if not rows:
         return ""
-    text = "\n\n| less the first masks of the class, same images | " + " | ".join(CAUSAL[name] for name in shown) + " |\n|---|"
+    text = (
+        "\n\n| less the class's first masks, same images | " + " | ".join(CAUSAL[name] for name in shown) + " |\n|---|"
+    )
     text += "---|" * len(shown)
     for source in rows:
         cells = [_interval(result, f"{source}/{name}/difference") for name in shown]
