@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-STRENGTH = 4.0  # of the editor, see there
+STRENGTH = 4.0  # per squared standard deviation of a code; see Editor
 
 
 def channels_at(width: int, level: int) -> int:
@@ -202,8 +202,10 @@ class Editor(nn.Module):
         """
         change = class_code - own_code
         style = self.style(torch.cat([class_code, change], dim=1))
-        # without a gradient: class codes that are driven apart to gain strength never stop growing
-        strength = -torch.expm1(-STRENGTH * change.detach().square().mean(1))[:, None, None, None]
+        distance = change.square().mean(1)
+        if self.training:  # no gradient: class codes that are driven apart to gain strength never stop growing
+            distance = distance.detach()
+        strength = -torch.expm1(-STRENGTH * distance)[:, None, None, None]
         h = features[0]
         for block in self.entry:
             h = h + block(h, style)

@@ -24,7 +24,7 @@ class Transfer:
     Attributes:
         codes: of the images.
         reconstructions: ``(N, C, H, W)`` in [0, 1].
-        own_edits: ``(N, C, H, W)`` what the images' own class codes change in them; small, for training asks for it.
+        own_edits: ``(N, C, H, W)`` what their own class codes change in them; small, where the base images are good.
     """
 
     def __init__(self, cae: Any, images: Tensor, batch_size: int = 64):
