@@ -64,6 +64,10 @@ def find_references(
     elif config.reference == "optimise" and open_rows:
         rows = torch.tensor(open_rows)
         aims = renderer.probabilities.topk(2).indices[:, 1] if goal.targets is None else goal.targets
+        begins = renderer.class_codes[rows].clone()
+        for place, row in enumerate(open_rows):
+            near = manifold.references(begins[place], int(aims[row]), "prototype", 1).codes
+            begins[place] = near[0] if len(near) else begins[place]
         codes = optimise_codes(
             renderer,
             rows,
@@ -73,6 +77,7 @@ def find_references(
             distance_weight=config.optimise_distance,
             ids=[searches[row].id for row in open_rows],
             seed=seed,
+            begins=begins,
         )
         for row, code in zip(open_rows, codes, strict=True):
             searches[row].codes, searches[row].reference_ids = code[None], ["optimised"]

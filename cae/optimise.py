@@ -24,6 +24,7 @@ def optimise_codes(
     distance_weight: float,
     ids: Sequence[str],
     seed: int,
+    begins: Tensor | None = None,
 ) -> Tensor:
     """Class codes ``(R, D)`` that minimise ``KL(e_t || f(image of c)) + weight |(c - c_x) / scale|^2``.
 
@@ -39,20 +40,26 @@ def optimise_codes(
         distance_weight: weight of the squared distance.
         ids: of the R images.
         seed: of the random search.
+        begins: ``(R, D)`` codes where the search by gradient begins, best of the target class; by default the images'
+            own, around which nothing changes and a gradient says little.
     """
+    begins = renderer.class_codes[rows] if begins is None else begins
     if renderer.classifier.differentiable:
-        chunks = zip(rows.split(renderer.batch_size), targets.split(renderer.batch_size), strict=True)
+        size = renderer.batch_size
+        chunks = zip(rows.split(size), targets.split(size), begins.split(size), strict=True)
         return torch.cat(
-            [_by_gradient(renderer, part, target, scale, steps, distance_weight) for part, target in chunks]
+            [_by_gradient(renderer, part, aim, code, scale, steps, distance_weight) for part, aim, code in chunks]
         )
     return _at_random(renderer, rows, targets, scale, steps, distance_weight, ids, seed)
 
 
-def _by_gradient(renderer: Renderer, rows: Tensor, targets: Tensor, scale: Tensor, steps: int, weight: float) -> Tensor:
+def _by_gradient(
+    renderer: Renderer, rows: Tensor, targets: Tensor, begins: Tensor, scale: Tensor, steps: int, weight: float
+) -> Tensor:
     with torch.enable_grad():
         # copies, because tensors made in inference mode cannot be saved for a backward pass
         start, scale, targets = renderer.class_codes[rows].clone(), scale.clone(), targets.clone()
-        move = torch.zeros_like(start, requires_grad=True)
+        move = ((begins - start) / scale).requires_grad_()
         optimiser = torch.optim.Adam([move], lr=LEARNING_RATE)
         best, lowest = move.detach().clone(), torch.full((len(rows),), torch.inf)
         for _ in range(steps):
