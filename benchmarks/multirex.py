@@ -298,7 +298,10 @@ def _command(arguments: argparse.Namespace) -> str:
     words += [f"--images {arguments.images}"] + [f"--skip {arguments.skip}"] * bool(arguments.skip)
     words += ["--budgets " + " ".join(map(str, arguments.budgets))]
     words += ["--thresholds " + " ".join(f"{value:g}" for value in arguments.thresholds)]
-    return " ".join(words + ["--official PYTHON"] * bool(arguments.official))
+    words += [f"--development {arguments.development}"] * bool(arguments.development)
+    if arguments.official:
+        words.append(f"--official PYTHON --official-images {arguments.official_images}")
+    return " ".join(words)
 
 
 def _summarise(name: str, runs: list[dict], figures: dict[str, Any], intervals: dict[str, list[float]]) -> None:
