@@ -145,21 +145,18 @@ class CAE(nn.Module):
             own = self.class_encoder(self._pad(self._crop(image).clamp(-1, 1)))
         return Base(image, tuple(features), own)
 
-    def shown(self, base: Base) -> Tensor:
-        """The base image ``(B, C, H, W)`` on [0, 1], not clamped."""
-        return self._to_unit(base.image)
-
     def join(self, class_code: Tensor, base: Base) -> Decoded:
         """Decode; not clamped, because a clamp in the loss stops gradients for good."""
         paint, mask = self.editor(base.features, class_code, base.class_code.to(class_code))
         if mask is None:
-            return Decoded(self._to_unit(base.image + paint), self._crop(paint / 2), None)
+            return Decoded(self.to_unit(base.image + paint), self._crop(paint / 2), None)
         # on what surrounds it: where the paint adds nothing, the mask erases
         paint = paint + _blurred(base.image)
         edited = base.image + mask * (paint - base.image)
-        return Decoded(self._to_unit(edited), self._to_unit(paint), self._crop(mask))
+        return Decoded(self.to_unit(edited), self.to_unit(paint), self._crop(mask))
 
-    def _to_unit(self, x: Tensor) -> Tensor:
+    def to_unit(self, x: Tensor) -> Tensor:
+        """Decoder's images, padded and in [-1, 1], to ``(B, C, H, W)`` in [0, 1]; not clamped."""
         return self._crop((x + 1) / 2)
 
     def _pad(self, x: Tensor) -> Tensor:

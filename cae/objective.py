@@ -129,7 +129,7 @@ class Objective(nn.Module):
         with fixed_statistics(self.cae.class_encoder):
             codes = self._encode(images, count)
         base = self.cae.base(codes.individual_code)
-        reconstruction = self.cae.shown(base)
+        reconstruction = self.cae.to_unit(base.image)
         recipients = torch.arange(self.config.pairs, device=images.device) % count
         donor_codes, donor_probabilities = self._donors(codes.class_code, answers, recipients)
         swap = self.cae.join(donor_codes, base[recipients])
@@ -162,7 +162,7 @@ class Objective(nn.Module):
         """Reconstruction, and class codes that tell the answer: a start from which swaps make sense."""
         count = min(self.config.recipients, len(images))
         codes = self._encode(images, count)
-        reconstruction = self.cae.shown(self.cae.base(codes.individual_code))
+        reconstruction = self.cae.to_unit(self.cae.trunk(codes.individual_code)[0])
         return self._own_terms(reconstruction, images[:count], codes, answers)
 
     def generator_terms(self, swaps: Swaps) -> dict[str, Tensor]:

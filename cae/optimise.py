@@ -24,7 +24,7 @@ def optimise_codes(
     distance_weight: float,
     ids: Sequence[str],
     seed: int,
-    begins: Tensor | None = None,
+    begins: Tensor,
 ) -> Tensor:
     """Class codes ``(R, D)`` that minimise ``KL(e_t || f(image of c)) + weight |(c - c_x) / scale|^2``.
 
@@ -40,10 +40,9 @@ def optimise_codes(
         distance_weight: weight of the squared distance.
         ids: of the R images.
         seed: of the random search.
-        begins: ``(R, D)`` codes where the search by gradient begins, best of the target class; by default the images'
-            own, around which nothing changes and a gradient says little.
+        begins: ``(R, D)`` codes where the search by gradient begins, best of the target class: around the images' own
+            codes nothing changes, and a gradient says little.
     """
-    begins = renderer.class_codes[rows] if begins is None else begins
     if renderer.classifier.differentiable:
         size = renderer.batch_size
         chunks = zip(rows.split(size), targets.split(size), begins.split(size), strict=True)
