@@ -29,10 +29,31 @@ def comparison_section(folder: Path) -> str:
         text += f"\n## Explainers compared: {path.stem.removeprefix('explanations_')}\n\n"
         text += "| method | " + " | ".join(COMPARED[metric] for metric in shown) + " |\n|---|" + "---|" * len(shown)
         for method in methods:
-            cells = [_interval(result, f"{method}/{metric}", metric == "evaluations") for metric in shown]
-            text += f"\n| {method} | " + " | ".join(cells) + " |"
-        text += "\n\nIn brackets: 95 % bootstrap interval over images.\n\n"
-        text += _paired(result.get("differences", {})) + _source(result)
+            text += f"\n| {method} | " + " | ".join(_compared(result, f"{method}/{metric}") for metric in shown) + " |"
+        text += "\n\nIn brackets: 95 % bootstrap interval over images."
+        if "best" in result:
+            text += " Bold: the intervals of the differences to every other row exclude zero."
+        text += "\n\n" + _paired(result.get("differences", {})) + _choice(result.get("choice")) + _source(result)
+    return text
+
+
+def _compared(result: dict[str, Any], name: str) -> str:
+    """A cell of a comparison; what costs is not ranked."""
+    whole = name.endswith("/evaluations")
+    cell = _interval(result, name, whole)
+    return f"**{cell}**" if name in result.get("best", ()) and not whole else cell
+
+
+def _choice(choice: dict[str, Any] | None) -> str:
+    """What one half of the images chose, and what it does on the other half."""
+    if choice is None:
+        return ""
+    chosen, (first, second) = choice["chosen"], choice["images"]
+    text = f"Of the information maps, `{chosen}` has the largest sum of deletion with in-fill and insertion on one half"
+    text += f" ({first} images).\nIts differences on both halves; the second ({second} images) chose nothing:\n\n"
+    for words in ("development", "confirmation"):
+        mine = {name: values for name, values in choice[words].items() if name.startswith(f"{chosen} - ")}
+        text += _paired({name.replace(chosen, f"{words}: {chosen}"): values for name, values in mine.items()})
     return text
 
 
@@ -52,6 +73,59 @@ def _paired(differences: dict[str, list[float]]) -> str:
             cells.append(f"**{shown}**" if low > 0 or high < 0 else shown)
         text += f"\n| {pair} | " + " | ".join(cells) + " |"
     return text + "\n\nBold: the interval excludes zero.\n\n"
+
+
+IN_FILLS = {
+    "evaluations": ("evaluations of one image", "{:.0f}"),
+    "beyond_classifier": ("time beyond the classifier", "{:.1%}"),
+    "spearman_dense": ("rank correlation with a dense map", "{:.3f}"),
+}
+
+
+def cost_section(folder: Path) -> str:
+    """What information maps cost, by in-fill."""
+    path = folder / "information_cost.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    figures, intervals = result["figures"], result["intervals"]
+    shown = [name for name in IN_FILLS if any(figure.endswith(f"/{name}") for figure in figures)]
+    text = "\n## Information maps: cost at 224 x 224\n\n"
+    text += "| in-fill | " + " | ".join(IN_FILLS[name][0] for name in shown) + " |\n|---|" + "---|" * len(shown)
+    for fill in dict.fromkeys(name.partition("/")[0] for name in figures):
+        cells = []
+        for name in shown:
+            value, form = figures.get(f"{fill}/{name}"), IN_FILLS[name][1]
+            ends = intervals.get(f"{fill}/{name}")
+            cell = "–" if value is None else form.format(value)
+            cells.append(cell + (f" [{', '.join(form.format(end) for end in ends)}]" if ends else ""))
+        text += f"\n| {fill} | " + " | ".join(cells) + " |"
+    text += "\n\nWanted: at most 1,500 evaluations, and at most 10 % of the time beyond them.\n\n"
+    return text + _source(result)
+
+
+SAMPLERS = ("lowrank", "categorical", "gaussian", "diagonal_gaussian", "histogram")
+
+
+def sampler_section(folder: Path) -> str:
+    """Bits per dimension of the learned in-fill and of simpler ones."""
+    path = folder / "samplers.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    figures = result["figures"]
+    data = list(dict.fromkeys(name.partition("/")[0] for name in figures))
+    rows = [*SAMPLERS, *(f"{head} - gaussian" for head in SAMPLERS[:2])]
+    text = "\n## In-fills: bits per dimension of windows of test images\n\n| model | " + " | ".join(data) + " |\n|---|"
+    text += "---|" * len(data)
+    for row in rows:
+        if any(f"{name}/{row}" in figures for name in data):
+            words = f"learned, head {row}" if row.split(" - ")[0] in SAMPLERS[:2] else row.replace("_", " ")
+            cells = [_interval(result, f"{name}/{row}") for name in data]
+            text += f"\n| {words} | " + " | ".join(cells) + " |"
+    sizes = [f"{name}: {figures[f'{name}/window']:.0f} px, {figures[f'{name}/images']:.0f} images" for name in data]
+    text += f"\n\nLower is better. Windows and test images: {'; '.join(sizes)}. In brackets: 95 % bootstrap interval "
+    return text + "over images; differences are paired.\n\n" + _source(result)
 
 
 def causal_section(folder: Path) -> str:

@@ -13,6 +13,8 @@ from benchmarks._explainer_tables import (  # noqa: E402 (runs as a script)
     causal_scores_section,
     causal_section,
     comparison_section,
+    cost_section,
+    sampler_section,
 )
 from benchmarks._multirex_table import multirex_section  # noqa: E402
 from benchmarks._shearletx_table import shearletx_section  # noqa: E402
@@ -56,7 +58,8 @@ def main() -> None:
             f"* **{name}**: {result['images']} test images, seeds {seeds}, {result['machine']}: `{result['command']}`\n"
         )
     folder = ROOT / "benchmarks" / "results"
-    text += comparison_section(folder) + multirex_section(folder) + shearletx_section(folder)
+    text += comparison_section(folder) + cost_section(folder) + sampler_section(folder)
+    text += multirex_section(folder) + shearletx_section(folder)
     text += causal_scores_section(folder) + causal_section(folder)
     notes = folder / "notes.md"
     if notes.exists():

@@ -223,15 +223,18 @@ class _Comparison:
 
     def _measured(self, suite: MetricSuite, sample: Sample, found: Mapping[str, Explanation]) -> None:
         path = self._measures(sample.id)
-        if set(found) <= set(read_json(path).get("values", {})):
+        before = read_json(path).get("values", {})
+        maps = {name: explanation.attribution[0] for name, explanation in found.items() if name not in before}
+        if not maps:
             return
-        maps = {name: explanation.attribution[0] for name, explanation in found.items()}
         target = int(next(iter(found.values())).target[0])
         seed = self.opened.config.seed
         values = suite.measure(sample.image.to(self.opened.device), maps, target, mask=sample.mask, seed=seed)
-        for name, explanation in found.items():
-            values[name] |= {"evaluations": float(explanation.evaluations[0]), "seconds": explanation.seconds}
-        write_json(path, {"id": sample.id, "target": target, "settings": suite.settings, "values": values})
+        for name in maps:
+            values[name] |= {"evaluations": float(found[name].evaluations[0]), "seconds": found[name].seconds}
+        # the random orders are the same whatever joins later
+        merged = {**values, **before}
+        write_json(path, {"id": sample.id, "target": target, "settings": suite.settings, "values": merged})
 
     def _check(self, order: Sequence[int]) -> None:
         """Robustness and sanity of every method, on the first few images; kept per method."""

@@ -15,6 +15,7 @@ from explainers.samplers.base import Sampler, crops, digest, noise, place_crops
 
 LARGEST_SIDE = 16  # larger windows are modelled at a lower resolution, so that the covariance stays small
 PATCHES_PER_DIMENSION = 10
+LEAST_PATCHES = 10_000
 RIDGE = 1e-4  # of the mean variance, added to the diagonal
 
 
@@ -195,7 +196,9 @@ class Gaussian(Sampler):
 
 
 def training_patches(background: Tensor, side: int, low: int) -> Tensor:
-    """Patches ``(P, C, low, low)`` of random places, half of them mirrored; ten for each dimension, seeded.
+    """Patches ``(P, C, low, low)`` of random places, half of them mirrored, seeded.
+
+    Ten for each dimension, and 10,000 at least: with fewer, small windows are modelled worse than they could be.
 
     Args:
         background: ``(N, C, H, W)`` images.
@@ -208,7 +211,7 @@ def training_patches(background: Tensor, side: int, low: int) -> Tensor:
             f"are {tuple(background.shape[2:])}."
         )
     generator = torch.Generator().manual_seed(0)
-    count = PATCHES_PER_DIMENSION * low * low
+    count = max(PATCHES_PER_DIMENSION * low * low, LEAST_PATCHES)
     which = torch.randint(len(background), (count,), generator=generator)
     limits = torch.tensor(background.shape[2:]) - side + 1
     places = (torch.rand(count, 2, generator=generator) * limits).long()

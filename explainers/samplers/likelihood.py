@@ -78,13 +78,14 @@ def level_counts(images: Tensor) -> Tensor:
     return torch.stack([torch.bincount(plane.flatten(), minlength=LEVELS) for plane in levels(images).transpose(0, 1)])
 
 
-def histogram_bits(counts: Tensor, images: Tensor) -> float:
-    """Bits per dimension of images ``(N, C, H, W)`` under the histogram of each channel.
+def histogram_bits(counts: Tensor, images: Tensor) -> Tensor:
+    """Bits per dimension ``(N,)`` of images ``(N, C, H, W)`` under the histogram of each channel.
 
     Args:
         counts: ``(C, 256)`` of training levels; one is added to each.
         images: in [0, 1].
     """
     shares = (counts.double() + 1) / (counts.double() + 1).sum(1, keepdim=True)
-    found = levels(images).transpose(0, 1).flatten(1)
-    return float(-shares.log2().gather(1, found).mean())
+    planes = levels(images).transpose(0, 1)
+    found = -shares.log2().gather(1, planes.flatten(1)).view_as(planes)
+    return found.transpose(0, 1).flatten(1).mean(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,37 +137,64 @@ def build_module(config: Config, data: CAEDataModule) -> PatchSampler:
     )
 
 
+@dataclass(frozen=True, eq=False)
+class WindowBits:
+    """Bits per dimension of windows of some images under several models.
+
+    Attributes:
+        rows: ``(M,)`` image of each window.
+        tops: ``(M, 2)`` upper left pixels.
+        bits: ``(M,)`` by model: ``learned``, ``histogram``, and, for windows of 16 pixels at most,
+            ``diagonal_gaussian`` and ``gaussian``.
+    """
+
+    rows: Tensor
+    tops: Tensor
+    bits: dict[str, Tensor]
+
+
 @torch.inference_mode()
-def measure(distribution: PatchDistribution, config: Config, data: CAEDataModule) -> dict[str, float]:
-    """Bits per dimension of the learned in-fill and of simpler ones, on the same windows of validation images."""
-    window, shape = distribution.window, data.image_shape[1:]
-    held_out, seen = spread(data.val, BASELINE_IMAGES), spread(data.train, BASELINE_IMAGES)
-    each = -(-config.sampler.validation_crops // len(held_out))
-    rows, tops = fixed_windows(len(held_out), each, held_out.shape, window, seed=1)
-    bits = bits_of(distribution, held_out, rows, tops)
-    border = at_border(tops, (shape[0], shape[1]), window)
-    each = -(-config.sampler.validation_crops // len(seen))
-    metrics = {
-        "sampler/bits": float(bits.mean()),
-        "sampler/bits_train": float(
-            bits_of(distribution, seen, *fixed_windows(len(seen), each, seen.shape, window, seed=2)).mean()
-        ),
-        "sampler/bits_uniform": 8.0,
-        "sampler/bits_histogram": histogram_bits(level_counts(seen), place_crops(held_out, rows, tops, window)),
+def window_bits(distribution: PatchDistribution, seen: Tensor, images: Tensor, count: int) -> WindowBits:
+    """Bits per dimension of the learned in-fill and of simpler ones, on the same windows.
+
+    Args:
+        distribution: the learned one.
+        seen: ``(N, C, H, W)`` training images, which the simpler ones are fitted to.
+        images: ``(B, C, H, W)`` whose windows are measured.
+        count: windows at least, as many of every image.
+    """
+    window = distribution.window
+    rows, tops = fixed_windows(len(images), -(-count // len(images)), images.shape, window, seed=1)
+    found = {
+        "learned": bits_of(distribution, images, rows, tops),
+        "histogram": histogram_bits(level_counts(seen), place_crops(images, rows, tops, window)),
     }
-    for name, chosen in (("border", border), ("interior", ~border)):
-        if chosen.any():
-            metrics[f"sampler/bits_{name}"] = float(bits[chosen].mean())
     if window <= LARGEST_SIDE:
         generator = torch.Generator().manual_seed(3)
         known = dequantised(seen, torch.rand(seen.shape, generator=generator))
-        asked = dequantised(held_out, torch.rand(held_out.shape, generator=generator))
+        asked = dequantised(images, torch.rand(images.shape, generator=generator))
         for name, diagonal in (("diagonal_gaussian", True), ("gaussian", False)):
-            found = Gaussian(known, diagonal).bits(asked, rows, tops, window)
-            metrics[f"sampler/bits_{name}"] = float(found.mean())
+            found[name] = Gaussian(known, diagonal).bits(asked, rows, tops, window)
+    return WindowBits(rows, tops, found)
+
+
+def measure(distribution: PatchDistribution, config: Config, data: CAEDataModule) -> dict[str, float]:
+    """Bits per dimension of the learned in-fill and of simpler ones, on the same windows of validation images."""
+    seen, count = spread(data.train, BASELINE_IMAGES), config.sampler.validation_crops
+    found = window_bits(distribution, seen, spread(data.val, BASELINE_IMAGES), count)
+    again = fixed_windows(len(seen), -(-count // len(seen)), seen.shape, distribution.window, seed=2)
+    bits, names = found.bits["learned"], {"learned": "sampler/bits"}
+    metrics = {names.get(name, f"sampler/bits_{name}"): float(values.mean()) for name, values in found.bits.items()}
+    metrics["sampler/bits_uniform"] = 8.0
+    metrics["sampler/bits_train"] = float(bits_of(distribution, seen, *again).mean())
+    border = at_border(found.tops, (data.image_shape[1], data.image_shape[2]), distribution.window)
+    for name, chosen in (("border", border), ("interior", ~border)):
+        if chosen.any():
+            metrics[f"sampler/bits_{name}"] = float(bits[chosen].mean())
     return metrics
 
 
+@torch.inference_mode()
 def bits_of(distribution: PatchDistribution, images: Tensor, rows: Tensor, tops: Tensor) -> Tensor:
     """Bits per dimension ``(M,)`` of windows, on the CPU."""
     device = next(distribution.parameters()).device

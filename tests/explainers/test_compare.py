@@ -23,6 +23,7 @@ from cae.data import CAEDataModule
 from cae.errors import UserError
 from explainers.compare import compare, run
 from explainers.explanation import Explanation
+from explainers.metrics import MetricSuite
 from explainers.registry import get_explainer, parse_options
 from explainers.session import open_classifier
 
@@ -101,26 +102,39 @@ def test_killed_ten_times_at_random_it_ends_in_the_same_table(trained):
     command = [sys.executable, str(ROOT / "explain.py"), "compare", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     draw = random.Random(0)
+    measures = trained / "tiny" / "explanations" / "killed" / "measures"
+
+    def done() -> int:
+        return len(list(measures.glob("*.json")))
+
     for _ in range(10):
+        before, deadline = done(), time.monotonic() + 120
         process = subprocess.Popen([*command, "explain.folder=killed"], cwd=ROOT, env=environment, stdout=-3, stderr=-3)
-        work = trained / "tiny" / "explanations" / "killed" / "options.json"
-        deadline = time.monotonic() + 120
-        while not work.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(draw.uniform(0, 6))
+        while done() == before and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.5))  # somewhere within the next few images
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        assert process.wait() == -signal.SIGKILL  # in the midst of the work: it had not ended by itself
+    assert 10 <= done() < 100
     subprocess.run([*command, "explain.folder=killed"], cwd=ROOT, env=environment, check=True, capture_output=True)
     subprocess.run([*command, "explain.folder=calm"], cwd=ROOT, env=environment, check=True, capture_output=True)
     assert table_of(trained, "killed") == table_of(trained, "calm")
 
 
-def test_a_further_method_joins_without_explaining_again(trained):
+def test_a_further_method_joins_without_explaining_or_measuring_again(trained, monkeypatch):
     compare(config_in(trained, "explain.folder=grown", "methods=[edges]"))
     path = next((trained / "tiny" / "explanations" / "grown" / "maps" / "edges").glob("*.safetensors"))
     before = path.stat().st_mtime_ns
+    measure, measured = MetricSuite.measure, set()
+
+    def watched(suite, image, maps, *rest, **named):
+        measured.update(maps)
+        return measure(suite, image, maps, *rest, **named)
+
+    monkeypatch.setattr(MetricSuite, "measure", watched)
     compare(config_in(trained, "explain.folder=grown", "methods=[edges,centre]"))
     assert path.stat().st_mtime_ns == before
+    assert measured == {"centre"}
     assert "centre" in table_of(trained, "grown")
 
 

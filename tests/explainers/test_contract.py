@@ -3,6 +3,7 @@
 import warnings
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from tiny_classifiers import black_box, random_images, small_network
@@ -54,8 +55,10 @@ def explainer(name: str, channels: int = 1, **options):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", NAMES)
 def test_one_map_per_image_of_finite_numbers(name, channels):
-    found = explainer(name, channels)(random_images(2, channels))
+    images = random_images(2, channels)
+    found = explainer(name, channels)(images)
     assert isinstance(found, Explanation)
+    assert found.attribution.device == found.probabilities.device == images.device
     assert found.attribution.shape == (2, 1, 32, 32)
     assert found.attribution.dtype == torch.float32
     assert found.attribution.isfinite().all()
@@ -181,13 +184,49 @@ def test_every_entry_of_the_table_is_there_and_documented():
     assert list(list_explainers()) == list(EXPLAINERS)
 
 
-def test_captum_smooths_any_explainer():
-    captum = pytest.importorskip("captum.attr")
+@pytest.mark.parametrize("name", NAMES)
+def test_captum_smooths_and_judges_any_explainer(name):
+    attr, metrics = pytest.importorskip("captum.attr"), pytest.importorskip("captum.metrics")
     from explainers.adapters import as_captum
 
-    images = random_images(1)
+    images, method = random_images(1), explainer(name)
+
+    def erase(inputs):
+        mask = torch.zeros_like(inputs)
+        mask[..., :16] = 1
+        return mask, inputs * (1 - mask)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        tunnel = captum.NoiseTunnel(as_captum(explainer("edges")))
-        smooth = tunnel.attribute(images, nt_samples=2, stdevs=0.01, target=0)
+        smooth = attr.NoiseTunnel(as_captum(method)).attribute(images, nt_samples=2, stdevs=0.01, target=0)
+        judged = metrics.infidelity(
+            classifier(1).probabilities, erase, images, method.attribute(images, 0), target=0, n_perturb_samples=2
+        )
     assert smooth.shape == images.shape
+    assert smooth.isfinite().all()
+    assert judged.shape == (1,)
+    assert judged.isfinite().all()
+
+
+# Quantus refuses a map that is one everywhere
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"constant"}))
+def test_three_quantus_metrics_take_any_explainer(name):
+    quantus = pytest.importorskip("quantus", exc_type=ImportError)
+    from explainers.adapters import as_quantus
+
+    settings = {
+        "FaithfulnessCorrelation": {"nr_runs": 3, "subset_size": 64, "return_aggregate": False},
+        "Sparseness": {},
+        "Complexity": {},
+    }
+    varied = 0 if name == "multirex_reference" else 2  # a class whose map is not the same, or negative, everywhere
+    explain = as_quantus(explainer(name))
+    for metric, options in settings.items():
+        measure = getattr(quantus, metric)(disable_warnings=True, display_progressbar=False, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a map that is the same everywhere has no correlation
+            scores = measure(
+                model=classifier(1), x_batch=random_images(1).numpy(), y_batch=np.array([varied]), a_batch=None,
+                explain_func=explain, device="cpu",
+            )  # fmt: skip
+        assert len(scores) == 1

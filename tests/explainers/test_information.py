@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import test_contract as contract
 import torch
 from tiny_classifiers import LinearHead, black_box, linear_classifier, names, random_images, small_network
 from torch import Tensor, nn
@@ -112,14 +111,15 @@ def test_standard_errors_are_calibrated_and_shrink_with_the_root_of_the_draws():
 
 @pytest.mark.parametrize("name", READOUTS)
 def test_a_window_that_the_classifier_ignores_is_at_zero(name):
-    weight = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    # in double precision, since single precision rounds a batch otherwise than an image alone
+    weight = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)).double()
     weight[..., 8:] = 0
     options = {"rival": 1, "group": [1]} if name in ("contrast", "group_pmi") else {}
     explainer = information_map(
         linear_classifier(weight), readout=name, sampler=GaussianPatch(), window=4, stride=4, samples=4, **options
     )
     found = explainer(random_images(1, size=16), target=0).attribution[0, 0]
-    assert found[:, 8:].abs().max() < 1e-6
+    assert found[:, 8:].abs().max() < 1e-12
     assert found[:, :8].abs().max() > 1e-4
 
 
@@ -306,17 +306,3 @@ def test_in_painters_of_the_user_are_checked():
 def test_parameters_name_the_in_fill():
     assert information_map(small_network(), sampler=Gray()).parameters["sampler"] == "gray"
     assert get_explainer("pda", small_network(), background=BACKGROUND).parameters["readout"] == "woe"
-
-
-# The table of the contract leaves out methods that can read a run folder; these need none.
-@pytest.mark.parametrize("name", METHODS)
-def test_contract_of_all_explainers(name, monkeypatch, tmp_path):
-    for channels in (1, 3):
-        contract.test_one_map_per_image_of_finite_numbers(name, channels)
-    contract.test_same_seed_same_answer_at_any_batch_size_alone_or_in_company(name)
-    contract.test_no_forward_pass_exceeds_the_batch_size(name, monkeypatch)
-    monkeypatch.undo()
-    contract.test_images_classifier_and_global_randomness_stay_as_they_are(name)
-    contract.test_target_that_is_no_class_is_named(name)
-    contract.test_black_box_is_explained_or_refused_in_words(name)
-    contract.test_file_is_the_exact_inverse(name, tmp_path)
