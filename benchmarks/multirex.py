@@ -248,7 +248,7 @@ def _run_official(images: dict[str, Tensor], classifier: TargetClassifier, argum
     normalised = {name: classifier.preprocess(image[None])[0].numpy() for name, image in images.items()}
     np.savez(folder / "images.npz", **normalised)
     blank = torch.zeros(1, 3, SIDE, SIDE)
-    torch.jit.freeze(torch.jit.trace(classifier.network, blank)).save(str(folder / "network.pt"))
+    torch.onnx.export(classifier.network, (blank,), folder / "network.onnx", input_names=["images"], dynamo=False)
     driver = ROOT / "benchmarks" / "multirex_official.py"
     command = [str(arguments.official), "-W", "ignore", str(driver), str(folder), "--seed", str(arguments.seed)]
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(arguments.threads)})

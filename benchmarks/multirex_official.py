@@ -2,7 +2,7 @@
 
     PYTHON_OF_THE_TOOL benchmarks/multirex_official.py FOLDER --seed 0
 
-FOLDER holds ``network.pt`` (TorchScript, from normalised images to logits) and ``images.npz`` (one normalised
+FOLDER holds ``network.onnx`` (from normalised images to logits) and ``images.npz`` (one normalised
 ``(3, H, W)`` array per image, so that hidden pixels are 0 as in the tool). For each image a file ``<id>-<seed>.npz``
 is written: the masks that the tool found, which of them it keeps as disjoint, and the evaluations; images that have
 their file already are left out. All settings are the tool's defaults, but for the batch size and the GPU.
@@ -17,6 +17,7 @@ import types
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from rex_xai.explanation.multi_explanation import MultiExplanation
 from rex_xai.explanation.rex import calculate_responsibility, predict_target
@@ -29,7 +30,7 @@ from rex_xai.utils._utils import Strategy
 class Counted:
     """The network as the tool's prediction function, which counts the images that it scores."""
 
-    def __init__(self, network: torch.jit.ScriptModule):
+    def __init__(self, network: onnxruntime.InferenceSession):
         self.network = network
         self.evaluations = 0
         self.seconds = 0.0
@@ -38,8 +39,8 @@ class Counted:
         """Predictions of the tool's type; one image at a time inside, which the caches of a CPU like best."""
         self.evaluations += len(images)
         started = time.perf_counter()
-        with torch.inference_mode():
-            logits = torch.cat([self.network(image[None].float()) for image in images])
+        scores = [self.network.run(None, {"images": image[None].float().numpy()})[0] for image in images]
+        logits = torch.from_numpy(np.concatenate(scores))
         self.seconds += time.perf_counter() - started
         return logits.softmax(1) if raw else from_pytorch_tensor(logits, target=target)
 
@@ -51,7 +52,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    network = torch.jit.load(str(arguments.folder / "network.pt")).eval()
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    network = onnxruntime.InferenceSession(
+        str(arguments.folder / "network.onnx"), settings, providers=["CPUExecutionProvider"]
+    )
     images = np.load(arguments.folder / "images.npz")
     for name in images.files:
         path = arguments.folder / f"{name}-{arguments.seed}.npz"
@@ -60,7 +65,7 @@ def main() -> None:
             print(path.name, flush=True)
 
 
-def explain(image: torch.Tensor, network: torch.jit.ScriptModule, seed: int) -> dict[str, np.ndarray]:
+def explain(image: torch.Tensor, network: onnxruntime.InferenceSession, seed: int) -> dict[str, np.ndarray]:
     """All that the tool's multiple explanations give for one normalised image ``(3, H, W)``."""
     predict = Counted(network)
     shape = (1, *image.shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +14,8 @@ from explainers.multirex.partition import tile_numbers
 from explainers.multirex.verdicts import Search, Verdict, ask
 
 FINEST_PREFIX = 8  # the shortest prefix tried shows one pixel in 2**8
+TOGETHER = 8  # tiles tried at once for a certificate
 BRACKET = 16  # the search for a shorter prefix ends at one part in 16
-COARSE_TILES = 36  # masks of more tiles than that are first thinned out by tiles twice as wide
 
 
 @dataclass(frozen=True)
@@ -121,73 +122,105 @@ def _shown(places: Tensor, like: Tensor) -> Tensor:
     return mask.reshape(like.shape)
 
 
-def minimise(found: Candidate, side: int, least: float) -> Search[None]:
+def minimise(
+    found: Candidate, side: int, least: float, ranking: Tensor, affords: Callable[[int], bool] = lambda _: True
+) -> Search[bool]:
     """Leave out tiles of a candidate until none can be left out any more, and certify that; works in place.
 
-    Wherever the search ends for want of evaluations, the candidate is sufficient and as small as was reached.
+    Tiles that the ranking supports least go first, many at once; the tests for the certificate are held back from the
+    budget. Wherever the search ends, the candidate is sufficient and as small as was reached.
 
     Args:
         found: the candidate.
         side: of the tiles, in pixels.
         least: probability that a sufficient mask needs.
+        ranking: ``(H, W)`` at least 0; high where the evidence is.
+        affords: whether so many masks can still be judged.
+
+    Returns:
+        Whether the candidate is certified minimal for tiles of that side.
     """
     numbers = tile_numbers((found.mask.shape[0], found.mask.shape[1]), side)
-    if len(numbers[found.mask].unique()) > COARSE_TILES:
-        yield from minimise(found, 2 * side, least)
-    promising = set(numbers[found.mask].unique().tolist())
-    while True:
-        tiles = numbers[found.mask].unique().tolist()
-        closest, tests = -1.0, 0
-        # tiles that could be left out of a larger mask come first: while one of them can, the others need no test
-        for group in ([t for t in tiles if t in promising], [t for t in tiles if t not in promising]):
-            if not group:
-                continue
-            masks = torch.stack([found.mask & (numbers != tile) for tile in group])
-            verdicts = yield from ask(masks)
-            removable = [tile for tile, verdict in zip(group, verdicts, strict=True) if verdict.sufficient]
-            if removable:
-                order = {tile: verdict.log_odds for tile, verdict in zip(group, verdicts, strict=True)}
-                ordered = sorted(removable, key=lambda tile: (-order[tile], tile))
-                single = dict(zip(group, verdicts, strict=True))[ordered[0]]
-                promising = set(ordered) - set((yield from _leave_out(found, numbers, ordered, single)))
-                break
-            tests += len(group)
-            closest = max([closest, *(_shortfall(verdict, least) for verdict in verdicts)])
+    support = torch.zeros(int(numbers.max()) + 1, dtype=torch.float64)
+    support.index_put_((numbers[found.mask],), ranking.double()[found.mask], accumulate=True)
+    going = sorted(tiles_of(found.mask, numbers), key=lambda tile: (float(support[tile]), tile))
+    missed: dict[int, float] = {}
+    while going:
+        yield from _sweep(found, numbers, going, missed, affords)
+        removable = yield from _removable(found, numbers, side, least, missed, affords)
+        if removable is None:
+            return False
+        going = removable
+    return True
+
+
+def tiles_of(mask: Tensor, numbers: Tensor) -> list[int]:
+    """Numbers of the tiles that a mask touches."""
+    return numbers[mask].unique().tolist()
+
+
+def _sweep(
+    found: Candidate, numbers: Tensor, tiles: Sequence[int], missed: dict[int, float], affords: Callable[[int], bool]
+) -> Search[None]:
+    """Leave out tiles in order, as many at once as goes; ``missed`` learns the log-odds without each that stayed.
+
+    A group that cannot go is halved until one tile is left, which stays; the next group is as large as the last run.
+    """
+    waiting = list(tiles)
+    group, fails, run = max(1, len(waiting) // 2), len(waiting) + 1, 0
+    present = len(tiles_of(found.mask, numbers))
+    while waiting and affords(1 + present + present // 2):
+        mask = found.mask & ~torch.isin(numbers, torch.tensor(waiting[:group]))
+        verdict = (yield from ask([mask]))[0]
+        if verdict.sufficient:
+            found.shrink(mask, verdict)
+            del waiting[:group]
+            present, run, fails = present - group, run + group, fails - group
         else:
-            found.certificate = found.certificate.joined(Certificate((side,), tests, closest))
-            return
+            fails = group
+        if fails == 1 and waiting:
+            missed[waiting.pop(0)] = verdict.log_odds
+            group, fails, run = max(1, run), len(waiting) + 1, 0
+        else:
+            group = fails // 2 if fails <= len(waiting) else 2 * group
+        group = min(group, len(waiting))
+
+
+def _removable(
+    found: Candidate,
+    numbers: Tensor,
+    side: int,
+    least: float,
+    missed: dict[int, float],
+    affords: Callable[[int], bool],
+) -> Search[list[int] | None]:
+    """Leave out every tile once: those that can go, the least missed first; none: the candidate is certified.
+
+    The tiles that were missed least come first, and while some of them can go, the others need no test. None if the
+    budget does not suffice.
+    """
+    tiles = tiles_of(found.mask, numbers)
+    if not affords(len(tiles)):
+        return None
+    closest = -1.0
+    ordered = sorted(tiles, key=lambda tile: (-missed.get(tile, math.inf), tile))
+    for start in range(0, len(ordered), TOGETHER):
+        group = ordered[start : start + TOGETHER]
+        verdicts = yield from ask([found.mask & (numbers != tile) for tile in group])
+        missed |= {tile: verdict.log_odds for tile, verdict in zip(group, verdicts, strict=True)}
+        going = [tile for tile, verdict in zip(group, verdicts, strict=True) if verdict.sufficient]
+        if going:
+            return sorted(going, key=lambda tile: (-missed[tile], tile))
+        closest = max([closest, *(_shortfall(verdict, least) for verdict in verdicts)])
+    found.certificate = found.certificate.joined(Certificate((side,), len(tiles), closest))
+    return []
 
 
 def certify(found: Candidate, side: int, least: float) -> Search[None]:
     """Try all tiles of one more size on a final mask; the certificate grows if none can be left out."""
     numbers = tile_numbers((found.mask.shape[0], found.mask.shape[1]), side)
-    tiles = numbers[found.mask].unique()
-    verdicts = yield from ask(torch.stack([found.mask & (numbers != tile) for tile in tiles]))
-    if not any(verdict.sufficient for verdict in verdicts):
-        closest = max(_shortfall(verdict, least) for verdict in verdicts)
-        found.certificate = found.certificate.joined(Certificate((side,), len(tiles), closest))
+    yield from _removable(found, numbers, side, least, {}, lambda _: True)
 
 
 def _shortfall(verdict: Verdict, least: float) -> float:
     return min(verdict.probability - verdict.rival, verdict.probability - least)
-
-
-def _leave_out(found: Candidate, numbers: Tensor, tiles: Sequence[int], single: Verdict) -> Search[list[int]]:
-    """Leave out as many of the first tiles together as goes; the first alone is known to go."""
-    best, failing, verdict = 1, len(tiles) + 1, single
-    counts = sorted({min(2**power, len(tiles)) for power in range(1, len(tiles).bit_length() + 1)} - {1})
-    found.shrink(found.mask & (numbers != tiles[0]), single)
-    whole = found.mask
-    while counts:
-        masks = [whole & ~torch.isin(numbers, torch.tensor(tiles[:count])) for count in counts]
-        verdicts = yield from ask(masks)
-        passing = [place for place, answer in enumerate(verdicts) if answer.sufficient]
-        if passing:
-            place = passing[-1]
-            best, verdict = counts[place], verdicts[place]
-            found.shrink(masks[place], verdict)
-            failing = counts[place + 1] if place + 1 < len(counts) else failing
-        else:
-            failing = counts[0]
-        counts = between(best, failing, 1)
-    return list(tiles[:best])

@@ -38,7 +38,7 @@ class Ledger:
         self, shape: tuple[int, int], budget: int, reserve: int, cost: int, criterion: Criterion, guard: float
     ):
         self.shape = shape
-        self.budget, self.reserve, self.cost = budget, reserve, cost
+        self.budget, self.reserve, self.most_reserve, self.cost = budget, reserve, reserve, cost
         self.criterion, self.guard = criterion, guard
         self.spent = 0
         self.hits = 0
@@ -51,6 +51,14 @@ class Ledger:
     def left(self) -> int:
         """Evaluations that may still be spent."""
         return self.budget - self.reserve - self.spent
+
+    def affords(self, masks: int) -> bool:
+        """Whether so many masks can still be judged."""
+        return masks * self.cost <= self.left()
+
+    def hold(self, masks: int) -> None:
+        """Keep back what so many masks cost, within the reserve given."""
+        self.reserve = min(masks * self.cost, self.most_reserve)
 
     def open_reserve(self) -> None:
         """Allow what was kept back."""

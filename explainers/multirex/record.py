@@ -3,11 +3,13 @@
 Keys, one dict per image; K explanations, N candidates:
 
 * ``status``: ``ok``; ``background_sufficient`` (the fill alone has the class, so nothing can be explained);
-  ``target_not_top1`` and ``none_found``; ``budget`` (nothing was found in time, the full image is given).
+  ``target_not_top1`` and ``none_found``; ``budget`` (no mask could be certified in time: one sufficient mask is given
+  all the same, the full image if nothing less was found).
 * ``masks`` (K, H, W) bool, the explanations, smallest first; ``count`` K; ``pixels``, ``sizes`` (share of the image).
 * ``confidences``, ``relative_confidences`` (over the full image's), ``margins`` to the ``runner_up`` class: of each
   explanation alone. ``complement_confidences``: of the image with the explanation hidden; None where the budget ended.
-* ``certificates``: for each explanation ``finest`` (tile side in pixels), ``levels``, ``tests``, ``closest``.
+* ``certificates``: for each explanation ``finest`` (tile side in pixels), ``levels``, ``tests``, ``closest``. With
+  status ``ok`` each has one; at twice or four times the coarsest of ``tiles`` where the budget was short.
 * ``candidates`` (N, H, W) bool, all sufficient masks found; ``candidate_confidences``; ``dice`` (N, N).
 * ``separation_exact``: no larger compatible set of the candidates exists.
 * ``evaluations`` by stage, with ``total`` (the image itself included); ``cache_hits``; ``budget``.

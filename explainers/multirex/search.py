@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from explainers.blur import gaussian_blur
-from explainers.multirex.extraction import Candidate, certify, minimise, prefix
+from explainers.multirex.extraction import Candidate, certify, minimise, prefix, tiles_of
 from explainers.multirex.ledger import Ledger, mask_key
 from explainers.multirex.partition import disc, grid_centres, splits, tile_numbers
 from explainers.multirex.separation import Separation, separate, without_supersets
@@ -20,7 +20,7 @@ from explainers.multirex.verdicts import BudgetSpent, Request, Search, Verdict, 
 
 PAIRED = 8  # best failing discs that are tried two at a time
 MOST_CANDIDATES = 48
-LARGE = 0.12  # share of the image above which a candidate is first shortened by the ranking
+MOST_TILES, SWEEP = 40, 12  # a candidate is begun if one evaluation a tile, up to so many, and so many more are left
 FEW = 2  # explanations below which the whole image is cut in two
 
 
@@ -59,7 +59,8 @@ class Hunt:
         self.used = torch.zeros(shape, dtype=torch.bool)
         self.ranking: Tensor | None = None
         self.exchanged: set[bytes] = set()
-        self.separated: tuple[int, ...] = ()
+        self.separated: tuple[tuple[int, bool], ...] = ()
+        self.tried: set[Candidate] = set()
 
     def run(self) -> Search[Catch]:
         """All stages; ends early, with what it has, when the budget is spent."""
@@ -73,7 +74,8 @@ class Hunt:
             yield from self._find()
         except BudgetSpent:
             pass
-        self._prefer_certified()
+        self._enter("polish")
+        yield from self._attempt(self._settle())
         yield from self._attempt(self._polish())
         yield from self._verify()
         catch.attribution = self.ranking if self.ranking is not None else self.evidence()
@@ -176,22 +178,35 @@ class Hunt:
 
     def _take(self, candidate: Candidate) -> Search[None]:
         """Minimise a candidate, and count its pixels as used."""
-        if len(self.catch.chosen) >= FEW and not self._affordable(candidate):
+        if len(self.catch.chosen) >= FEW and not self._promising(candidate):
             raise BudgetSpent  # what is left serves the explanations that are there
         self.catch.pool.append(candidate)
+        yield from self._reduce(candidate)
+
+    def _reduce(self, candidate: Candidate) -> Search[None]:
+        """Make a candidate minimal for single tiles, for larger ones where the budget does not suffice."""
+        self.tried.add(candidate)
         try:
-            if candidate.pixels > LARGE * self.used.numel():
-                shorter = yield from prefix(self._order(), candidate.mask)
-                if shorter is not None and shorter.pixels < candidate.pixels:
-                    candidate.shrink(shorter.mask, shorter.verdict)
-            yield from minimise(candidate, self.side, self.least)
+            for side in (self.side, 2 * self.side, 4 * self.side):
+                if (yield from minimise(candidate, side, self.least, self._order(), self.ledger.affords)):
+                    return
         finally:
             self.used |= candidate.mask
 
-    def _affordable(self, candidate: Candidate) -> bool:
+    def _promising(self, candidate: Candidate) -> bool:
         """Whether enough evaluations are left to make a candidate minimal, as far as can be told."""
-        tiles = len(tile_numbers(self.shape, self.side)[candidate.mask].unique())
-        return 5 * tiles // 2 + 24 <= self.ledger.left()
+        tiles = len(tiles_of(candidate.mask, tile_numbers(self.shape, self.side)))
+        return self.ledger.affords(min(tiles, MOST_TILES) + SWEEP)
+
+    def _settle(self) -> Search[None]:
+        """Minimise those of the largest compatible set that nothing was tried on yet."""
+        while True:
+            best = self._best([c for c in self.catch.pool if c.certificate.levels or c not in self.tried])
+            waiting = [self.catch.pool[place] for place in best.chosen if self.catch.pool[place] not in self.tried]
+            if not waiting:
+                self._separate()
+                return
+            yield from self._reduce(waiting[0])
 
     def _full_house(self) -> bool:
         self._separate()
@@ -201,6 +216,7 @@ class Hunt:
         """Look among the unused pixels as long as something is found: by ranking, between the discs, by halves."""
         shifted = grid_centres(self.shape, self.settings.stride, 0.5)
         while not self._full_house():
+            yield from self._settle()
             if (yield from self._from_ranking()):
                 continue
             if shifted:
@@ -270,54 +286,45 @@ class Hunt:
                 yield from self._take(Candidate(mask, verdict))
 
     def _separate(self) -> None:
-        """Choose the largest compatible set of the pool."""
+        """Choose the largest compatible set of the certified candidates; as long as there is none, the smallest one."""
         pool = self.catch.pool
-        sizes = tuple(candidate.pixels for candidate in pool)  # candidates only ever shrink
-        if not pool or sizes == self.separated:
+        state = tuple((candidate.pixels, bool(candidate.certificate.levels)) for candidate in pool)
+        if not pool or state == self.separated:
             return
-        self.separated = sizes
-        self._choose(list(range(len(pool))))
+        self.separated = state
+        certified = [candidate for candidate in pool if candidate.certificate.levels]
+        self.catch.separation = self._best(certified or pool)
+        self.catch.chosen = [pool[place] for place in self.catch.separation.chosen]
+        if not certified:
+            self.catch.chosen = self.catch.chosen[:1]
+        self.ledger.hold(2 * (len(self.catch.chosen) + 1))
 
-    def _choose(self, places: list[int]) -> None:
-        """Choose among some candidates of the pool."""
+    def _best(self, candidates: Sequence[Candidate]) -> Separation:
+        """The largest compatible set of some candidates, as places in the pool, smallest masks first."""
         pool = self.catch.pool
-        masks = torch.stack([pool[place].mask for place in places])
-        if self.settings.overlap == 0:
+        places = [place for place, candidate in enumerate(pool) if any(candidate is one for one in candidates)]
+        masks = torch.stack([pool[place].mask for place in places]) if places else torch.zeros((0, *self.shape))
+        if self.settings.overlap == 0 and places:
             keep = without_supersets(masks)
             masks, places = masks[keep], [place for place, kept in zip(places, keep.tolist(), strict=True) if kept]
         confidences = [pool[place].verdict.probability for place in places]
         separation = separate(masks, confidences, self.settings.overlap)
         chosen = sorted((places[i] for i in separation.chosen), key=lambda place: pool[place].order())
-        self.catch.separation = Separation(tuple(chosen[: self.settings.most]), separation.exact)
-        self.catch.chosen = [pool[place] for place in chosen[: self.settings.most]]
-
-    def _prefer_certified(self) -> None:
-        """Of two sets of the same number take the one whose masks are all certified minimal."""
-        self._separate()
-        before, chosen = self.catch.separation, self.catch.chosen
-        certified = [place for place, candidate in enumerate(self.catch.pool) if candidate.certificate.levels]
-        if certified:
-            self._choose(certified)
-            if len(self.catch.chosen) < len(chosen):
-                self.catch.separation, self.catch.chosen = before, chosen
+        return Separation(tuple(chosen[: self.settings.most]), separation.exact)
 
     def _polish(self) -> Search[None]:
-        """Certify what is not yet certified, then go down to finer tiles, the smallest masks first."""
-        self._enter("polish")
-        coarsest, *finer = self.settings.tiles
-        for candidate in sorted(self.catch.chosen, key=Candidate.order):
-            if coarsest not in candidate.certificate.levels:
-                yield from minimise(candidate, coarsest, self.least)
-        for side in finer:
+        """Go down to finer tiles, the smallest masks first."""
+        for side in self.settings.tiles:
             for candidate in sorted(self.catch.chosen, key=Candidate.order):
-                tests = len(tile_numbers(self.shape, side)[candidate.mask].unique())
-                if tests <= self.ledger.left():
+                tests = len(tiles_of(candidate.mask, tile_numbers(self.shape, side)))
+                if min(candidate.certificate.levels, default=0) > side and self.ledger.affords(tests):
                     yield from self._refine(candidate, side)
 
     def _refine(self, candidate: Candidate, side: int) -> Search[None]:
         """Go down one level; an attempt that ends without a certificate leaves the candidate as it was."""
         finer = Candidate(candidate.mask, candidate.verdict)
-        yield from minimise(finer, side, self.least)
+        if not (yield from minimise(finer, side, self.least, self._order(), self.ledger.affords)):
+            return
         if int(finer.mask.sum()) == candidate.pixels:
             candidate.certificate = candidate.certificate.joined(finer.certificate)
             return
@@ -342,7 +349,7 @@ class Hunt:
                 kept.append(candidate)
         catch.chosen = kept
         if kept:
-            catch.status = "ok"
+            catch.status = "ok" if all(candidate.certificate.levels for candidate in kept) else "budget"
         elif self.full.sufficient:
             # the image itself was judged before the search; it is the one explanation that costs nothing
             catch.chosen = [Candidate(torch.ones(self.shape, dtype=torch.bool), self.full)]

@@ -124,6 +124,31 @@ def test_certificates_hold_tile_by_tile():
                 assert int(classifier.probabilities(without).argmax()) == 1
 
 
+def assert_certified(classifier, extras):
+    """Every level of every certificate holds, by trying all its tiles again; only status ``budget`` may lack one."""
+    assert extras["status"] == "ok" or (extras["status"], extras["count"]) == ("budget", 1)
+    for mask, certificate in zip(extras["masks"], extras["certificates"], strict=True):
+        assert certificate["levels"] or extras["status"] == "budget"
+        for side in certificate["levels"]:
+            rows, columns = (torch.arange(length) // side for length in mask.shape)
+            numbers = rows[:, None] * mask.shape[1] + columns
+            left_out = torch.stack([mask & (numbers != number) for number in numbers[mask].unique()])
+            assert bool((classifier.probabilities(left_out[:, None].float()).argmax(1) == 1).all())
+
+
+@pytest.mark.parametrize("budget", [3, 20, 80, 120, 160, 250, 500])
+def test_every_explanation_is_certified_at_any_budget_or_the_status_says_no(budget):
+    generator = torch.Generator().manual_seed(5)
+    table = torch.rand(65536, generator=generator) < 0.15  # not monotone
+    table[0], table[-1] = False, True
+    classifiers = [patches(*case) for case in ((FIVE, either), (FIVE, every), (THREE, odd), (CORNERS, second))]
+    for classifier in [*classifiers, TargetClassifier(Cells(table), ["yes", "no"], image_shape=(1, 64, 64))]:
+        image = torch.ones(1, *classifier.image_shape)
+        found = MultiReX(classifier, fill=0.0, threshold=0.0, budget=budget)(image, target=0)
+        assert_certified(classifier, found.extras[0])
+        assert int(found.evaluations[0]) <= budget
+
+
 def test_constant_classifier_has_no_explanation_and_ends_at_once():
     found, extras = explained(THREE, always)
     assert (extras["status"], extras["count"]) == ("background_sufficient", 0)
