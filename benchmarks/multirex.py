@@ -75,17 +75,26 @@ def main() -> None:
     # the default budget and the published definition first, so that a stopped run has said the most important
     settings = [(t, b) for t in arguments.thresholds for b in arguments.budgets]
     for threshold, budget in sorted(settings, key=lambda pair: (pair[1] != DEFAULT_BUDGET, *pair)):
-        for name, image in images.items():
-            _explain(name, image, classifier, arguments, threshold, budget)
+        for name in images if budget == DEFAULT_BUDGET else _curve_names(list(images), arguments):
+            _explain(name, images[name], classifier, arguments, threshold, budget)
     for name, image in images.items():
         _search_pairs(name, image, classifier, arguments)
     for name in list(images)[: arguments.timed]:
         _time(name, images[name], arguments)
     if arguments.official:
-        names, seen = list(images), max(0, arguments.development - arguments.skip)
-        chosen = [*names[seen:], *names[:seen]][: arguments.official_images]  # those not used in development first
+        chosen = _held_out_first(list(images), arguments)[: arguments.official_images]
         _run_official({name: images[name] for name in chosen}, classifier, arguments)
     _write(list(images), arguments)
+
+
+def _held_out_first(names: list[str], arguments: argparse.Namespace) -> list[str]:
+    seen = max(0, arguments.development - arguments.skip)
+    return [*names[seen:], *names[:seen]]
+
+
+def _curve_names(names: list[str], arguments: argparse.Namespace) -> list[str]:
+    """The photographs on which budgets other than the default are tried."""
+    return _held_out_first(names, arguments)[: arguments.curve_images]
 
 
 def _arguments() -> argparse.Namespace:
@@ -95,6 +104,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--skip", type=int, default=0, help="photographs left out at the beginning")
     parser.add_argument("--development", type=int, default=0, help="how many at the beginning count as development")
     parser.add_argument("--budgets", type=int, nargs="+", default=list(BUDGETS))
+    parser.add_argument("--curve-images", type=int, default=6, help="photographs for budgets other than 500")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.0, 0.9])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch-size", type=int, default=1, help="1 suits the caches of a CPU best")
@@ -263,13 +273,14 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
         "all": list(results),
         "held_out": [name for name in results if name not in development],
         "development": [name for name in results if name in development],
+        "curve": [name for name in _curve_names(names, arguments) if name in results],
     }
     figures: dict[str, Any] = {}
     intervals: dict[str, list[float]] = {}
     for group, members in groups.items():
         figures[f"{group}/images"] = len(members)
         for threshold in arguments.thresholds:
-            for budget in arguments.budgets:
+            for budget in arguments.budgets if group == "curve" else [DEFAULT_BUDGET]:
                 runs = [
                     results[n][f"{threshold:g}/{budget}"] for n in members if f"{threshold:g}/{budget}" in results[n]
                 ]
@@ -280,7 +291,8 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
         beyond = [1 - run[runtime][1] / run[runtime][0] for run in timed]
         figures[f"timed/{runtime}/time_beyond_forward_passes"] = median(beyond)
         figures[f"timed/{runtime}/seconds"] = median(run[runtime][0] for run in timed)
-    _beside_official(results, arguments, figures)
+    beside = _beside_official(results, development, arguments)
+    _summarise_official(beside, figures)
     result = {
         "command": _command(arguments),
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), {arguments.threads} thread, no GPU",
@@ -288,6 +300,7 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
         "images": len(results),
         "figures": figures,
         "intervals": intervals,
+        "beside_official": beside,
     }
     write_json(ROOT / "benchmarks" / "results" / "multirex.json", result)
 
@@ -298,6 +311,7 @@ def _command(arguments: argparse.Namespace) -> str:
     words += [f"--images {arguments.images}"] + [f"--skip {arguments.skip}"] * bool(arguments.skip)
     words += ["--budgets " + " ".join(map(str, arguments.budgets))]
     words += ["--thresholds " + " ".join(f"{value:g}" for value in arguments.thresholds)]
+    words += [f"--curve-images {arguments.curve_images}"] * (len(arguments.budgets) > 1)
     words += [f"--development {arguments.development}"] * bool(arguments.development)
     if arguments.official:
         words.append(f"--official PYTHON --official-images {arguments.official_images}")
@@ -319,6 +333,7 @@ def _summarise(name: str, runs: list[dict], figures: dict[str, Any], intervals: 
         figures[f"{name}/{key}"] = statistic(values)
         intervals[f"{name}/{key}"] = _bootstrap(values, statistic)
     figures[f"{name}/certified"] = mean([float(finest is not None) for finest in masks]) if masks else None
+    figures[f"{name}/certified_at_16_pixels"] = mean([float((place or 99) <= 16) for place in masks]) if masks else None
     figures[f"{name}/certified_at_8_pixels"] = mean([float(finest == 8) for finest in masks]) if masks else None
     figures[f"{name}/verified_alone"] = mean([float(held) for run in runs for held in run["holds"]]) if masks else None
     figures[f"{name}/disjoint"] = mean([float(run["disjoint"]) for run in runs])
@@ -346,23 +361,37 @@ def _pairs(results: dict[str, dict], arguments: argparse.Namespace, figures: dic
         )
 
 
-def _beside_official(results: dict[str, dict], arguments: argparse.Namespace, figures: dict[str, Any]) -> None:
-    """Both methods on the photographs that the official tool has explained."""
-    rows = []
+def _beside_official(
+    results: dict[str, dict], development: set[str], arguments: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """Both methods on each photograph that the official tool has explained, those of the development left out."""
+    beside = {}
     for name, result in results.items():
         path = arguments.work / "official" / f"{name}-{arguments.seed}.npz"
         ours = result.get(f"0/{DEFAULT_BUDGET}")
-        if path.exists() and ours:
+        if name not in development and path.exists() and ours:
             with np.load(path) as theirs:
-                rows.append((ours["count"], len(theirs["chosen"]), ours["evaluations"], int(theirs["evaluations"])))
+                beside[name] = {
+                    "explanations_ours": ours["count"],
+                    "explanations": len(theirs["chosen"]),
+                    "evaluations_ours": ours["evaluations"],
+                    "evaluations": int(theirs["evaluations"]),
+                }
+    return beside
+
+
+def _summarise_official(beside: dict[str, dict[str, Any]], figures: dict[str, Any]) -> None:
+    rows = list(beside.values())
     figures["official/ran"] = bool(rows)
     figures["official/images"] = len(rows)
+    for key in ("explanations", "explanations_ours") if rows else ():
+        figures[f"official/{key}"] = mean(row[key] for row in rows)
+    for key in ("evaluations", "evaluations_ours") if rows else ():
+        figures[f"official/{key}"] = median(row[key] for row in rows)
     if rows:
-        figures["official/explanations"] = mean(row[1] for row in rows)
-        figures["official/explanations_ours"] = mean(row[0] for row in rows)
-        figures["official/never_fewer_ours"] = mean(float(row[0] >= row[1]) for row in rows)
-        figures["official/evaluations"] = median(row[3] for row in rows)
-        figures["official/evaluations_ours"] = median(row[2] for row in rows)
+        figures["official/never_fewer_ours"] = mean(
+            float(row["explanations_ours"] >= row["explanations"]) for row in rows
+        )
 
 
 if __name__ == "__main__":

@@ -143,15 +143,15 @@ def minimise(
     numbers = tile_numbers((found.mask.shape[0], found.mask.shape[1]), side)
     support = torch.zeros(int(numbers.max()) + 1, dtype=torch.float64)
     support.index_put_((numbers[found.mask],), ranking.double()[found.mask], accumulate=True)
-    going = sorted(tiles_of(found.mask, numbers), key=lambda tile: (float(support[tile]), tile))
+    by_support = sorted(tiles_of(found.mask, numbers), key=lambda tile: (float(support[tile]), tile))
     missed: dict[int, float] = {}
-    while going:
-        yield from _sweep(found, numbers, going, missed, affords)
-        removable = yield from _removable(found, numbers, side, least, missed, affords)
-        if removable is None:
-            return False
-        going = removable
-    return True
+    yield from _sweep(found, numbers, by_support, missed, affords)
+    while removable := (yield from _removable(found, numbers, side, least, missed, affords)):
+        before = found.mask
+        yield from _sweep(found, numbers, removable, missed, affords)
+        if found.mask is before:
+            return False  # tiles can go, but what is left of the budget does not cover the tests after that
+    return removable is not None
 
 
 def tiles_of(mask: Tensor, numbers: Tensor) -> list[int]:

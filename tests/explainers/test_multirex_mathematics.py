@@ -130,6 +130,16 @@ def test_minimal_mask_needs_every_tile_and_says_so(seed):
     assert not any(sufficient(mask) for mask in left_out)
 
 
+def test_minimising_ends_whatever_can_be_afforded():
+    for least in range(1, 17):
+        for affordable in range(0, 40, 3):
+            found = Candidate(torch.ones(32, 32, dtype=torch.bool), verdict(True))
+            search = minimise(found, 8, 0.0, torch.ones(32, 32), lambda masks, most=affordable: masks <= most)
+            certified, asked = judge(lambda mask, need=64 * least: int(mask.sum()) >= need)(search)
+            assert certified == bool(found.certificate.levels)
+            assert len(asked) < 300
+
+
 def test_dice_of_two_empty_masks_is_zero():
     masks = torch.zeros(3, 4, 4, dtype=torch.bool)
     masks[2, :2] = True
