@@ -14,7 +14,15 @@ from torch import Tensor, nn
 
 from cae.config import ModelConfig
 from cae.errors import UserError
-from cae.networks import ClassEncoder, Editor, IndividualEncoder, Trunk, fixed_statistics
+from cae.networks import (
+    ClassEncoder,
+    Editor,
+    Evidence,
+    IndividualEncoder,
+    Trunk,
+    channels_at,
+    fixed_statistics,
+)
 from cae.tensors import read_tensors, write_tensors
 
 
@@ -108,6 +116,11 @@ class CAE(nn.Module):
         )
         self.trunk = Trunk(channels, model.individual_channels, width, levels, model.residual_blocks)
         self.trunk.start_from(self.individual_encoder)
+        depths = range(1, model.class_downsampling + 1)
+        self.evidence = Evidence(
+            [channels_at(width, level) for level in depths],
+            [channels_at(width, level) for level in range(levels, 0, -1)],
+        )
         self.editor = Editor(channels, model.class_dim, width, levels, model.gate)
         # few channels on large maps: this order of memory makes training a quarter faster on CPUs
         self.to(memory_format=torch.channels_last)
@@ -142,16 +155,16 @@ class CAE(nn.Module):
         image, features = self.trunk(individual_code)
         # the base is not to learn to hide its class from the encoder: no gradient
         with torch.no_grad(), fixed_statistics(self.class_encoder):
-            own = self.class_encoder(self._pad(self._crop(image).clamp(-1, 1)))
-        return Base(image, tuple(features), own)
+            own, evidence = self.class_encoder.read(self._pad(self._crop(image).clamp(-1, 1)))
+        return Base(image, tuple(self.evidence(features, evidence)), own)
 
     def join(self, class_code: Tensor, base: Base) -> Decoded:
         """Decode; not clamped, because a clamp in the loss stops gradients for good."""
         paint, mask = self.editor(base.features, class_code, base.class_code.to(class_code))
         if mask is None:
             return Decoded(self.to_unit(base.image + paint), self._crop(paint / 2), None)
-        # on what surrounds it: where the paint adds nothing, the mask erases
-        paint = paint + _blurred(base.image)
+        # over what surrounds the mask: where the paint adds nothing, the mask erases
+        paint = paint + surroundings(base.image, mask)
         edited = base.image + mask * (paint - base.image)
         return Decoded(self.to_unit(edited), self.to_unit(paint), self._crop(mask))
 
@@ -195,10 +208,26 @@ class CAE(nn.Module):
         return cae.eval()
 
 
-def _blurred(base: Tensor, side: int = 4) -> Tensor:
+def surroundings(images: Tensor, mask: Tensor) -> Tensor:
+    """What the pixels outside a mask suggest for each place: means of ever larger squares, the near ones first.
+
+    A square counts as far as it lies outside the mask, and every doubling of its side a tenth as much, so that a hole
+    is filled from its border. ``images (B, C, H, W)`` and ``mask (B, 1, H, W)`` in [0, 1] to the shape of the images.
+    """
+    kept = 1 - mask
+    total, weight = torch.zeros_like(images), torch.full_like(mask, 1e-4)
+    side, share = 4, 1.0
+    while side <= min(images.shape[-2:]):
+        total = total + share * _pooled(images * kept, side)
+        weight = weight + share * _pooled(kept, side)
+        side, share = 2 * side, share / 10
+    return total / weight
+
+
+def _pooled(x: Tensor, side: int) -> Tensor:
     """The mean over squares of ``side`` pixels, spread out again."""
-    small = F.avg_pool2d(base, side, ceil_mode=True)
-    return F.interpolate(small, size=base.shape[-2:], mode="bilinear", align_corners=False)
+    small = F.avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
+    return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -82,8 +82,44 @@ class ClassEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W)`` to ``(B, D)``."""
-        h = self.body(x)
-        return self.head(torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1))
+        return self.read(x)[0]
+
+    def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """``(B, C, H, W)`` to the code ``(B, D)`` and what it was read from: ``(B, ..., h, w)`` maps, fine to coarse."""
+        evidence, h = [], x
+        for module in self.body:
+            h = module(h)
+            if isinstance(module, nn.ReLU):
+                evidence.append(h)
+        return self.head(torch.cat([h.mean((2, 3)), h.amax((2, 3))], dim=1)), evidence
+
+
+class Evidence(nn.Module):
+    """Tells the editor where the class encoder sees what: its maps, added to the trunk's features.
+
+    The editor is taught by swaps alone and sees a few of each pair of classes in a step; the class encoder has found
+    by then what tells the classes in thousands of images.
+
+    Args:
+        inputs: channels of the class encoder's maps, at 1/2, 1/4, … of the image side.
+        outputs: channels of the trunk's features, the coarsest first, down to 1/2 of the image side.
+    """
+
+    def __init__(self, inputs: Sequence[int], outputs: Sequence[int]):
+        super().__init__()
+        self.maps = nn.ModuleList(
+            nn.Conv2d(sum(inputs[len(outputs) - 1 - place :]), channels, 1) for place, channels in enumerate(outputs)
+        )
+
+    def forward(self, features: Sequence[Tensor], evidence: Sequence[Tensor]) -> list[Tensor]:
+        """Features of ``Trunk`` and maps of ``ClassEncoder.read`` to features of the same shapes."""
+        found = []
+        for place, (feature, convolution) in enumerate(zip(features, self.maps, strict=True)):
+            seen = evidence[len(features) - 1 - place :]
+            size = feature.shape[-2:]
+            alike = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in seen]
+            found.append(feature + convolution(torch.cat(alike, dim=1)))
+        return found
 
 
 class IndividualEncoder(nn.Module):
