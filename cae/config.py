@@ -126,6 +126,7 @@ class ModelConfig:
     class_downsampling: int = option(4, "halvings of the image size in the class encoder before pooling", low=1, high=7)
     residual_blocks: int = option(2, "residual blocks at the resolution of the individual code", low=0)
     gate: bool = option(True, "a mask head decides where a swapped class code may change the image")
+    evidence: bool = option(True, "the editor sees the class encoder's maps: where it finds what tells the classes")
     discriminator_width: int = option(16, "channels at the first stage of the discriminator", low=4)
 
 
@@ -148,7 +149,6 @@ class LossConfig:
     r1: float = option(1.0, "gradient penalty of the discriminator, every 16 steps", low=0)
     leakage: float = option(0.02, "L_leak: the individual code does not tell the class", low=0)
     minimal: float = option(6.0, "L_min: swaps change little", low=0)
-    changed_area: float = option(0.0, "L_area: swaps change few pixels, however much", low=0)
     gate_area: float = option(0.3, "mean of the gate's mask, over swaps that convince the classifier", low=0)
     gate_variation: float = option(0.0, "total variation of the gate's mask", low=0)
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)

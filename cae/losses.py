@@ -46,18 +46,6 @@ def minimal_edit(swaps: Tensor, reconstructions: Tensor) -> Tensor:
     return reconstruction(swaps, reconstructions.detach())
 
 
-def changed_area(swaps: Tensor, originals: Tensor, scale: float) -> Tensor:
-    """L_area ``mean(d / (d + scale))`` of the absolute change d of a swap: a smooth share of changed pixels, ``(B,)``.
-
-    Unlike the mean change it hardly charges for changing a pixel much, but for changing many: an edit that is
-    confined and complete costs less than a faint one everywhere.
-
-    Reference: Geman and McClure 1985, Proceedings of the Statistical Computing Section, ASA (the penalty).
-    """
-    change = (_full(swaps) - _full(originals).detach()).abs().amax(1, keepdim=True)
-    return _image_mean(change / (change + scale))
-
-
 def gate_area(mask: Tensor) -> Tensor:
     """``mean(mask)``: share of the image that the gate opens, ``(B, 1, H, W) -> (B,)``."""
     return _image_mean(_full(mask))

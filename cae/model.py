@@ -116,11 +116,12 @@ class CAE(nn.Module):
         )
         self.trunk = Trunk(channels, model.individual_channels, width, levels, model.residual_blocks)
         self.trunk.start_from(self.individual_encoder)
-        depths = range(1, model.class_downsampling + 1)
-        self.evidence = Evidence(
-            [channels_at(width, level) for level in depths],
-            [channels_at(width, level) for level in range(levels, 0, -1)],
-        )
+        self.evidence: Evidence | None = None
+        if model.evidence:
+            self.evidence = Evidence(
+                [channels_at(width, level) for level in range(1, model.class_downsampling + 1)],
+                [channels_at(width, level) for level in range(levels, 0, -1)],
+            )
         self.editor = Editor(channels, model.class_dim, width, levels, model.gate)
         # few channels on large maps: this order of memory makes training a quarter faster on CPUs
         self.to(memory_format=torch.channels_last)
@@ -156,7 +157,9 @@ class CAE(nn.Module):
         # the base is not to learn to hide its class from the encoder: no gradient
         with torch.no_grad(), fixed_statistics(self.class_encoder):
             own, evidence = self.class_encoder.read(self._pad(self._crop(image).clamp(-1, 1)))
-        return Base(image, tuple(self.evidence(features, evidence)), own)
+        if self.evidence is not None:
+            features = self.evidence(features, evidence)
+        return Base(image, tuple(features), own)
 
     def join(self, class_code: Tensor, base: Base) -> Decoded:
         """Decode; not clamped, because a clamp in the loss stops gradients for good."""

@@ -21,7 +21,7 @@ from cae.objective import Objective
 
 R1_EVERY = 16  # steps between two gradient penalties of the discriminator
 # these pull on swaps and would keep the autoencoder from learning first
-RAMPED = {"coherency", "reconstruction_answer", "adversarial", "minimal", "changed_area", "gate_area", "gate_variation"}
+RAMPED = {"coherency", "reconstruction_answer", "adversarial", "minimal", "gate_area", "gate_variation"}
 
 
 class CAEModule(JudgedModule):

@@ -85,7 +85,7 @@ class ClassEncoder(nn.Module):
         return self.read(x)[0]
 
     def read(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """``(B, C, H, W)`` to the code ``(B, D)`` and what it was read from: ``(B, ..., h, w)`` maps, fine to coarse."""
+        """``(B, C, H, W)`` to the code ``(B, D)`` and the maps ``(B, ..., h, w)`` it is read from, fine to coarse."""
         evidence, h = [], x
         for module in self.body:
             h = module(h)
@@ -107,18 +107,19 @@ class Evidence(nn.Module):
 
     def __init__(self, inputs: Sequence[int], outputs: Sequence[int]):
         super().__init__()
+        # each feature gets the maps of its own resolution and of all coarser ones; where there are none, the coarsest
+        self.first = [min(len(outputs) - 1 - place, len(inputs) - 1) for place in range(len(outputs))]
         self.maps = nn.ModuleList(
-            nn.Conv2d(sum(inputs[len(outputs) - 1 - place :]), channels, 1) for place, channels in enumerate(outputs)
+            nn.Conv2d(sum(inputs[first:]), channels, 1) for first, channels in zip(self.first, outputs, strict=True)
         )
 
     def forward(self, features: Sequence[Tensor], evidence: Sequence[Tensor]) -> list[Tensor]:
         """Features of ``Trunk`` and maps of ``ClassEncoder.read`` to features of the same shapes."""
         found = []
-        for place, (feature, convolution) in enumerate(zip(features, self.maps, strict=True)):
-            seen = evidence[len(features) - 1 - place :]
+        for feature, first, convolution in zip(features, self.first, self.maps, strict=True):
             size = feature.shape[-2:]
-            alike = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in seen]
-            found.append(feature + convolution(torch.cat(alike, dim=1)))
+            maps = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in evidence[first:]]
+            found.append(feature + convolution(torch.cat(maps, dim=1)))
         return found
 
 

@@ -19,7 +19,6 @@ from cae.views import random_view
 SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict
 SMOTE_SHARE = 0.25  # of the swaps take a code between two donors
 CONVINCED = 0.25  # nats of divergence at which the pull towards smaller edits has fallen to 1/e
-CHANGED = 0.02  # change of a pixel, on [0, 1], at which L_area counts it as half changed: about the noise of the data
 LABEL_LOGIT = 6.0  # a label as logits: nearly certain, yet finite
 
 
@@ -182,9 +181,6 @@ class Objective(nn.Module):
         if weights.minimal > 0:
             # only an edit that convinces is asked to be smaller: before that, the smallest edit would be none
             terms["minimal"] = (convinced * losses.minimal_edit(shown, swaps.images[swaps.recipients])).mean()
-        if weights.changed_area > 0:
-            area = losses.changed_area(shown, swaps.images[swaps.recipients], CHANGED)
-            terms["changed_area"] = (convinced * area).mean()
         if weights.adversarial > 0:
             logits = self._discriminated(shown.clamp(0, 1))
             terms["adversarial"] = losses.wanted_class(swaps.donor_probabilities, logits).mean()

@@ -1,0 +1,285 @@
+"""Ablation of the counterfactuals: arms that differ in one thing each, from the published recipe to ours.
+
+    python benchmarks/counterfactual_quality.py                            lesions, seeds 0 1 2, sized for two CPU cores
+    python benchmarks/counterfactual_quality.py --data digits pneumonia --pneumonia data/pneumoniamnist.npz
+    python benchmarks/counterfactual_quality.py --size gpu                 128 pixels, wider networks, longer training
+
+All arms of a seed explain the same classifier with the same data, networks of about the same number of parameters, and
+numbers of steps that take about the same time on one core. Every arm is what a user would type with other options, and
+every figure is on test images. Other explainers of the same images stand below the arms, where there are masks. A run
+that is finished is reused, so the benchmark can be stopped, and continued with other arms or seeds. Results go to
+``benchmarks/results/counterfactual_quality_<data>.json`` and from there to ``docs/results.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cae.cli import parse, run_program  # noqa: E402 (the script also runs without an installation)
+from cae.config import Config  # noqa: E402
+from cae.files import read_json, write_json  # noqa: E402
+from cae.localisation import localise  # noqa: E402
+from cae.runs import explanation_config  # noqa: E402
+from cae.session import Run, open_run  # noqa: E402
+from cae.stages import cae_stage, classifier_stage, oracle_stage  # noqa: E402
+from cae.traversal import traverse  # noqa: E402
+from explainers import get_explainer  # noqa: E402
+
+RECIPES = {"lesions": "configs/lesions.yaml", "digits": "configs/digits.yaml", "pneumonia": "configs/medmnist.yaml"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to train: what it is, the options by which it differs, and its length relative to ours.
+
+    ``steps`` makes the training as long as ours in seconds on one core, for 64 x 64 pixels.
+    """
+
+    words: str
+    options: tuple[str, ...] = ()
+    steps: float = 1.0
+
+
+# 196 thousand parameters at three blocks and eight channels, where ours has 215; batches of eight pairs
+PUBLISHED = ("cae.preset=reference", "cae.model.width=8", "cae.model.residual_blocks=3", "data.batch_size=16")
+ARMS = {
+    "published": Arm(
+        "published recipe: labels, one donor, no classifier in the loop",
+        (*PUBLISHED, "cae.target=labels", "counterfactual.output=decoded"),
+    ),
+    "published_verdicts": Arm(
+        "the same on the classifier's verdicts",
+        (*PUBLISHED, "cae.target=classifier", "counterfactual.output=decoded"),
+    ),
+    "ours": Arm("ours"),
+    "without_classifier": Arm(
+        "ours on labels, no classifier in the loop",
+        ("cae.target=labels", "cae.black_box=true", "cae.query_every=1000000"),
+    ),
+    "without_evidence": Arm("ours without the class encoder's maps in the editor", ("cae.model.evidence=false",)),
+    "without_gate": Arm("ours without a mask", ("cae.model.gate=false",)),
+    "without_views": Arm("ours, the classifier sees swaps as they are", ("cae.robust_views=false",)),
+    "without_discriminator": Arm("ours without a discriminator", ("cae.loss.adversarial=0",)),
+    "without_small_edits": Arm("ours without terms for small edits", ("cae.loss.minimal=0", "cae.loss.gate_area=0")),
+}
+SIZES: dict[str, tuple[str, ...]] = {
+    "cpu": ("trainer.threads=1",),
+    "gpu": (
+        *("data.image_size=128", "cae.model.width=32", "cae.model.individual_downsampling=3"),
+        *("cae.model.class_downsampling=5", "cae.model.individual_channels=64"),
+    ),
+}
+STEPS = {
+    "lesions": {"cpu": 1200, "gpu": 6000},
+    "digits": {"cpu": 4000, "gpu": 8000},
+    "pneumonia": {"cpu": 2000, "gpu": 6000},
+}
+FIGURES = (
+    "cae/reassignment",
+    "cae/reassignment_oracle",
+    "counterfactual/found",
+    "counterfactual/validity_oracle_end",
+    "counterfactual/end_cout",
+    "counterfactual/end_l1",
+    "localisation/dice",
+    "localisation/dice_best",
+    "localisation/pointing",
+    "localisation/end_dice",
+    "localisation/end_dice_best",
+    "localisation/end_pointing",
+    "localisation/outside_median",
+    "cae/participation_ratio",
+    "cae/class_probe",
+    "cae/individual_probe",
+    "cae/reconstruction_mae",
+    "seconds/cae_training",
+)
+EXPLAINERS = ("gradcam", "integrated_gradients", "occlusion", "pmi", "random")
+
+
+def main(argv: list[str]) -> None:
+    """Train, explain and measure every arm for every seed; write after each one."""
+    arguments = _arguments(argv)
+    for data in arguments.data:
+        for seed in arguments.seeds:
+            for arm in arguments.arms:
+                _arm(data, arm, seed, arguments)
+                _write(data, arguments)
+            if data == "lesions":
+                _explainers(seed, arguments)
+                _write(data, arguments)
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", nargs="+", choices=list(RECIPES), default=["lesions"])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--size", choices=list(SIZES), default="cpu")
+    parser.add_argument("--images", type=int, default=300, help="test images explained by each arm")
+    parser.add_argument("--precision", default="32-true", help="trainer.precision; bf16-mixed where the CPU has it")
+    parser.add_argument("--pneumonia", type=Path, help="path of pneumoniamnist.npz, which is not part of the project")
+    parser.add_argument("--runs", type=Path, default=Path("runs/benchmarks/quality"), help="folder of the runs")
+    arguments = parser.parse_args(argv)
+    if "pneumonia" in arguments.data and arguments.pneumonia is None:
+        parser.error("--data pneumonia needs --pneumonia PATH")
+    return arguments
+
+
+def _words(data: str, name: str, seed: int, arguments: argparse.Namespace, options: Sequence[str] = ()) -> list[str]:
+    """The arguments of a command line for one run."""
+    words = [str(ROOT / RECIPES[data]), f"name={name}", f"runs={arguments.runs}", f"seed={seed}", f"data.seed={seed}"]
+    words += [f"oracle.seed={1000 + seed}", f"trainer.precision={arguments.precision}", "logging.progress=false"]
+    words += ["traverse.strips=false", "traverse.gif=false", f"traverse.limit={arguments.images}"]
+    if data == "pneumonia":
+        words.append(f"data.path={arguments.pneumonia.resolve()}")
+    return [*words, *SIZES[arguments.size], *options]
+
+
+def _config(stage: str, words: Sequence[str]) -> Config:
+    return parse([stage, *words, "resume=last"], {stage: ""}, "counterfactual_quality.py").config
+
+
+def _name(data: str, arm: str, seed: int, arguments: argparse.Namespace) -> str:
+    return f"{data}-{arguments.size}-{seed}-{arm}"
+
+
+def _arm(data: str, arm: str, seed: int, arguments: argparse.Namespace) -> None:
+    """Train the classifiers of the seed, then the arm, and explain test images with it; finished stages are reused."""
+    shared = _name(data, "classifier", seed, arguments)
+    config = _config("classifier", _words(data, shared, seed, arguments))
+    classifier_stage(config)
+    oracle_stage(config)
+    name = _name(data, arm, seed, arguments)
+    _lend(arguments.runs / shared, arguments.runs / name)
+    steps = round(ARMS[arm].steps * STEPS[data][arguments.size])
+    options = [*ARMS[arm].options, f"cae.max_steps={steps}", f"cae.validate_every={-(-steps // 2)}"]
+    words = _words(data, name, seed, arguments, options)
+    print(f"== {name}: {ARMS[arm].words}", flush=True)
+    cae_stage(_config("cae", words))
+    traverse(explanation_config(parse(["traverse", *words], {"traverse": ""}, "counterfactual_quality.py")))
+
+
+def _lend(shared: Path, folder: Path) -> None:
+    """Give a run the classifier and the oracle of its seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for model in ("classifier", "oracle"):
+        for ending in ("json", "safetensors"):
+            if not (folder / f"{model}.{ending}").exists():
+                shutil.copyfile(shared / f"{model}.{ending}", folder / f"{model}.{ending}")
+
+
+def _explainers(seed: int, arguments: argparse.Namespace) -> None:
+    """Localisation of other explainers' maps on the images that the arms explain; kept with the seed's classifier."""
+    name = _name("lesions", "classifier", seed, arguments)
+    path = arguments.runs / name / "explainers.json"
+    if path.exists():
+        return
+    owner = _name("lesions", arguments.arms[-1], seed, arguments)
+    words = _words("lesions", owner, seed, arguments)
+    run = open_run(explanation_config(parse(["traverse", *words], {"traverse": ""}, "counterfactual_quality.py")))
+    chosen = [run.data.test[place] for place in _explained(run, arguments.images)]
+    shown = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
+    images = torch.stack([sample.image for sample in shown])
+    write_json(path, {method: _localised(method, run, images, shown) for method in EXPLAINERS})
+
+
+def _explained(run: Run, limit: int) -> list[int]:
+    """Places of the images that ``explain.py traverse`` takes, and that the classifier does not call healthy."""
+    from cae.subjects import open_subjects
+
+    order = open_subjects(run).order[:limit]
+    images = torch.stack([run.data.test[place].image for place in order])
+    with torch.no_grad():
+        verdicts = run.classifier.probabilities(images).argmax(1)
+    return [place for place, verdict in zip(order, verdicts.tolist(), strict=True) if run.classes[verdict] != "healthy"]
+
+
+def _localised(method: str, run: Run, images: torch.Tensor, samples: Sequence) -> dict[str, float]:
+    maps = get_explainer(method, run.classifier)(images).attribution.clamp_min(0)
+    found = [localise(one[0], sample.mask[0]) for one, sample in zip(maps, samples, strict=True)]
+    kept = [one for one in found if one is not None and one.dice is not None and one.dice_best is not None]
+    return {
+        "localisation/end_dice": mean(one.dice or 0.0 for one in kept),
+        "localisation/end_dice_best": mean(one.dice_best or 0.0 for one in kept),
+        "localisation/end_pointing": mean(one.pointing or 0.0 for one in kept),
+    }
+
+
+def _write(data: str, arguments: argparse.Namespace) -> None:
+    """One file per data set with what is finished: means over seeds, with their range."""
+    figures: dict[str, float] = {}
+    intervals: dict[str, list[float]] = {}
+    seeds: dict[str, list[int]] = {}
+    for arm in ARMS:
+        found = {
+            seed: read_json(arguments.runs / _name(data, arm, seed, arguments) / "metrics.json")
+            for seed in arguments.seeds
+        }
+        finished = {seed: metrics for seed, metrics in found.items() if "counterfactual/found" in metrics}
+        seeds[arm] = list(finished)
+        _add(arm, list(finished.values()), figures, intervals)
+    others = [
+        read_json(arguments.runs / _name(data, "classifier", seed, arguments) / "explainers.json")
+        for seed in arguments.seeds
+    ]
+    for method in EXPLAINERS:
+        _add(method, [rows[method] for rows in others if method in rows], figures, intervals)
+    result = {
+        "command": _command(data, arguments),
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU"
+        if not torch.cuda.is_available()
+        else torch.cuda.get_device_name(),
+        "seeds": arguments.seeds,
+        "images": arguments.images,
+        "arms": {name: arm.words for name, arm in ARMS.items() if seeds[name]},
+        "seeds_of": {name: some for name, some in seeds.items() if some},
+        "figures": figures,
+        "intervals": intervals,
+    }
+    size = "" if arguments.size == "cpu" else f"_{arguments.size}"
+    write_json(ROOT / "benchmarks" / "results" / f"counterfactual_quality_{data}{size}.json", result)
+
+
+def _add(
+    name: str,
+    runs: Sequence[Mapping[str, float]],
+    figures: dict[str, float],
+    intervals: dict[str, list[float]],
+) -> None:
+    for figure in FIGURES:
+        values = [run[figure] for run in runs if run.get(figure) is not None]
+        if values:
+            figures[f"{name}/{figure}"] = mean(values)
+            intervals[f"{name}/{figure}"] = [min(values), max(values)]
+
+
+def _command(data: str, arguments: argparse.Namespace) -> str:
+    words = ["python benchmarks/counterfactual_quality.py", f"--data {data}"]
+    if data == "pneumonia":
+        words.append("--pneumonia data/pneumoniamnist.npz")
+    words.append(f"--seeds {' '.join(map(str, arguments.seeds))} --images {arguments.images}")
+    if arguments.size != "cpu":
+        words.append(f"--size {arguments.size}")
+    if arguments.precision != "32-true":
+        words.append(f"--precision {arguments.precision}")
+    if arguments.arms != list(ARMS):
+        words.append(f"--arms {' '.join(arguments.arms)}")
+    return " ".join(words)
+
+
+if __name__ == "__main__":
+    run_program(main)
