@@ -15,7 +15,9 @@ COMPARED = {
     "auprc": "AUPRC of the mask",
     "iou_area": "IoU at the mask's area",
     "evaluations": "evaluations",
+    "seconds": "seconds",
 }
+COSTS = {"evaluations": "{:.0f}", "seconds": "{:.2f}"}  # means, which are not ranked
 
 
 def comparison_section(folder: Path) -> str:
@@ -38,10 +40,12 @@ def comparison_section(folder: Path) -> str:
 
 
 def _compared(result: dict[str, Any], name: str) -> str:
-    """A cell of a comparison; what costs is not ranked."""
-    whole = name.endswith("/evaluations")
-    cell = _interval(result, name, whole)
-    return f"**{cell}**" if name in result.get("best", ()) and not whole else cell
+    """A cell of a comparison."""
+    metric, value = name.rpartition("/")[2], result["figures"].get(name)
+    if metric in COSTS:
+        return "–" if value is None else COSTS[metric].format(value)
+    cell = _interval(result, name)
+    return f"**{cell}**" if name in result.get("best", ()) else cell
 
 
 def _choice(choice: dict[str, Any] | None) -> str:
@@ -201,12 +205,10 @@ def _differences(result: dict[str, Any], sources: list[str], shown: list[str]) -
     return text
 
 
-def _interval(result: dict[str, Any], name: str, whole: bool = False) -> str:
+def _interval(result: dict[str, Any], name: str) -> str:
     value, interval = result["figures"].get(name), result["intervals"].get(name)
     if value is None:
         return "–"
-    if whole:
-        return f"{value:.0f}"
     return f"{value:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 

@@ -42,18 +42,20 @@ from explainers.metrics import summarise  # noqa: E402
 from explainers.metrics.statistics import Bootstrap  # noqa: E402
 
 FILLS = ("masked_blur", "gray", "blur", "marginal", "gaussian")
+ONE_SIZE, WIDE = "pmi@one_size", "occlusion@wide"  # tell what the in-fill does from what the windows do
 METHODS = {
     "lesions": ("cae", "pmi", "occlusion", "rise", "integrated_gradients", "gradcam", "random", "centre", "edges"),
     "photographs": (
         *(f"pmi@{fill}" for fill in FILLS),
         *("occlusion", "rise", "integrated_gradients", "gradcam", "random"),
+        *(ONE_SIZE, WIDE),
     ),
 }
 PAIRED = ("deletion_infill_excess", "insertion_auc_excess", "deletion_auc_excess")
 JUDGED = PAIRED[:2]  # by the sum of these the first half chooses an in-fill
-RIVALS = ("occlusion", "rise")
+RIVALS = ("occlusion", "rise", WIDE)
 LIMITS = {"lesions": 120, "photographs": None}
-# windows of three sizes, found to do better than one of 32 pixels on eight photographs of the first half
+# windows of three sizes, found to do better than one of 32 pixels on seven photographs of the first half
 SCALES = "[[96,32,1],[64,32,1],[32,16,1]]"
 # some 850 evaluations each on lesions, some 230 on photographs
 OPTIONS = {
@@ -62,6 +64,7 @@ OPTIONS = {
         *("occlusion.window=32", "occlusion.stride=14", "rise.masks=231", "integrated_gradients.steps=20"),
         *(f"pmi@{fill}.sampler={fill}" for fill in FILLS),
         *(f"pmi@{fill}.scales={SCALES}" for fill in FILLS),
+        *(f"{ONE_SIZE}.window=32", f"{ONE_SIZE}.stride=14", f"{WIDE}.window=64", f"{WIDE}.stride=12"),
     ),
 }
 Rows = dict[str, dict[str, dict[str, float | None]]]
@@ -174,10 +177,13 @@ def _differences(rows: Rows) -> dict[str, list[float]]:
     """Every information map less Occlusion and RISE, image by image, on removal metrics: positive is better."""
     found: dict[str, list[float]] = {}
     bootstrap = Bootstrap(list(rows))
+    methods = {method for values in rows.values() for method in values}
     for one in _information_maps(rows):
-        for other in RIVALS:
+        for other in (rival for rival in RIVALS if rival in methods):
             for metric in PAIRED:
-                pairs = [(values[one].get(metric), values[other].get(metric)) for values in rows.values()]
+                pairs = [
+                    (values.get(one, {}).get(metric), values.get(other, {}).get(metric)) for values in rows.values()
+                ]
                 differences = [np.nan if a is None or b is None else a - b for a, b in pairs]
                 interval = bootstrap.mean(np.array(differences, dtype=float))
                 if interval is not None:
@@ -194,7 +200,7 @@ def _chosen(rows: Rows) -> str:
     """The information map with the largest sum of what it is judged by, mean over images."""
 
     def score(method: str) -> float:
-        return sum(values[method].get(metric) or 0.0 for values in rows.values() for metric in JUDGED)
+        return sum(values.get(method, {}).get(metric) or 0.0 for values in rows.values() for metric in JUDGED)
 
     return max(_information_maps(rows), key=score)
 

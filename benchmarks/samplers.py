@@ -92,9 +92,7 @@ def _measure(
         if interval is not None:
             figures[prefix + model] = interval.mean
             intervals[prefix + model] = [interval.low, interval.high]
-    trained = read_json(folder / "metrics.json")
-    figures[f"{prefix}{head}/training windows"] = trained["sampler/bits_train"]
-    figures[f"{prefix}{head}/seconds"] = trained["seconds/sampler_training"]
+    figures[f"{prefix}{head}/training windows"] = read_json(folder / "metrics.json")["sampler/bits_train"]
     figures[f"{prefix}window"] = distribution.window
     figures[f"{prefix}images"] = len(asked)
     print({key: round(value, 3) for key, value in figures.items() if key.startswith(prefix)}, flush=True)
@@ -102,7 +100,8 @@ def _measure(
 
 def _image_means(values: Tensor, rows: Tensor, count: int) -> np.ndarray:
     """Mean ``(count,)`` of the windows' values ``(M,)`` of each image."""
-    return torch.zeros(count, dtype=torch.float64).index_reduce(0, rows, values, "mean", include_self=False).numpy()
+    sums = torch.bincount(rows, weights=values, minlength=count)
+    return (sums / torch.bincount(rows, minlength=count)).numpy()
 
 
 def _write(arguments: argparse.Namespace, figures: dict[str, float], intervals: dict[str, list[float]]) -> None:

@@ -68,7 +68,8 @@ class InformationMap(Explainer):
         window: side of a window in pixels; by default the power of two nearest to a seventh of the image.
         stride: pixels between windows; by default half a window, or a quarter where one fill is enough.
         samples: fills of each window; by default up to 16, as many as ``max_evaluations`` allows.
-        scales: several sizes of window: True for three around the default, or a list of (window, stride, samples).
+        scales: several sizes of window: True for one, two and three times the default, or a list of
+            (window, stride, samples).
         refine: spend half of the evaluations on windows of half the size, where the map is strongest.
         combine: of several scales, the ``mean``, or the value that is ``largest`` by magnitude.
         max_evaluations: hard limit for one image, the image itself included.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -62,14 +63,29 @@ def explanation_figure(
         framed.save(temporary)
 
 
+def displayed(attribution: Tensor) -> tuple[Tensor, str]:
+    """A map ``(H, W)`` in [-1, 1] as it is coloured, and in words what the colours reach to.
+
+    A map of one sign throughout, such as that of RISE, whose level says nothing, begins at its value nearest to zero.
+    """
+    low, high = (float(value) for value in attribution.aminmax())
+    nearest = max(low, 0.0) + min(high, 0.0)
+    shifted = attribution - nearest
+    largest = float(shifted.abs().max())
+    words = f"largest value {max(high, -low):.3g}"
+    if nearest:
+        words = f"values {low:.3g} to {high:.3g}"
+    return shifted / max(largest, torch.finfo(attribution.dtype).tiny), words
+
+
 def _map_tile(found: Explanation, mask: Tensor | None) -> Image.Image:
-    picture = mapped(found.normalized()[0, 0].cpu().numpy(), DIVERGING, -1.0, 1.0)
+    values, words = displayed(found.attribution[0, 0].cpu())
+    picture = mapped(values.numpy(), DIVERGING, -1.0, 1.0)
     if mask is not None and bool(mask.any()):
         outline(picture, mask, "#111111", 1)
     evaluations = int(found.evaluations[0])
     cost = f"{evaluations} evaluation{'s' if evaluations != 1 else ''}, {_seconds(found.seconds)}"
-    largest = float(found.attribution.abs().max())
-    return _titled(picture, found.method, _lines(picture.width, [cost, f"largest value {largest:.3g}"]))
+    return _titled(picture, found.method, _lines(picture.width, [cost, words]))
 
 
 def _verdict(original: Image.Image, found: Explanation, classes: Sequence[str]) -> Image.Image:

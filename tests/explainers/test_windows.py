@@ -56,8 +56,8 @@ def test_clipped_windows_cover_every_pixel_equally_often():
 
 def test_default_windows_and_scales_are_those_of_the_documentation():
     assert [default_window((s, s)) for s in (28, 64, 128, 224, 256)] == [4, 8, 16, 32, 32]
-    assert preset_scales((224, 224)) == [(64, 32, 4), (32, 16, 4), (16, 16, 3)]
-    assert [len(grid((224, 224), size, stride)) for size, stride, _ in preset_scales((224, 224))] == [36, 169, 196]
+    assert preset_scales((224, 224)) == [(96, 32, 6), (64, 32, 6), (32, 16, 6)]
+    assert [len(grid((224, 224), size, stride)) for size, stride, _ in preset_scales((224, 224))] == [25, 36, 169]
 
 
 def test_mean_over_boxes_equals_slicing():
