@@ -31,12 +31,13 @@ from explainers.explanation import Explanation
 
 GAP, HEAD, TITLE, LINE, LINES = 12, 30, 24, 18, 4  # pixels; LINES: of words below a tile
 PER_ROW = 6
-DIMMED = 0.22  # brightness of hidden pixels, so that the place in the image can be seen
+DIMMED = 0.3  # brightness of hidden pixels, so that the place in the image can be seen
 COLOURS = tuple(colour for colour in OKABE_ITO if colour != "#000000")
-EMPTY = {
+REMARKS = {
     "background_sufficient": "The fill alone already has this class: no part of the image explains it.",
     "target_not_top1": "The image is not seen as this class, and neither is any part that was tried.",
     "none_found": "No sufficient part was found.",
+    "budget": "The budget ended before any part was certified minimal.",
 }
 
 
@@ -57,7 +58,7 @@ def multirex_figure(image: Tensor, found: Explanation, classes: Sequence[str], t
     columns = min(PER_ROW, len(tiles))
     rows = -(-len(tiles) // columns)
     width, height = tiles[0].width + GAP, tiles[0].height + GAP
-    words = EMPTY.get(extras["status"], "")
+    words = REMARKS.get(extras["status"], "")
     picture = Image.new("RGB", (columns * width + GAP, HEAD + rows * height + GAP + (LINE if words else 0)), PAPER)
     draw = ImageDraw.Draw(picture)
     draw.text((GAP, 8), title, fill=INK, font=font(14, bold=True))
@@ -101,9 +102,9 @@ def _explanation(image: Tensor, extras: Mapping[str, Any], number: int) -> Image
     hidden = extras["complement_confidences"][number]
     lines = [
         f"alone {extras['confidences'][number]:.2f} ({extras['relative_confidences'][number]:.0%} of the image's)",
-        "hidden: not asked" if hidden is None else f"hidden {hidden:.2f}",
+        "image without it: not asked" if hidden is None else f"image without it {hidden:.2f}",
         f"{extras['sizes'][number]:.1%} of the pixels",
-        f"minimal at {finest} px" if finest else "not certified minimal",
+        f"no tile of {finest} px can go" if finest else "not certified minimal",
     ]
     return _framed(picture, f"explanation {number + 1}", lines)
 
