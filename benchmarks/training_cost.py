@@ -1,0 +1,138 @@
+"""What a training step of the CAE costs at 64, 128 and 256 pixels: operations and memory, counted, not timed.
+
+    python benchmarks/training_cost.py
+
+Every size is built as its recipe says and takes one step (forward and backward, all networks) on the CPU. Counted are
+the floating-point operations of matrix products and convolutions (two for a multiply-add), the bytes that the step
+keeps for its backward pass, and parameters with their gradients, averages and optimiser state. The estimate of seconds
+divides by a stated share of an accelerator's peak: a figure to plan with, not a measurement. Results go to
+``benchmarks/results/training_cost.json`` and from there to ``docs/results.md``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from cae.classifiers import TargetClassifier  # noqa: E402 (the script also runs without an installation)
+from cae.classifiers.own import build_network  # noqa: E402
+from cae.cli import parse, run_program  # noqa: E402
+from cae.config import Config  # noqa: E402
+from cae.data import Batch  # noqa: E402
+from cae.files import write_json  # noqa: E402
+from cae.judged import Judges  # noqa: E402
+from cae.module import CAEModule  # noqa: E402
+
+RECIPES = {
+    "64": ["configs/lesions.yaml"],
+    "128": ["configs/lesions.yaml", "configs/gpu.yaml", "data.image_size=128"],
+    "256": ["configs/lesions.yaml", "configs/gpu.yaml", "data.image_size=256"],
+}
+PEAK = 60e12  # operations a second: single precision of one H100 (PCIe: 51, SXM: 67), no tensor cores
+PART = 8  # the step is taken with an eighth of its images and swaps: what it costs is proportional to them
+SHARE = 0.15  # of the peak that convolutions of so few channels may be expected to reach
+GIBIBYTE = 2**30
+
+
+def main(_: Sequence[str]) -> None:
+    """Count, print and write the file of results."""
+    figures: dict[str, float] = {}
+    for size, recipe in RECIPES.items():
+        found = _cost(_config(recipe))
+        figures |= {f"{size}/{name}": value for name, value in found.items()}
+        print(size, {name: float(f"{value:.3g}") for name, value in found.items()})
+    result = {
+        "command": "python benchmarks/training_cost.py",
+        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
+        "seeds": [0],
+        "figures": figures,
+        "intervals": {},
+        "assumed": {"peak": PEAK, "share": SHARE},
+    }
+    write_json(ROOT / "benchmarks" / "results" / "training_cost.json", result)
+
+
+def _config(recipe: Sequence[str]) -> Config:
+    words = [str(ROOT / word) if word.endswith(".yaml") else word for word in recipe]
+    return parse(["cae", *words, "name=cost"], {"cae": ""}, "training_cost.py").config
+
+
+def _part(config: Config) -> Config:
+    cae = dataclasses.replace(config.cae, recipients=config.cae.recipients // PART, pairs=config.cae.pairs // PART)
+    return dataclasses.replace(
+        config, cae=cae, data=dataclasses.replace(config.data, batch_size=config.data.batch_size // PART)
+    )
+
+
+def _cost(config: Config) -> dict[str, float]:
+    """Operations and memory of one step after the warm-up."""
+    part = _part(config)
+    module, batch = _module(part), _batch(part)
+    objective, kept = module.objective, _Kept()
+    with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda x: x):
+        swaps = objective.swaps(batch.images, objective.answers(batch))
+        others = objective.other_terms(swaps, penalise=False, query=False)
+        terms = objective.generator_terms(swaps)
+        loss = torch.stack([term.sum() for term in (terms | others).values()]).sum()
+        loss.backward()
+    operations = float(counter.get_total_flops()) * PART
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    # weights, gradients, two moments of Adam; the averaged weights need one more copy of the CAE's
+    state = 4 * (4 * trained + sum(p.numel() for p in module.cae.parameters()))
+    steps = config.cae.max_steps
+    return {
+        "operations_per_step": operations,
+        "activations_gib": kept.size * PART / GIBIBYTE,
+        "state_gib": state / GIBIBYTE,
+        "parameters": float(sum(p.numel() for p in module.cae.parameters())),
+        "steps": float(steps),
+        "batch": float(config.data.batch_size),
+        "gpu_minutes_estimated": operations * steps / (PEAK * SHARE) / 60,
+    }
+
+
+class _Kept:
+    """Sums the bytes that autograd keeps, each storage once."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._seen: set[int] = set()
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._seen:
+            self._seen.add(storage.data_ptr())
+            self.size += storage.nbytes()
+        return tensor
+
+
+def _module(config: Config) -> CAEModule:
+    """The training of a recipe against a classifier of random weights: what it costs does not depend on them."""
+    torch.manual_seed(0)
+    shape = (config.data.channels, config.data.image_size, config.data.image_size)
+    classes = tuple(config.data.lesions.classes)
+    network = build_network(config.classifier.model, len(classes), shape[0], config.classifier.width)
+    classifier = TargetClassifier(network, classes, image_shape=shape, scores="logits")
+    judges = Judges(classifier, classifier, torch.randn(64, len(classes)), {})
+    return CAEModule(shape, config.cae, judges).train()
+
+
+def _batch(config: Config) -> Batch:
+    count, side = config.data.batch_size, config.data.image_size
+    images = torch.rand(count, config.data.channels, side, side)
+    return Batch(images, torch.arange(count) % len(config.data.lesions.classes), [str(i) for i in range(count)])
+
+
+if __name__ == "__main__":
+    run_program(main)
