@@ -14,7 +14,9 @@ from torch import Tensor
 from cae.attempts import Attempts, find_references, walk_to_references
 from cae.config import CounterfactualConfig
 from cae.errors import UserError, did_you_mean
+from cae.localisation import evidence_map
 from cae.manifold import ClassManifold
+from cae.quality import diversity
 from cae.search import Crossing, Goal, Renderer, Walk
 
 WORDS = ("runner-up", "any", "all")
@@ -55,6 +57,7 @@ class Counterfactual:
             (decoded); averaged over several references, their mean. None unless found.
         difference_std: ``(C, H, W)`` standard deviation over references; None unless two or more were found.
         averaged: number of references whose differences were averaged.
+        diversity: mean absolute difference between the counterfactuals towards them; None of fewer than two.
         reference_ids: ids of the training images walked to (of all averaged, or of the path's alone).
         classifier_evaluations: images that the classifier judged for this one, the original included.
         decoder_evaluations: images that were decoded for this one.
@@ -87,6 +90,7 @@ class Counterfactual:
     difference: Tensor | None
     difference_std: Tensor | None
     averaged: int
+    diversity: float | None
     reference_ids: tuple[str, ...]
     classifier_evaluations: int
     decoder_evaluations: int
@@ -113,6 +117,18 @@ class Counterfactual:
     def saliency(self) -> Tensor | None:
         """``(1, H, W)``: size of the difference, summed over channels."""
         return None if self.difference is None else self.difference.abs().sum(0, keepdim=True)
+
+    @property
+    def evidence(self) -> Tensor | None:
+        """``(1, H, W)``: where the class lies: size of the whole change, at the end of the path, a little smoothed.
+
+        The counterfactual itself is barely over the boundary, and what it changes is faint. None where no path was
+        walked; there also where no counterfactual was found.
+        """
+        if len(self.tau) == 1:
+            return None
+        # the path starts at the original (residual) or at the reconstruction (decoded)
+        return evidence_map(self.path_images[-1] - self.path_images[0])
 
     @property
     def added(self) -> Tensor | None:
@@ -291,6 +307,7 @@ class _Report:
             difference=several.mean(0) if several is not None else None,
             difference_std=several.std(0, correction=0) if several is not None and len(several) > 1 else None,
             averaged=len(search.differences),
+            diversity=diversity(several) if several is not None and len(several) > 1 else None,
             reference_ids=tuple(search.found_ids) if crossing else (search.walked_to,) if tried else (),
             classifier_evaluations=int(self.renderer.classifier_images[row]),
             decoder_evaluations=int(self.renderer.decoder_images[row]),

@@ -52,7 +52,15 @@ class IndexRow:
         l1: mean absolute change of the counterfactual from the original, on [0, 1].
         l2: root of the mean squared change.
         sparsity: share of pixels that change by more than 0.05.
+        linf: largest absolute change.
+        regions: number of connected regions of the pixels that ``sparsity`` counts.
+        ssim: structural similarity with the original, 1 for the same image; None for sides below 11 pixels.
+        feature_similarity: cosine of the classifier's features of the original and of the counterfactual.
+        diversity: mean absolute difference between the counterfactuals towards several references.
         cout: COUT in [-1, 1]: how soon the classifier follows as pixels are copied, most changed first.
+        end_l1: ``l1`` of the image at the end of the path; None, as all of the end, where no path was walked.
+        end_sparsity: ``sparsity`` of it.
+        end_cout: ``cout`` of it. The counterfactual is barely over the boundary, so that its own is near 0.
         oracle_source: verdict of the oracle on the original; None without an oracle.
         oracle: verdict of the oracle on the counterfactual.
         oracle_agrees: whether that is the target. At the classifier's boundary, which is not the oracle's, even a
@@ -66,6 +74,13 @@ class IndexRow:
         dice_centre: what a map of the image's centre scores in ``dice_area``.
         pointing: whether the largest saliency lies in the mask (a share where several are largest).
         energy: share of the saliency in the mask.
+        end_dice: ``dice`` of the evidence, which is the change at the end of the path; also where none was found, and 0
+            where the path changes nothing, as all four of the end.
+        end_dice_best: ``dice_best`` of the evidence.
+        end_pointing: ``pointing`` of the evidence.
+        end_energy: ``energy`` of the evidence.
+        outside: share of the image's pixels that, at the end of the path, have changed by more than 0.05 and are more
+            than 5 pixels off the mask.
         mask_share: share of the image in the mask: what a random map scores in pointing, energy and ``dice_area``.
         classifier_evaluations: images judged in the search.
         decoder_evaluations: images decoded in the search.
@@ -100,8 +115,16 @@ class IndexRow:
     reconstruction_mae: float
     l1: float | None
     l2: float | None
+    linf: float | None
     sparsity: float | None
+    regions: int | None
+    ssim: float | None
+    feature_similarity: float | None
+    diversity: float | None
     cout: float | None
+    end_l1: float | None
+    end_sparsity: float | None
+    end_cout: float | None
     oracle_source: str | None
     oracle: str | None
     oracle_agrees: bool | None
@@ -114,6 +137,11 @@ class IndexRow:
     dice_centre: float | None
     pointing: float | None
     energy: float | None
+    end_dice: float | None
+    end_dice_best: float | None
+    end_pointing: float | None
+    end_energy: float | None
+    outside: float | None
     mask_share: float | None
     classifier_evaluations: int
     decoder_evaluations: int

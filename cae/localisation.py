@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 
@@ -34,6 +35,17 @@ class Localisation:
     pointing: float | None
     energy: float | None
     mask_share: float
+
+
+def evidence_map(change: Tensor) -> Tensor:
+    """Size ``(1, H, W)`` of a change ``(C, H, W)``, summed over channels, under a Gaussian of sigma side / 64 pixels.
+
+    A change of both signs, such as a rim darkened and its inside brightened, has a line of zeros between them, which
+    is no gap in the evidence.
+    """
+    size = change.detach().cpu().abs().sum(0).numpy()
+    smooth = ndimage.gaussian_filter(size, min(size.shape) / 64, mode="reflect")
+    return torch.from_numpy(smooth)[None]
 
 
 def localise(saliency: Tensor, mask: Tensor) -> Localisation | None:

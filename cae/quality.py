@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy import ndimage
+from skimage.metrics import structural_similarity as ssim
 from torch import Tensor
 
 
@@ -72,6 +73,47 @@ def changed_regions(originals: Tensor, counterfactuals: Tensor, threshold: float
     """Number ``(B,)`` of connected regions (8 neighbours) of the pixels that ``changed_share`` counts."""
     masks = _changed(originals, counterfactuals, threshold).cpu().numpy()
     return torch.tensor([ndimage.label(mask, structure=np.ones((3, 3)))[1] for mask in masks], dtype=torch.int64)
+
+
+def changed_outside(
+    originals: Tensor, counterfactuals: Tensor, masks: Tensor, rim: float = 5.0, threshold: float = 0.05
+) -> Tensor:
+    """Share of all pixels ``(B,)`` that change by more than ``threshold`` more than ``rim`` pixels off the mask.
+
+    Args:
+        originals: ``(B, C, H, W)``.
+        counterfactuals: ``(B, C, H, W)``.
+        masks: ``(B, 1, H, W)`` bool, none of them empty.
+        rim: largest distance to the mask, in pixels, that still counts as inside.
+        threshold: as in ``changed_share``.
+    """
+    distance = [ndimage.distance_transform_edt(~mask[0]) for mask in masks.cpu().numpy()]
+    far = torch.from_numpy(np.stack(distance) > rim)
+    return (_changed(originals, counterfactuals, threshold).cpu() & far).float().flatten(1).mean(1)
+
+
+def structural_similarity(originals: Tensor, counterfactuals: Tensor) -> Tensor | None:
+    """SSIM ``(B,)`` of each pair of images, at most 1: the same image; None where a side is shorter than the window.
+
+    Reference: Wang et al. 2004, IEEE Transactions on Image Processing 13(4): Gaussian window of 11 pixels, sigma 1.5.
+    """
+    if min(originals.shape[-2:]) < 11:
+        return None
+    pairs = zip(originals.double().cpu().numpy(), counterfactuals.double().cpu().numpy(), strict=True)
+    values = [
+        ssim(a, b, data_range=1.0, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+        for a, b in pairs
+    ]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def diversity(counterfactuals: Tensor) -> float:
+    """Mean absolute difference over all pairs of several counterfactuals ``(N, C, H, W)`` of one image, N > 1.
+
+    Reference: Jeanneret et al. 2022 (DiME), arXiv:2203.15636, with L1 in place of LPIPS, whose weights are not at hand.
+    """
+    flat = counterfactuals.flatten(1).double()
+    return float(torch.pdist(flat, p=1).mean()) / flat.shape[1]
 
 
 def _changed(originals: Tensor, counterfactuals: Tensor, threshold: float) -> Tensor:

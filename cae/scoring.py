@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,16 @@ from cae.counterfactual import Counterfactual
 from cae.data import Sample
 from cae.index import IndexRow
 from cae.localisation import Localisation, localise
-from cae.quality import changed_share, cout, l1_distance, l2_distance
+from cae.quality import (
+    changed_outside,
+    changed_regions,
+    changed_share,
+    cout,
+    l1_distance,
+    l2_distance,
+    linf_distance,
+    structural_similarity,
+)
 from cae.search import round_to_8_bits
 from cae.session import Run
 from cae.smoothness import backtracking, largest_jump, monotone_share
@@ -23,13 +33,15 @@ from cae.smoothness import backtracking, largest_jump, monotone_share
 class Opinion:
     """What others see in one result: the oracle's answers ``(K,)``, and the classifier's verdict on the decoded image.
 
-    All are None where there is no oracle, or no counterfactual (for ``original``: no oracle).
+    ``features (2, F)`` are the classifier's of the original and of the counterfactual. All are None where there is no
+    oracle, or no counterfactual (for ``original``: no oracle).
     """
 
     original: Tensor | None = None
     counterfactual: Tensor | None = None
     end: Tensor | None = None
     decoded: int | None = None
+    features: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -46,10 +58,11 @@ def opinions(run: Run, results: Sequence[Counterfactual]) -> list[Opinion]:
     found = [result for result in results if result.counterfactual is not None]
     decoded = iter(_decoded_verdicts(run, found))
     edited = iter(_oracle_answers(run, [r.counterfactual for r in found if r.counterfactual is not None]))
+    features = iter(_features(run, found))
     ends = iter(_oracle_answers(run, [result.path_images[-1] for result in found]))
     originals = _oracle_answers(run, [result.original for result in results])
     return [
-        Opinion(before, next(edited), next(ends), next(decoded)) if result.found else Opinion(before)
+        Opinion(before, next(edited), next(ends), next(decoded), next(features)) if result.found else Opinion(before)
         for result, before in zip(results, originals, strict=True)
     ]
 
@@ -71,7 +84,7 @@ def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opin
     margin = run.config.counterfactual.margin
     walked = len(result.tau) > 1
     curve = answers[:, target]
-    where = _localised(result, sample)
+    where, similar = _localised(result, sample), opinion.features
     return IndexRow(
         image=place,
         id=result.id,
@@ -98,6 +111,9 @@ def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opin
         averaged=result.averaged,
         reconstruction_mae=float(result.reconstruction_error.mean()),
         **_change(run, result),
+        **_end_change(run, result),
+        feature_similarity=None if similar is None else float(torch.cosine_similarity(similar[0], similar[1], dim=0)),
+        diversity=result.diversity,
         oracle_source=_verdict(classes, opinion.original),
         oracle=_verdict(classes, opinion.counterfactual),
         oracle_agrees=_sees(opinion.counterfactual, target),
@@ -110,6 +126,7 @@ def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opin
         dice_centre=where.dice_centre if where else None,
         pointing=where.pointing if where else None,
         energy=where.energy if where else None,
+        **_end_localised(result, sample),
         mask_share=where.mask_share if where else None,
         classifier_evaluations=result.classifier_evaluations,
         decoder_evaluations=result.decoder_evaluations,
@@ -119,27 +136,61 @@ def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opin
     )
 
 
-def _change(run: Run, result: Counterfactual) -> dict[str, float | None]:
+def _change(run: Run, result: Counterfactual) -> dict[str, Any]:
     """Size of the change, and how soon the classifier follows it."""
     if result.counterfactual is None:
-        return dict.fromkeys(("l1", "l2", "sparsity", "cout"))
+        return dict.fromkeys(("l1", "l2", "linf", "sparsity", "regions", "ssim", "cout"))
     original, edited = result.original[None], result.counterfactual[None]
-    curves = cout(
-        lambda images: run.classifier.probabilities(images.to(run.device)), original[0], edited[0], result.source,
-        result.target, batch_size=run.config.counterfactual.batch_size, seed=result.seed,
-    )  # fmt: skip
+    similarity = structural_similarity(original, edited)
     return {
         "l1": float(l1_distance(original, edited)),
         "l2": float(l2_distance(original, edited)),
+        "linf": float(linf_distance(original, edited)),
         "sparsity": float(changed_share(original, edited)),
-        "cout": curves.value if math.isfinite(curves.value) else None,
+        "regions": int(changed_regions(original, edited)),
+        "ssim": None if similarity is None else float(similarity),
+        "cout": _cout(run, result, result.counterfactual),
     }
+
+
+def _end_change(run: Run, result: Counterfactual) -> dict[str, Any]:
+    """The same of the image at the end of the path."""
+    if len(result.tau) == 1:
+        return dict.fromkeys(("end_l1", "end_sparsity", "end_cout"))
+    original, end = result.original[None], result.path_images[-1][None]
+    return {
+        "end_l1": float(l1_distance(original, end)),
+        "end_sparsity": float(changed_share(original, end)),
+        "end_cout": _cout(run, result, end[0]),
+    }
+
+
+def _cout(run: Run, result: Counterfactual, edited: Tensor) -> float | None:
+    curves = cout(
+        lambda images: run.classifier.probabilities(images.to(run.device)), result.original, edited, result.source,
+        result.target, batch_size=run.config.counterfactual.batch_size, seed=result.seed,
+    )  # fmt: skip
+    return curves.value if math.isfinite(curves.value) else None
 
 
 def _localised(result: Counterfactual, sample: Sample) -> Localisation | None:
     if result.saliency is None or sample.mask is None:
         return None
     return localise(result.saliency[0], sample.mask[0])
+
+
+def _end_localised(result: Counterfactual, sample: Sample) -> dict[str, Any]:
+    """Where the evidence lies, and how much of the image changes elsewhere."""
+    names = ("end_dice", "end_dice_best", "end_pointing", "end_energy", "outside")
+    evidence, mask = result.evidence, sample.mask
+    if evidence is None or mask is None or not mask.any():
+        return dict.fromkeys(names)
+    where = localise(evidence[0], mask[0])
+    assert where is not None
+    found = (where.dice, where.dice_best, where.pointing, where.energy)
+    path = result.path_images
+    outside = float(changed_outside(path[:1], path[-1:], mask[None]))
+    return dict(zip(names, (*(value or 0.0 for value in found), outside), strict=True))
 
 
 def _verdict(classes: Sequence[str], answer: Tensor | None) -> str | None:
@@ -162,6 +213,16 @@ def _oracle_answers(run: Run, images: Sequence[Tensor]) -> list[Tensor | None]:
         return [None] * len(images)
     parts = torch.stack(list(images)).split(run.config.counterfactual.batch_size)
     return list(torch.cat([run.oracle.probabilities(part.to(run.device)).cpu() for part in parts]))
+
+
+def _features(run: Run, found: Sequence[Counterfactual]) -> list[Tensor]:
+    """The classifier's features ``(2, F)`` of each original and its counterfactual."""
+    if not found:
+        return []
+    pairs = torch.stack([image for r in found for image in (r.original, r.counterfactual) if image is not None])
+    parts = pairs.split(run.config.counterfactual.batch_size)
+    features = torch.cat([run.classifier.features(part.to(run.device)).float().cpu() for part in parts])
+    return list(features.unflatten(0, (len(found), 2)))
 
 
 def _decoded_verdicts(run: Run, found: Sequence[Counterfactual]) -> list[int]:

@@ -17,8 +17,9 @@ def summarise(rows: Sequence[IndexRow], seed: int = 0) -> dict[str, float]:
     """The figures of ``metrics.json`` for explained images.
 
     Rates are over all images to be explained, those without a counterfactual counting as failures (images that have
-    the target's verdict already are left out); everything else is over counterfactuals found, localisation over those
-    of images whose mask shows something. A figure over no image is left out.
+    the target's verdict already are left out); figures of the end of the path are over all paths walked; everything
+    else is over counterfactuals found, localisation over those of images whose mask shows something. A figure over no
+    image is left out.
 
     Args:
         rows: of the index; several of one image are resampled together.
@@ -30,12 +31,14 @@ def summarise(rows: Sequence[IndexRow], seed: int = 0) -> dict[str, float]:
     explained = [row for row in rows if row.status != "already_target"]
     found = [row for row in explained if row.found]
     with_mask = [row for row in found if row.mask_share is not None]
+    walked = [row for row in explained if row.end_l1 is not None]
     metrics: dict[str, float] = {
         "counterfactual/images": len({row.id for row in rows}),
         "counterfactual/explained": len(explained),
         "counterfactual/found_count": len(found),
         **{f"counterfactual/{name}": sum(row.status == name for row in rows) for name in _FAILURES},
         "localisation/images": len({row.id for row in with_mask}),
+        "localisation/end_images": len({row.id for row in walked if row.end_dice is not None}),
     }
     judged = explained if any(row.oracle_source is not None for row in explained) else []
     for name, part, value, statistic in (
@@ -43,8 +46,12 @@ def summarise(rows: Sequence[IndexRow], seed: int = 0) -> dict[str, float]:
         ("counterfactual/validity_oracle", judged, lambda row: row.oracle_agrees is True, mean),
         ("counterfactual/validity_oracle_end", judged, lambda row: row.oracle_end_agrees is True, mean),
         ("counterfactual/validity_decoded", explained, lambda row: row.decoded_agrees is True, mean),
+        ("counterfactual/bkl", found, _bkl, mean),
         *((f"counterfactual/{name}", found, _column(column), statistic) for name, column, statistic in _FOUND),
+        *((f"counterfactual/{name}", walked, _column(name), mean) for name in _END),
         *((f"localisation/{name}", with_mask, _column(name), mean) for name in _LOCALISATION),
+        *((f"localisation/{name}", walked, _column(name), mean) for name in _END_LOCALISATION),
+        ("localisation/outside_median", walked, _column("outside"), median),
     ):
         metrics |= _figure(name, part, value, statistic, seed)
     return metrics
@@ -57,9 +64,18 @@ def mean(values: np.ndarray, weights: np.ndarray) -> float:
 
 def percentile_95(values: np.ndarray, weights: np.ndarray) -> float:
     """The smallest of ``values (N,)`` that 95 % of the weight does not exceed."""
+    return _quantile(values, weights, 0.95)
+
+
+def median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The smallest of ``values (N,)`` that half of the weight does not exceed."""
+    return _quantile(values, weights, 0.5)
+
+
+def _quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:
     order = np.argsort(values, kind="stable")
     share = weights[order].cumsum() / weights.sum()
-    return float(values[order][np.searchsorted(share, 0.95 - 1e-12)])
+    return float(values[order][np.searchsorted(share, level - 1e-12)])
 
 
 def interval(
@@ -112,16 +128,28 @@ _FOUND: tuple[tuple[str, str, Statistic], ...] = (
     ("cout", "cout", mean),
     ("l1", "l1", mean),
     ("l2", "l2", mean),
+    ("linf", "linf", mean),
     ("sparsity", "sparsity", mean),
+    ("regions", "regions", mean),
+    ("ssim", "ssim", mean),
+    ("feature_similarity", "feature_similarity", mean),
+    ("diversity", "diversity", mean),
     ("monotone_share", "monotone_share", mean),
     ("classifier_evaluations", "classifier_evaluations", mean),
     ("seconds", "seconds", mean),
 )
+_END = ("end_cout", "end_l1", "end_sparsity")
+_END_LOCALISATION = ("end_dice", "end_dice_best", "end_pointing", "end_energy", "outside")
 _LOCALISATION = ("dice", "dice_best", "dice_area", "dice_centre", "pointing", "energy", "mask_share")
 
 
 def _column(name: str) -> Callable[[IndexRow], float | None]:
     return lambda row: getattr(row, name)
+
+
+def _bkl(row: IndexRow) -> float | None:
+    """``1 - f_t`` of one counterfactual, as ``quality.bkl`` has it."""
+    return None if row.boundary_target_probability is None else 1 - row.boundary_target_probability
 
 
 def _figure(

@@ -149,6 +149,23 @@ def test_constant_classifier_has_no_counterfactual_and_no_map():
         assert len(result.path_images) == 21
 
 
+@pytest.mark.parametrize("output", ["residual", "decoded"])
+def test_evidence_is_the_change_at_the_end_of_the_path(output):
+    (result,) = find(slope(4), toy_images(-1.0), output=output)
+    size = (result.path_images[-1] - result.path_images[0]).abs().sum(0, keepdim=True)
+    assert result.evidence.shape == (1, SIDE, SIDE)
+    assert torch.allclose(result.evidence, size, atol=1e-5)  # at 6 pixels the smoothing is none
+    assert float(result.evidence.min()) > 0.9 > float(result.saliency.max())
+
+
+def test_evidence_needs_a_path_but_no_counterfactual():
+    (lost,) = find(lambda code: 0 * code - 3, toy_images(-1.0))
+    assert lost.status == "not_found"
+    assert float(lost.evidence.max()) > 0.9
+    (there,) = find(slope(4), toy_images(1.0), targets=torch.tensor([1]))
+    assert there.evidence is None
+
+
 def test_walking_to_ones_own_code_changes_nothing():
     images = toy_images(-1.0, -0.2)
     codes = ToyCAE().encode(images).class_code

@@ -48,7 +48,7 @@ def counterfactual(
         boundary_probabilities=torch.tensor([0.47, 0.53] + [0.0] * (len(classes) - 2)) if found else None,
         margin=0.06 if found else -0.2, overshoot=0.01 if found else None,
         overshoot_without_bisection=0.1 if found else None, sign_changes=1,
-        difference=0.43 * square if found else None, difference_std=None, averaged=int(found),
+        difference=0.43 * square if found else None, difference_std=None, diversity=None, averaged=int(found),
         reference_ids=(), classifier_evaluations=30, decoder_evaluations=30, seconds=0.1, seed=0, fingerprint="",
     )  # fmt: skip
 

@@ -10,12 +10,15 @@ import torch
 from cae.attribution import class_score, path_attribution_finite, path_attribution_gradient
 from cae.quality import (
     bkl,
+    changed_outside,
     changed_regions,
     changed_share,
     cout,
+    diversity,
     l1_distance,
     l2_distance,
     linf_distance,
+    structural_similarity,
     validity,
 )
 from cae.smoothness import backtracking, largest_jump, lipschitz, monotone_share
@@ -58,6 +61,30 @@ def test_distances_and_sparsity_of_a_known_change():
     assert changed_regions(originals, counterfactuals).tolist() == [2, 0]
     counterfactuals[0, 1, 2:5, 2:5] = torch.eye(3) * 0.5  # a diagonal joins them
     assert changed_regions(originals, counterfactuals).tolist() == [1, 0]
+
+
+def test_changes_count_as_outside_from_five_pixels_off_the_mask():
+    original, mask = torch.zeros(1, 3, 20, 20), torch.zeros(1, 1, 20, 20, dtype=torch.bool)
+    mask[..., 0:2, 0:2] = True  # its last row is 1
+    edited = original.clone()
+    edited[0, 1, 6, 0] = edited[0, 1, 7, 1] = edited[0, 2, 19, 19] = 0.5  # 5, 6 and many pixels off
+    edited[0, 0, 12, 12] = 0.05
+    assert changed_outside(original, edited, mask).tolist() == pytest.approx([2 / 400])
+
+
+def test_ssim_is_one_for_the_same_image_and_the_closed_form_for_flat_ones():
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert float(structural_similarity(image, image)) == pytest.approx(1)
+    dark, bright = torch.full((1, 1, 16, 16), 0.2), torch.full((1, 1, 16, 16), 0.6)
+    luminance = (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)  # C1 = 0.01²; contrast and structure are 1
+    assert float(structural_similarity(dark, bright)) == pytest.approx(luminance, abs=1e-6)
+    assert structural_similarity(image[..., :8, :8], image[..., :8, :8]) is None
+
+
+def test_diversity_is_the_mean_over_pairs():
+    images = torch.stack([torch.full((1, 4, 4), value) for value in (0.0, 0.3, 0.9)])
+    assert diversity(images) == pytest.approx((0.3 + 0.9 + 0.6) / 3)
+    assert diversity(images[:1].expand(3, -1, -1, -1)) == 0
 
 
 def test_cout_of_a_single_decisive_pixel():

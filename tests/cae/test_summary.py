@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cae.index import IndexRow
-from cae.localisation import best_dice, centre_map, dice_at_area, localise, otsu_threshold
-from cae.summary import interval, mean, percentile_95, summarise, table
+from cae.localisation import best_dice, centre_map, dice_at_area, evidence_map, localise, otsu_threshold
+from cae.summary import interval, mean, median, percentile_95, summarise, table
 
 
 def row(id: str = "a", **values) -> IndexRow:
@@ -44,6 +44,30 @@ def test_rates_count_failures_and_leave_out_what_needs_no_change():
     assert "counterfactual/cout" not in metrics
 
 
+def test_the_end_of_the_path_counts_also_where_nothing_is_found():
+    rows = [
+        row("a", found=True, end_l1=0.1, end_cout=0.8, end_dice=0.9, outside=0.0, mask_share=0.1, dice=0.2),
+        row("b", found=False, end_l1=0.3, end_cout=0.2, end_dice=0.5, outside=0.3),
+        row("c", found=False, end_l1=0.2, end_cout=0.2, outside=0.03),
+        row("d", status="already_target"),
+    ]
+    metrics = summarise(rows)
+    assert metrics["counterfactual/end_cout"] == pytest.approx(0.4)
+    assert metrics["localisation/end_dice"] == pytest.approx(0.7)
+    assert (metrics["localisation/end_images"], metrics["localisation/images"]) == (2, 1)
+    assert metrics["localisation/dice"] == 0.2
+    assert metrics["localisation/outside"] == pytest.approx(0.11)
+    assert metrics["localisation/outside_median"] == 0.03
+
+
+def test_bkl_is_the_missing_probability_of_the_target():
+    rows = [
+        row("a", found=True, boundary_target_probability=0.6),
+        row("b", found=True, boundary_target_probability=0.5),
+    ]
+    assert summarise(rows)["counterfactual/bkl"] == pytest.approx(0.45)
+
+
 def test_without_an_oracle_nothing_is_said_of_it():
     assert "counterfactual/validity_oracle" not in summarise([row(found=True)])
 
@@ -74,6 +98,7 @@ def test_percentile_is_one_of_the_values():
     values = np.arange(1.0, 101)
     assert percentile_95(values, np.ones(100)) == 95
     assert percentile_95(np.array([3.0, 1.0]), np.array([0, 4])) == 1
+    assert median(np.array([3.0, 1.0, 2.0]), np.ones(3)) == 2
     assert mean(np.array([1.0, 3.0]), np.array([3, 1])) == 1.5
 
 
@@ -128,3 +153,19 @@ def test_the_centre_map_falls_off_from_the_centre():
     values = centre_map(5, 7)
     assert values.argmax() == 2 * 7 + 3
     assert torch.allclose(values, values.flip(0).flip(1), atol=1e-12)
+
+
+def test_evidence_is_a_gaussian_of_the_change_and_has_no_gap_where_its_sign_changes():
+    change = torch.zeros(2, 64, 64)
+    change[0, 20:30, 20:30], change[1, 32, 50] = -0.5, 0.0
+    change[0, 23:27, 23:27] = 0.4
+    change[0, 22:28, 22], change[0, 22:28, 27], change[0, 22, 22:28], change[0, 27, 22:28] = 0, 0, 0, 0
+    evidence = evidence_map(change)
+    assert evidence.shape == (1, 64, 64)
+    assert float(evidence.sum()) == pytest.approx(float(change.abs().sum()), rel=1e-5)
+    assert float(evidence[0, 21:29, 21:29].min()) > 0.15
+    point = torch.zeros(1, 64, 64)
+    point[0, 32, 32] = 1
+    weights = np.exp(-(np.arange(-4, 5) ** 2) / 2)
+    assert float(evidence_map(point)[0, 32, 32]) == pytest.approx(1 / weights.sum() ** 2, abs=1e-6)
+    assert torch.equal(evidence_map(-change), evidence)

@@ -123,6 +123,7 @@ def test_a_split_is_explained_with_pictures_an_index_and_figures(runs, capsys):
     for row in rows:
         assert row.reconstruction_mae < 1e-2
         assert row.oracle_source in ("healthy", "mass", "cyst")
+        assert (row.end_dice is None) == (row.label == "healthy" or row.end_l1 is None)
         assert (row.mask_share is None) == (row.label == "healthy" or not row.found)
         assert row.classifier_evaluations >= 1
         if row.found:
@@ -149,7 +150,10 @@ def test_figures_go_into_the_metrics_of_the_run_with_intervals(runs):
     names = ("found", "overshoot_p95", "target_over_source_p95", "cout", "validity_oracle", "validity_decoded", "l1")
     for key in (f"counterfactual/{name}" for name in (*names, "sparsity")):
         assert metrics[f"{key}_low"] <= metrics[key] <= metrics[f"{key}_high"]
-    for name in ("dice", "dice_best", "pointing"):
+    for key in (f"counterfactual/{name}" for name in ("end_cout", "end_l1", "ssim", "regions", "feature_similarity")):
+        assert metrics[f"{key}_low"] <= metrics[key] <= metrics[f"{key}_high"]
+    assert metrics["counterfactual/end_l1"] > metrics["counterfactual/l1"]
+    for name in ("dice", "dice_best", "pointing", "end_dice", "end_dice_best", "end_energy", "outside"):
         assert 0 <= metrics[f"localisation/{name}"] <= 1
     assert metrics["localisation/images"] == sum(row.mask_share is not None for row in rows_of(runs))
     assert metrics["cae/reassignment"] == 0.5
