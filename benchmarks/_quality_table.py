@@ -1,0 +1,130 @@
+"""Tables of the ablation of counterfactuals, and of what a training step costs, for ``docs/results.md``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+COLUMNS = {
+    "cae/reassignment": "reassignment, classifier",
+    "cae/reassignment_oracle": "… oracle",
+    "counterfactual/found": "found",
+    "counterfactual/validity_oracle_end": "oracle agrees at the end of the path",
+    "localisation/end_dice": "Dice (Otsu)",
+    "localisation/end_dice_best": "Dice (best)",
+    "localisation/end_pointing": "pointing",
+    "localisation/outside_median": "changed outside, median",
+    "counterfactual/end_cout": "COUT",
+    "cae/participation_ratio": "participation ratio",
+    "cae/class_probe": "class code tells the class",
+    "cae/individual_probe": "individual code tells it",
+    "seconds/cae_training": "seconds",
+}
+WANTED = {
+    "cae/reassignment": "≥ 0.98",
+    "cae/reassignment_oracle": "≥ 0.95",
+    "counterfactual/found": "≥ 0.99",
+    "localisation/end_dice": "≥ 0.75",
+    "localisation/end_dice_best": "≥ 0.85",
+    "localisation/end_pointing": "≥ 0.97",
+    "localisation/outside_median": "≤ 0.02",
+    "counterfactual/end_cout": "≥ 0.6",
+    "cae/participation_ratio": "≥ 1.8",
+}
+OTHERS = {
+    "gradcam": "Grad-CAM",
+    "integrated_gradients": "Integrated Gradients",
+    "occlusion": "Occlusion",
+    "pmi": "PMI",
+    "random": "random",
+}
+
+
+def quality_section(folder: Path) -> str:
+    """One table for each data set that the ablation has run on; empty where it has not."""
+    text = ""
+    for path in sorted(folder.glob("counterfactual_quality_*.json")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        text += (
+            f"\n## Counterfactuals, ablation: {path.stem.removeprefix('counterfactual_quality_')}\n\n{_table(result)}"
+        )
+        text += (
+            "\nMean over seeds, in brackets their range; localisation of the change at the end of the path, over images"
+            f" with a lesion; changes above 0.05 outside the lesion widened by 5 pixels.\n\n* {result['images']} test"
+            f" images each, {_seeds(result)}, {result['machine']}: `{result['command']}`\n"
+        )
+    return text
+
+
+def _seeds(result: Mapping[str, Any]) -> str:
+    """Which seeds, and which arms have fewer."""
+    fewer = {
+        name: seeds for name, seeds in result["seeds_of"].items() if seeds != result["seeds"] and name in result["arms"]
+    }
+    text = "seeds " + ", ".join(map(str, result["seeds"]))
+    if fewer:
+        text += " (" + "; ".join(f"{name}: {', '.join(map(str, seeds))}" for name, seeds in fewer.items()) + ")"
+    return text
+
+
+def _table(result: Mapping[str, Any]) -> str:
+    names = {**result["arms"], **{name: words for name, words in OTHERS.items() if _has(result, name)}}
+    columns = [key for key in COLUMNS if any(f"{name}/{key}" in result["figures"] for name in names)]
+    lines = [
+        "| arm | " + " | ".join(COLUMNS[key] for key in columns) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for name, words in names.items():
+        lines.append(f"| {words} | " + " | ".join(_cell(result, f"{name}/{key}") for key in columns) + " |")
+    if "lesions" in result["command"]:
+        lines.append("| *wanted of ours* | " + " | ".join(WANTED.get(key, "") for key in columns) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _has(result: Mapping[str, Any], name: str) -> bool:
+    return any(key.startswith(f"{name}/") for key in result["figures"])
+
+
+def _cell(result: Mapping[str, Any], key: str) -> str:
+    value = result["figures"].get(key)
+    if value is None:
+        return ""
+    low, high = result["intervals"].get(key, (value, value))
+    digits = 0 if "seconds" in key else (4 if "outside" in key else 3)
+    shown = f"{value:.{digits}f}"
+    return shown if low == high else f"{shown} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def training_cost_section(folder: Path) -> str:
+    """What a training step costs at each size; empty where it was not counted."""
+    path = folder / "training_cost.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    figures, assumed = result["figures"], result["assumed"]
+    rows = {
+        "parameters": "parameters of encoders and decoder, millions",
+        "batch": "images in a step",
+        "steps": "steps",
+        "operations_per_step": "operations of one step, billions",
+        "activations_gib": "kept for the backward pass in float32, GiB",
+        "state_gib": "weights, gradients, averages, optimiser, GiB",
+        "gpu_minutes_estimated": "minutes of training on one H100, estimated",
+    }
+    units = {"parameters": 1e-6, "operations_per_step": 1e-9}
+    sizes = list(dict.fromkeys(key.split("/")[0] for key in figures))
+    lines = ["| | " + " | ".join(f"{size} × {size}" for size in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
+    for key, words in rows.items():
+        values = [figures[f"{size}/{key}"] * units.get(key, 1) for size in sizes]
+        lines.append(
+            f"| {words} | " + " | ".join(f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in values) + " |"
+        )
+    return (
+        "\n## What a training step costs\n\n"
+        + "\n".join(lines)
+        + "\n\nCounted on a CPU, not timed; the minutes assume "
+        f"{assumed['share']:.0%} of {assumed['peak'] / 1e12:.0f} trillion operations a second, not checked "
+        f"on a GPU. `{result['command']}`\n"
+    )
