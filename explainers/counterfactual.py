@@ -20,7 +20,7 @@ from cae.session import CAE_COMMAND, load_cae
 from explainers.base import Explainer, Finding, Subject
 
 CHUNK = 16  # images searched together: each holds all images of its path
-READOUTS = ("saliency", "contribution")
+READOUTS = ("evidence", "saliency", "contribution")
 REFERENCES = ("prototype", "medoid", "nearest", "diverse")
 TOWARDS = ("runner-up", "any")
 
@@ -34,7 +34,7 @@ class TrainedCae:
 
 
 class CaeCounterfactual(Explainer):
-    """The change that a counterfactual makes to the image, as a map for the class explained.
+    """What a walk to another class changes in the image, as a map for the class explained.
 
     If the class explained is the verdict, the counterfactual leads away from it, and what it changes is evidence for
     the class: positive. If it is another class, the counterfactual leads to it, and what it changes is what speaks
@@ -44,9 +44,11 @@ class CaeCounterfactual(Explainer):
         classifier: the classifier to explain, against which the CAE was trained.
         folder: run folder with ``cae.safetensors`` and ``manifold.safetensors``, or a ``TrainedCae``.
         batch_size: images in one forward pass at most.
-        readout: ``saliency``, the size of the change summed over channels; or ``contribution``, the share of each
-            pixel in the fall of the class's probability along the path, which sums to ``p(image) - p(end of path)``
-            and may have both signs. It follows gradients where the classifier has them.
+        readout: ``evidence``, the size of the whole change, at the end of the path, summed over channels and a little
+            smoothed; ``saliency``, the size of the change at the boundary, which is faint; or ``contribution``, the
+            share of each pixel in the fall of the class's probability up to the boundary, which sums to
+            ``p(image) - p(counterfactual)`` and may have both signs. It follows gradients where the classifier has
+            them.
         towards: class to which the verdict is led away: ``runner-up``, ``any`` that is reached first, or a name.
         output: ``residual`` or ``decoded``: images are the original plus the decoder's change, or the decoder's own.
         reference: code walked to: ``prototype``, ``medoid``, ``nearest`` or ``diverse``.
@@ -71,7 +73,7 @@ class CaeCounterfactual(Explainer):
         *,
         folder: str | Path | TrainedCae | None = None,
         batch_size: int = 64,
-        readout: str = "saliency",
+        readout: str = "evidence",
         towards: str = "runner-up",
         output: str = "residual",
         reference: str = "prototype",
@@ -141,7 +143,7 @@ class CaeCounterfactual(Explainer):
     def _finding(self, subject: Subject, result: Counterfactual) -> Finding:
         # the search judges the original once more; the caller counts it
         evaluations = result.classifier_evaluations
-        if result.saliency is None:
+        if result.saliency is None or result.evidence is None:
             return Finding(torch.zeros(subject.image.shape[1:]), _extras(result), evaluations)
         if self.readout == "contribution":
             before = self.classifier.evaluations
@@ -152,7 +154,8 @@ class CaeCounterfactual(Explainer):
                 evaluations + self.classifier.evaluations - before,
             )
         sign = 1 if subject.target == result.source else -1
-        return Finding(sign * result.saliency, _extras(result), evaluations)
+        size = result.evidence if self.readout == "evidence" else result.saliency
+        return Finding(sign * size, _extras(result), evaluations)
 
     def _contribution(self, subject: Subject, result: Counterfactual) -> Tensor:
         """Share ``(1, H, W)`` of each pixel in the change of the class's probability up to the boundary."""
