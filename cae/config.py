@@ -142,19 +142,19 @@ class LossConfig:
     individual_code: float = option(0.0, "L_ss: the recipient's individual code is readable from the swap", low=0)
     class_answer: float = option(1.0, "L_ca: the classifier's answer is linearly readable from the class code", low=0)
     coherency: float = option(
-        2.5, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
+        3.0, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
     )
     reconstruction_answer: float = option(0.0, "L_rc: the reconstruction keeps the classifier's answer", low=0)
     adversarial: float = option(0.2, "L_adv: swaps look real", low=0)
     r1: float = option(1.0, "gradient penalty of the discriminator, every 16 steps", low=0)
     leakage: float = option(0.02, "L_leak: the individual code does not tell the class", low=0)
     minimal: float = option(6.0, "L_min: swaps change little", low=0)
-    gate_area: float = option(0.3, "mean of the gate's mask, over swaps that convince the classifier", low=0)
+    gate_area: float = option(0.5, "mean of the gate's mask, over swaps that convince the classifier", low=0)
     gate_variation: float = option(0.0, "total variation of the gate's mask", low=0)
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)
     covariance: float = option(0.2, "L_cov: no duplicate dimension of the class code", low=0)
     smote: float = option(0.5, "L_smote: the space between class codes is valid too", low=0)
-    temperature: float = option(2.0, "softmax temperature of the classifier inside the losses only", low=0.1, high=100)
+    temperature: float = option(1.0, "softmax temperature of the classifier inside the losses only", low=0.1, high=100)
 
 
 @dataclass
@@ -352,6 +352,21 @@ class CausalConfig:
 
 
 @dataclass
+class SanityConfig:
+    """What ``explain.py sanity`` tests: do explanations follow what the classifier has learnt, and that alone?"""
+
+    tests: list[str] = option(
+        ["randomised", "shortcut", "labels", "guards"],
+        "randomised: another classifier, other maps; shortcut: a planted marker is found; labels: edits follow the "
+        "classifier, not the labels; guards: nothing is shown where there is nothing",
+        choices=("randomised", "shortcut", "labels", "guards"),
+    )
+    images: int = option(120, "test images explained in each test, spread evenly over the classes", low=6)
+    steps: int | None = option(None, "training steps of each CAE; by default cae.max_steps", low=1)
+    folder: str = option("sanity", "folder of the run for models and results; another one for other cae options")
+
+
+@dataclass
 class LoggingConfig:
     """Loggers beside the CSV file that is always written."""
 
@@ -401,5 +416,6 @@ class Config:
     sampler: SamplerConfig = field(default_factory=SamplerConfig)
     ncc: NCCConfig = field(default_factory=NCCConfig)
     caes: CausalConfig = field(default_factory=CausalConfig)
+    sanity: SanityConfig = field(default_factory=SanityConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
