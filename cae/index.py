@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
 import time
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,9 +14,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
 
 from cae.errors import UserError
 from cae.files import atomic_path, read_json, write_json
+from cae.tensors import read_tensors, write_tensors
 
 LARGEST_SHARE = 0.05  # of the time that goes into writing the index
 
@@ -166,8 +171,11 @@ SCHEMA = pa.schema([(name, _column_type(hint)) for name, hint in typing.get_type
 class Index:
     """Rows by image, in data order. Writing takes a small share of the time however many there are.
 
+    With the rows go the classifier's features of originals and counterfactuals, ``(2, F)`` by id and target, which
+    distances between sets of images are measured in.
+
     Args:
-        folder: where ``index.parquet`` and ``index.csv`` lie.
+        folder: where ``index.parquet``, ``index.csv`` and ``features.safetensors`` lie.
         places: place of every image in the data, by id; rows of other images are dropped.
         rows: what is there already.
     """
@@ -175,8 +183,10 @@ class Index:
     def __init__(self, folder: Path, places: Mapping[str, int], rows: Iterable[IndexRow] = ()):
         self.folder, self.places = folder, places
         self._rows: dict[str, list[IndexRow]] = {}
+        self._features: dict[tuple[str, str], Tensor] = {}
         self._written, self._cost, self._changed = 0.0, 0.0, False
-        self.add(row for row in rows if row.id in places)
+        known = [row for row in rows if row.id in places]
+        self.add(known, read_features(folder / "features.safetensors") if known else {})
 
     @property
     def rows(self) -> list[IndexRow]:
@@ -187,12 +197,17 @@ class Index:
         """The rows of one image; none if it is not explained yet."""
         return self._rows.get(id, [])
 
-    def add(self, rows: Iterable[IndexRow]) -> None:
-        """Take in all rows of some images, in place of those that they had."""
+    def features(self, row: IndexRow) -> Tensor | None:
+        """The features ``(2, F)`` of a row's original and counterfactual; None without a counterfactual."""
+        return self._features.get((row.id, row.target))
+
+    def add(self, rows: Iterable[IndexRow], features: Mapping[tuple[str, str], Tensor]) -> None:
+        """Take in all rows of some images, in place of those that they had, and features by id and target."""
         grouped: dict[str, list[IndexRow]] = {}
         for row in rows:
             grouped.setdefault(row.id, []).append(dataclasses.replace(row, image=self.places[row.id]))
         self._rows.update(grouped)
+        self._features |= features
         self._changed |= bool(grouped)
 
     def save(self, now: bool = False) -> None:
@@ -203,6 +218,7 @@ class Index:
         started = time.monotonic()
         rows = self.rows
         # the table that work is continued from comes last: it never knows more than the other
+        write_features(self.folder / "features.safetensors", self._features)
         write_csv(self.folder / "index.csv", rows)
         write_parquet(self.folder / "index.parquet", rows)
         self._written, self._changed = time.monotonic(), False
@@ -226,6 +242,29 @@ def write_csv(path: str | Path, rows: Sequence[IndexRow]) -> None:
 
 def _cell(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else value
+
+
+def write_features(path: Path, features: Mapping[tuple[str, str], Tensor]) -> None:
+    """Write features ``(2, F)`` by id and target into one safetensors file."""
+    keys = torch.frombuffer(bytearray(json.dumps(list(features)), "utf-8"), dtype=torch.uint8)
+    values = torch.stack(list(features.values())) if features else torch.empty(0, 2, 0)
+    write_tensors(path, {"keys": keys, "features": values}, "features", {})
+
+
+def read_features(path: Path) -> dict[tuple[str, str], Tensor]:
+    """What ``write_features`` wrote; nothing if the file is not there.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    if not path.exists():
+        return {}
+    try:
+        tensors = read_tensors(path, "features")[1]
+        keys = json.loads(bytes(tensors["keys"].tolist()))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read ({error}): start anew with overwrite=true.") from error
+    return {(id, target): pair for (id, target), pair in zip(keys, tensors["features"], strict=True)}
 
 
 def read_index(path: str | Path) -> list[IndexRow]:

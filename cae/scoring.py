@@ -24,6 +24,7 @@ from cae.quality import (
     linf_distance,
     structural_similarity,
 )
+from cae.realism import feature_similarity
 from cae.search import round_to_8_bits
 from cae.session import Run
 from cae.smoothness import backtracking, largest_jump, monotone_share
@@ -112,7 +113,7 @@ def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opin
         reconstruction_mae=float(result.reconstruction_error.mean()),
         **_change(run, result),
         **_end_change(run, result),
-        feature_similarity=None if similar is None else float(torch.cosine_similarity(similar[0], similar[1], dim=0)),
+        feature_similarity=None if similar is None else float(feature_similarity(similar[:1], similar[1:])),
         diversity=result.diversity,
         oracle_source=_verdict(classes, opinion.original),
         oracle=_verdict(classes, opinion.counterfactual),

@@ -22,7 +22,7 @@ from cae.index import Index, IndexRow, continue_work
 from cae.scoring import Files, index_row, opinions
 from cae.session import Run, open_run
 from cae.subjects import Reference, Subjects, check_options, identity, open_reference, open_subjects, readable
-from cae.summary import summarise, table
+from cae.summary import summarise, summarise_features, table
 
 CHUNK = 16  # images searched at once and entered into the index together
 GALLERY = 12  # images of the gallery; no more than a chunk, so that it is there early
@@ -36,7 +36,8 @@ LINES = (
     ("counterfactual/l1", "mean absolute change at the boundary"),
     ("counterfactual/end_l1", "mean absolute change at the end of the path"),
     ("counterfactual/end_cout", "COUT there, from -1 to 1: how few pixels carry the change"),
-    ("counterfactual/sfid", "sFID: how far counterfactuals are from images, in the classifier's features"),
+    ("counterfactual/sfid", "sFID: how far counterfactuals are from other images, in the classifier's features"),
+    ("counterfactual/sfid_originals", "    control: the same for other originals"),
     ("localisation/end_dice", "Dice of the evidence (change at the path's end, Otsu's threshold) and the mask"),
     ("localisation/dice_centre", "    control: a map of the centre, at the mask's area"),
     ("localisation/end_pointing", "largest evidence inside the mask"),
@@ -61,7 +62,7 @@ def traverse(config: Config) -> None:
     index = Index(folder, places, continue_work(folder, identity(run)))
     order = subjects.order[: config.traverse.limit]
     problems = _Traversal(run, subjects, reference, folder, index).explain(order)
-    _report(run, index.rows, subjects, folder)
+    _report(run, index, subjects, folder)
     if problems:
         raise UserError(problems)
 
@@ -129,6 +130,7 @@ class _Traversal:
         """Search, draw and score; rows are entered last, so that whatever they name is there."""
         images = torch.stack([sample.image for sample in samples.values()])
         rows: list[IndexRow] = []
+        features: dict[tuple[str, str], Tensor] = {}
         rounds = self._rounds(images)
         for number, targets in enumerate(rounds):
             results = self._search(images, targets, [sample.id for sample in samples.values()])
@@ -138,9 +140,11 @@ class _Traversal:
             for place, result, opinion in zip(samples, results, opinions(self.run, results), strict=True):
                 files = self._draw(result, samples[place]) if place in drawn else Files()
                 rows.append(index_row(self.run, result, samples[place], place, opinion, files))
+                if opinion.features is not None:
+                    features[result.id, result.target_class] = opinion.features
                 progress.update(number == len(rounds) - 1)
         rank = {name: number for number, name in enumerate(self.run.classes)}
-        self.index.add(sorted(rows, key=lambda row: (row.image, rank[row.target])))
+        self.index.add(sorted(rows, key=lambda row: (row.image, rank[row.target])), features)
         self.index.save()
 
     def _rounds(self, images: Tensor) -> list[Tensor | None]:
@@ -173,9 +177,9 @@ class _Traversal:
         return Files(strip, gif)
 
 
-def _report(run: Run, rows: Sequence[IndexRow], subjects: Subjects, folder: Path) -> None:
+def _report(run: Run, index: Index, subjects: Subjects, folder: Path) -> None:
     """Write the figures and say what there is to see."""
-    metrics = summarise(rows, run.config.seed)
+    metrics = summarise(index.rows, run.config.seed) | summarise_features(index, run.config.seed)
     write_json(folder / "metrics.json", metrics)
     traverse = run.config.traverse
     # figures of images that the networks were trained on, or that nobody else has, are not those of the run

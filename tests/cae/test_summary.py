@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from cae.index import IndexRow
+from cae.index import Index, IndexRow
 from cae.localisation import best_dice, centre_map, dice_at_area, evidence_map, localise, otsu_threshold
-from cae.summary import interval, mean, median, percentile_95, summarise, table
+from cae.summary import interval, mean, median, percentile_95, summarise, summarise_features, table
 
 
 def row(id: str = "a", **values) -> IndexRow:
@@ -169,3 +169,26 @@ def test_evidence_is_a_gaussian_of_the_change_and_has_no_gap_where_its_sign_chan
     weights = np.exp(-(np.arange(-4, 5) ** 2) / 2)
     assert float(evidence_map(point)[0, 32, 32]) == pytest.approx(1 / weights.sum() ** 2, abs=1e-6)
     assert torch.equal(evidence_map(-change), evidence)
+
+
+def test_sets_of_features_are_compared_where_they_are_large_enough(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    rows = [row(f"{i:02}", image=i, target="x", found=True) for i in range(20)]
+    originals = torch.randn(20, 4, generator=generator)
+    features = {(r.id, "x"): torch.stack([a, a + 2]) for r, a in zip(rows, originals, strict=True)}
+    places = {r.id: r.image for r in rows}
+    index = Index(tmp_path, places)
+    index.add(rows, features)
+    metrics = summarise_features(index)
+    assert (metrics["counterfactual/feature_pairs"], metrics["counterfactual/features"]) == (20, 4)
+    assert metrics["counterfactual/sfid"] > 10 > 5 > metrics["counterfactual/sfid_originals"]
+    assert metrics["counterfactual/skid"] > metrics["counterfactual/skid_originals"]
+    index.save(now=True)
+    again = Index(tmp_path, places, rows)
+    assert summarise_features(again) == metrics
+    few = Index(tmp_path / "few", places)
+    few.add(rows[:8], features)
+    assert set(summarise_features(few)) == {
+        f"counterfactual/{name}" for name in ("feature_pairs", "features", "skid", "skid_originals")
+    }
+    assert summarise_features(Index(tmp_path / "none", places)) == {}

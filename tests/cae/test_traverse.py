@@ -197,6 +197,8 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_index(stop_at, runs, mo
     traverse(config_in(runs, *options))
     assert len(drawn) == (2 if stop_at > 16 else 18)
     assert stable(rows_of(runs)) == stable(rows_of(runs, "whole"))
+    own, whole = (read_json(runs / "toy" / "explanations" / name / "metrics.json") for name in ("traverse", "whole"))
+    assert own["counterfactual/sfid"] == whole["counterfactual/sfid"]
     drawn.clear()
     traverse(config_in(runs, *options))
     assert not drawn
