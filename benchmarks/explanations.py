@@ -1,6 +1,7 @@
 """Compare the explainers on photographs (EfficientNet-Lite0), or on lesions with exact masks.
 
     python benchmarks/explanations.py lesions                     after benchmarks/pipeline.py --only lesions
+    python benchmarks/explanations.py lesions --pretrained        the models that the package carries
     python benchmarks/explanations.py photographs --photographs PATH
 
 PATH is a folder of images with ``labels.csv`` (columns file and class_index). Every photograph that the classifier has
@@ -43,8 +44,23 @@ from explainers.metrics.statistics import Bootstrap  # noqa: E402
 
 FILLS = ("masked_blur", "gray", "blur", "marginal", "gaussian")
 ONE_SIZE, WIDE = "pmi@one_size", "occlusion@wide"  # tell what the in-fill does from what the windows do
+LESION_SCALES = "pmi@scales"
 METHODS = {
-    "lesions": ("cae", "pmi", "occlusion", "rise", "integrated_gradients", "gradcam", "random", "centre", "edges"),
+    "lesions": (
+        *(
+            "cae",
+            "pmi",
+            LESION_SCALES,
+            "ig",
+            "occlusion",
+            "rise",
+            "lime",
+            "integrated_gradients",
+            "smoothgrad",
+            "gradcam",
+        ),
+        *("random", "centre", "edges"),
+    ),
     "photographs": (
         *(f"pmi@{fill}" for fill in FILLS),
         *("occlusion", "rise", "integrated_gradients", "gradcam", "random"),
@@ -59,7 +75,10 @@ LIMITS = {"lesions": 120, "photographs": None}
 SCALES = "[[96,32,1],[64,32,1],[32,16,1]]"
 # some 850 evaluations each on lesions, some 230 on photographs
 OPTIONS = {
-    "lesions": ("occlusion.window=8", "occlusion.stride=2", "rise.masks=840"),
+    "lesions": (
+        *("occlusion.window=8", "occlusion.stride=2", "rise.masks=840", "lime.samples=840"),
+        f"{LESION_SCALES}.scales=true",
+    ),
     "photographs": (
         *("occlusion.window=32", "occlusion.stride=14", "rise.masks=231", "integrated_gradients.steps=20"),
         *(f"pmi@{fill}.sampler={fill}" for fill in FILLS),
@@ -107,6 +126,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--photographs", type=Path, help="folder with images and labels.csv")
     parser.add_argument("--limit", type=int, help="images at most: by default 120 lesions, and all photographs")
     parser.add_argument("--metrics", default="core", choices=("quick", "core", "full"))
+    parser.add_argument("--methods", nargs="+", help="only these of the methods for now; the others may join later")
+    parser.add_argument("--pretrained", action="store_true", help="lesions: the models that the package carries")
     parser.add_argument("--halves", type=int, nargs="*", default=(0, 1), choices=(0, 1), help="of the photographs")
     parser.add_argument("--runs", default="runs/benchmarks")
     arguments = parser.parse_args(argv)
@@ -114,6 +135,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         parser.error("photographs needs --photographs PATH")
     if arguments.data == "lesions":
         arguments.halves = (0,)
+    elif arguments.pretrained:
+        parser.error("--pretrained is for lesions")
     if arguments.limit is None:
         arguments.limit = LIMITS[arguments.data]
     return arguments
@@ -148,15 +171,21 @@ def _verdict(classifier: TargetClassifier, file: ImageFiles) -> int:
 
 def _config(arguments: argparse.Namespace, half: int | None) -> Config:
     recipe, name = ("lesions", "lesions-0") if half is None else ("imagenet", f"photographs-{half}")
+    if arguments.pretrained:
+        name = "lesions-pretrained"
     limit = arguments.limit
     if half is not None and limit is not None:
         limit = -(-limit // 2)
+    methods = [name for name in METHODS[arguments.data] if name in (arguments.methods or METHODS[arguments.data])]
+    options = [option for option in OPTIONS[arguments.data] if option.partition(".")[0] in methods]
     words = [
         "compare", str(ROOT / "configs" / f"{recipe}.yaml"), f"name={name}", f"runs={arguments.runs}",
-        f"methods=[{','.join(METHODS[arguments.data])}]", f"explain.options={json.dumps(OPTIONS[arguments.data])}",
+        f"methods=[{','.join(methods)}]", f"explain.options={json.dumps(options)}",
         f"explain.metrics={arguments.metrics}", "explain.folder=benchmark",
         f"explain.limit={'null' if limit is None else limit}",
     ]  # fmt: skip
+    if arguments.pretrained:
+        words.append("pretrained=true")
     if half is not None:
         explained, background = _folders(arguments.runs, half)
         words += [f"explain.images={explained}", f"explain.background={background}", "classifier.runtime=onnx"]
@@ -236,6 +265,7 @@ def _command(arguments: argparse.Namespace) -> str:
     words = f"python benchmarks/explanations.py {arguments.data}"
     if arguments.data == "photographs":
         words += " --photographs PATH"
+    words += " --pretrained" if arguments.pretrained else ""
     if arguments.limit is not None:
         words += f" --limit {arguments.limit}"
     return f"{words} --metrics {arguments.metrics}"
