@@ -18,6 +18,7 @@ from benchmarks._explainer_tables import (  # noqa: E402 (runs as a script)
 )
 from benchmarks._multirex_table import multirex_section  # noqa: E402
 from benchmarks._quality_table import quality_section, training_cost_section  # noqa: E402
+from benchmarks._sanity_table import sanity_section  # noqa: E402
 from benchmarks._shearletx_table import shearletx_section  # noqa: E402
 
 ROWS = {
@@ -59,7 +60,7 @@ def main() -> None:
             f"* **{name}**: {result['images']} test images, seeds {seeds}, {result['machine']}: `{result['command']}`\n"
         )
     folder = ROOT / "benchmarks" / "results"
-    text += quality_section(folder) + training_cost_section(folder)
+    text += quality_section(folder) + training_cost_section(folder) + sanity_section(folder)
     text += comparison_section(folder) + cost_section(folder) + sampler_section(folder)
     text += multirex_section(folder) + shearletx_section(folder)
     text += causal_scores_section(folder) + causal_section(folder)

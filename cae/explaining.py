@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from cae.atlas import manifold
+from cae.sanity.stage import sanity
 from cae.stages import Stage
 from cae.traversal import traverse
 
 EXPLAINING_STAGES = {
     "traverse": Stage("counterfactual paths for images, a folder or a split; started again, it goes on", traverse),
     "manifold": Stage("the map of the classes and the diagnostics of the embedding, on the test split", manifold),
+    "sanity": Stage("do explanations follow the classifier? Three tests with pass rules, which train models", sanity),
 }

@@ -44,7 +44,7 @@ _MADE_FROM = {"classifier": ("cae.safetensors", "explanations"), "cae": ("explan
 TRAINED = ("data", "classifier", "oracle", "cae", "sampler")
 # Options of one call, never taken from the run.
 OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "pretrained", "traverse", "explain", "method", "methods", "caes",
-                "logging", "trainer")  # fmt: skip
+                "sanity", "logging", "trainer")  # fmt: skip
 # Options whose change makes the weights of a checkpoint useless.
 _SHAPE = {
     "classifier": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "classifier.model",

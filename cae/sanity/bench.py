@@ -1,0 +1,142 @@
+"""What the sanity tests share: the run's data and classifier, images to explain, maps, swaps, and a record."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from cae.classifiers import TargetClassifier, load_classifier
+from cae.config import Config
+from cae.counterfactual import Counterfactual, find_counterfactuals
+from cae.data import CAEDataModule
+from cae.reassignment import judge_swaps
+from cae.runs import RunFolder
+from cae.sanity.figures import EXAMPLES
+from cae.sanity.models import Arm, arm_config, cae_arm
+from cae.sanity.rules import Estimate, Rule
+from cae.session import device_for
+from cae.subjects import spread_order
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """Test images ``(N, C, H, W)`` with labels ``(N,)``, ids and masks ``(N, 1, H, W)`` where the data has them."""
+
+    images: Tensor
+    labels: Tensor
+    ids: tuple[str, ...]
+    masks: Tensor | None
+
+    def pick(self, rows: Tensor) -> Subjects:
+        """The images of ``rows (R,)``."""
+        masks = None if self.masks is None else self.masks[rows]
+        return Subjects(self.images[rows], self.labels[rows], tuple(self.ids[row] for row in rows.tolist()), masks)
+
+
+@dataclass(eq=False)
+class Record:
+    """What one test found: rules, and numbers by name."""
+
+    rules: list[Rule] = field(default_factory=list)
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def note(self, name: str, value: float | Estimate) -> None:
+        """Keep a number, with its interval and count where it has them."""
+        if isinstance(value, Estimate):
+            ends = {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            self.numbers |= ends | {f"{name}_count": value.count}
+        else:
+            self.numbers[name] = value
+
+    def demand(self, name: str, demand: str, found: str, passed: bool) -> None:
+        """Add a rule with what came of it."""
+        self.rules.append(Rule(name, demand, found, passed))
+
+
+class Bench:
+    """What all tests of one call share: the run's data and classifier, and CAEs trained against it.
+
+    Args:
+        config: the program's options.
+    """
+
+    def __init__(self, config: Config):
+        self.config, self.run = config, RunFolder(config)
+        self.device = device_for(config.trainer)
+
+    @cached_property
+    def data(self) -> CAEDataModule:
+        """The run's data."""
+        data = CAEDataModule(self.config.data)
+        data.setup()
+        return data
+
+    @cached_property
+    def classifier(self) -> TargetClassifier:
+        """The run's classifier."""
+        data = self.data
+        found = load_classifier(self.config.classifier, data.classes, data.image_shape, self.run.path)
+        return found.to(self.device)
+
+    def twin(self, number: int) -> Arm:
+        """A CAE trained against the run's classifier, from seed ``number`` above the run's; 0 may be the run's own."""
+        config = arm_config(self.config, "randomised", f"seed_{number}", seed=self.config.seed + number)
+        return cae_arm(config, self.data, self.classifier, self.run.path if number == 0 else None)
+
+    def subjects(self, data: CAEDataModule) -> Subjects:
+        """The test images that a test explains."""
+        order = spread_order(data.test.labels)[: self.config.sanity.images]
+        samples = [data.test[place] for place in order]
+        masks = [sample.mask for sample in samples if sample.mask is not None]
+        return Subjects(
+            torch.stack([sample.image for sample in samples]),
+            torch.tensor([sample.label for sample in samples]),
+            tuple(sample.id for sample in samples),
+            torch.stack(masks) if len(masks) == len(samples) else None,
+        )
+
+
+@torch.no_grad()
+def answers(classifier: TargetClassifier, images: Tensor, batch_size: int = 64) -> Tensor:
+    """Probabilities ``(N, K)`` on the CPU."""
+    device = next(iter(classifier.parameters()), torch.zeros(())).device
+    return torch.cat([classifier.probabilities(part.to(device)).float().cpu() for part in images.split(batch_size)])
+
+
+def explain(arm: Arm, subjects: Subjects, targets: Tensor | None = None) -> list[Counterfactual]:
+    """Walk from each image to the prototype of its target, by default the runner-up: where every arm ends alike."""
+    options = dataclasses.replace(
+        arm.config.counterfactual, target="runner-up", reference="prototype", references=1, average=1
+    )
+    return find_counterfactuals(
+        arm.cae, arm.classifier, arm.manifold, subjects.images, targets=targets, config=options, ids=subjects.ids,
+        seed=arm.config.seed,
+    )  # fmt: skip
+
+
+def full_change(result: Counterfactual) -> Tensor:
+    """The map ``(H, W)`` of a whole path: its end minus its start, absolute, summed over channels; there always.
+
+    Zeros where no path was walked.
+    """
+    return (result.path_images[-1] - result.path_images[0]).abs().sum(0)
+
+
+def examples(count: int) -> list[int]:
+    """Places of the images that are drawn, at most ``EXAMPLES``."""
+    return list(range(min(count, EXAMPLES)))
+
+
+@torch.no_grad()
+def swaps(
+    arm: Arm, judges: dict[str, TargetClassifier], subjects: Subjects, pairs: tuple[Tensor, Tensor]
+) -> dict[str, Tensor]:
+    """Verdicts ``(P,)`` of each judge on swaps (recipients, donors), in the form in which explanations are given."""
+    residual = arm.config.counterfactual.output == "residual"
+    batch = arm.config.counterfactual.batch_size
+    judged = judge_swaps(arm.cae, judges, subjects.images, pairs, batch, residual)
+    return {name: scores.argmax(1) for name, scores in (judged.residual if residual else judged.decoded).items()}

@@ -1,0 +1,99 @@
+"""Sanity test: where classifier and label disagree, a swap must follow the classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cae.data import CAEDataModule
+from cae.sanity.bench import Bench, Record, Subjects, answers, examples, swaps
+from cae.sanity.figures import Cell, sanity_figure
+from cae.sanity.models import (
+    Arm,
+    RelabelledData,
+    cae_arm,
+    classifier_arm,
+    marked_config,
+    marker_labels,
+    oracle_arm,
+    sanity_folder,
+)
+from cae.sanity.rules import (
+    LEAST_FOLLOWING,
+    LEAST_LEAD,
+    disagreeing_pairs,
+    estimate,
+    follows_classifier,
+)
+from cae.transfer import Transfer
+
+
+def labels(bench: Bench) -> Record:
+    """Where classifier and label disagree, edits must follow the classifier.
+
+    The classifier is trained on labels of which half are flipped: those of images whose random marker says otherwise.
+    What it goes by and what the label goes by then lie in different places, so that a swap can follow one alone.
+    """
+    record = Record()
+    config = marked_config(bench.config, "labels", "flipped", 0.0, oracle__labels="dataset")
+    truth = CAEDataModule(config.data)
+    truth.setup()
+    marked = list(truth.classes).index(config.data.lesions.shortcut_class)
+    flipped = RelabelledData(config.data, marker_labels(marked, 1 - marked))
+    classifier = classifier_arm(config, flipped)
+    arm, oracle = cae_arm(config, truth, classifier), oracle_arm(config, truth, classifier)
+    subjects = bench.subjects(truth)
+    verdicts = answers(classifier, subjects.images).argmax(1)
+    pairs = disagreeing_pairs(verdicts, subjects.labels, config.cae.validation_pairs, config.seed)
+    judged = swaps(arm, {"classifier": classifier, "oracle": oracle}, subjects, pairs)
+    groups = [subjects.ids[row] for row in pairs[0].tolist()]
+    by_classifier = estimate((judged["classifier"] == verdicts[pairs[1]]).float(), groups)
+    by_labels = estimate((judged["oracle"] == subjects.labels[pairs[1]]).float(), groups)
+    right = answers(oracle, subjects.images).argmax(1) == subjects.labels
+    record.note("disagreement", (verdicts != subjects.labels).float().mean().item())
+    record.note("oracle_accuracy", right.float().mean().item())
+    record.note("classifier", by_classifier)
+    record.note("oracle", by_labels)
+    record.demand(
+        "labels/follows",
+        f"where a donor's verdict and label differ, swaps take its verdict in at least {LEAST_FOLLOWING:g} of cases, "
+        f"{LEAST_LEAD:g} more than its label",
+        f"verdict {by_classifier}, label (by an oracle trained on the labels) {by_labels}, {by_labels.count} swaps",
+        follows_classifier(by_classifier.value, by_labels.value),
+    )
+    _draw(bench, record, arm, subjects, verdicts, pairs, judged)
+    return record
+
+
+def _draw(
+    bench: Bench,
+    record: Record,
+    arm: Arm,
+    subjects: Subjects,
+    verdicts: Tensor,
+    pairs: tuple[Tensor, Tensor],
+    judged: dict[str, Tensor],
+) -> None:
+    names, rows = arm.data.classes, []
+    for i in examples(len(pairs[0])):
+        recipient, donor = int(pairs[0][i]), int(pairs[1][i])
+        swap = _swap_image(arm, subjects.images[[recipient]], subjects.images[[donor]])
+        cells = [
+            Cell(subjects.images[row], f"verdict {names[verdicts[row]]}, label {names[subjects.labels[row]]}")
+            for row in (recipient, donor)
+        ]
+        said = f"verdict {names[judged['classifier'][i]]}, oracle {names[judged['oracle'][i]]}"
+        change = (swap - subjects.images[recipient]).abs().sum(0)
+        rows.append([*cells, Cell(swap, said), Cell(change, f"largest change {float(change.max()):.2f}")])
+    path, columns = sanity_folder(bench.config) / "labels.png", ("recipient", "donor", "swap", "change")
+    sanity_figure(path, "Does a swap follow the classifier or the label?", columns, rows, record.rules)
+
+
+@torch.no_grad()
+def _swap_image(arm: Arm, recipient: Tensor, donor: Tensor) -> Tensor:
+    """The recipient ``(1, C, H, W)`` with the donor's class code, ``(C, H, W)`` in [0, 1]."""
+    device = next(arm.cae.parameters()).device
+    transfer, code = Transfer(arm.cae, recipient.to(device)), arm.cae.encode(donor.to(device)).class_code
+    row = torch.zeros(1, dtype=torch.int64, device=device)
+    draw = transfer.onto if arm.config.counterfactual.output == "residual" else transfer.decoded
+    return draw(row, code)[0].clamp(0, 1).cpu()

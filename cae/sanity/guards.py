@@ -1,0 +1,69 @@
+"""Sanity test: nothing is shown where there is nothing to show."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from cae.classifiers import TargetClassifier
+from cae.counterfactual import find_counterfactuals
+from cae.sanity.bench import Bench, Record, Subjects, explain
+from cae.sanity.models import (
+    Arm,
+)
+from cae.transfer import Transfer
+
+
+class Constant(nn.Module):
+    """Gives every image the same logits ``(K,)``."""
+
+    def __init__(self, logits: Sequence[float]):
+        super().__init__()
+        self.register_buffer("scores", torch.tensor(list(logits)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, K)``."""
+        return self.get_buffer("scores").expand(len(images), -1)
+
+
+def guards(bench: Bench) -> Record:
+    """Nothing is shown where there is nothing: a classifier without evidence, a path that leads nowhere."""
+    record, twin, subjects = Record(), bench.twin(0), bench.subjects(bench.data)
+    names = twin.classifier.classes
+    blind = TargetClassifier(Constant(range(len(names))), names, image_shape=bench.data.image_shape)
+    silent = explain(dataclasses.replace(twin, classifier=blind.to(bench.device)), subjects)
+    missing = sum(result.status == "not_found" and result.saliency is None for result in silent)
+    record.note("constant/not_found", missing / len(silent))
+    record.demand(
+        "guards/constant",
+        "a classifier that answers every image alike has no counterfactual, and no map",
+        f"{missing} of {len(silent)} images: not found, no map",
+        missing == len(silent),
+    )
+    largest = _change_by_own_code(bench, twin, subjects)
+    record.note("self/largest_change", largest)
+    record.demand(
+        "guards/self",
+        "an image that walks to its own class code does not change",
+        f"largest change {largest:g}",
+        largest == 0,
+    )
+    return record
+
+
+def _change_by_own_code(bench: Bench, arm: Arm, subjects: Subjects) -> float:
+    """Largest change of a pixel along paths from each image's class code to that code itself."""
+    options = dataclasses.replace(
+        arm.config.counterfactual, target="runner-up", reference="image", output="residual", average=1
+    )
+    with torch.no_grad():
+        codes = Transfer(arm.cae, subjects.images.to(bench.device), options.batch_size).codes.class_code.cpu()
+    results = find_counterfactuals(
+        arm.cae, arm.classifier, arm.manifold, subjects.images, config=options, ids=subjects.ids,
+        reference_codes=codes, reference_ids=subjects.ids,
+    )  # fmt: skip
+    changes = [(result.path_images - result.path_images[:1]).abs().max() for result in results]
+    return float(torch.stack(changes).max())

@@ -1,0 +1,246 @@
+"""The models of the sanity tests: classifiers with known faults, and a CAE for each, in run folders of their own."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from cae.checks import check_config
+from cae.classifiers import TargetClassifier, load_classifier, load_own, save_classifier, train_classifier, train_oracle
+from cae.classifiers.own import OWN_NETWORKS, build_network
+from cae.config import Config
+from cae.data import CAEDataModule
+from cae.data.arrays import ArraySet
+from cae.data.lesions import KINDS, marker_box
+from cae.data.types import Splits
+from cae.errors import UserError
+from cae.files import atomic_path
+from cae.manifold import ClassManifold
+from cae.model import CAE, read_weights
+from cae.options import all_options, get_value, shown
+from cae.reference import ReferenceCAE
+from cae.runs import RunFolder, load_run_config
+from cae.session import device_for, load_cae
+from cae.training import answers_of, train_cae
+
+NO_MATTER = ("data.workers", "data.cache")  # options of an arm that change none of its results
+DECIDING = ("seed", "data", "classifier", "oracle", "cae")
+_REMEDY = "give overwrite=true to test anew, or sanity.folder=… to keep it."
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """A classifier and the CAE that was trained against it, frozen, on the device that explains."""
+
+    config: Config
+    data: CAEDataModule
+    classifier: TargetClassifier
+    cae: CAE | ReferenceCAE
+    manifold: ClassManifold
+
+
+class RelabelledData(CAEDataModule):
+    """Embedded images with other labels.
+
+    Args:
+        config: the section ``data``.
+        relabel: new labels ``(N,)`` of an image set.
+        val_from_train: validate on the first images of the training split, for what can only be learnt by heart.
+    """
+
+    def __init__(self, config, relabel: Callable[[ArraySet], Tensor], val_from_train: bool = False):
+        super().__init__(config)
+        self.relabel, self.val_from_train = relabel, val_from_train
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the source and replace the labels of all splits; a second call does nothing."""
+        if self._splits is not None:
+            return
+        super().setup(stage)
+        train, val, test = (_relabelled(part, self.relabel) for part in (self.train, self.val, self.test))
+        val = train.subset(range(len(val))) if self.val_from_train else val
+        self._splits = Splits(train, val, test, self.classes)
+
+
+def permuted_labels(seed: int) -> Callable[[ArraySet], Tensor]:
+    """Labels dealt out anew: as many of each class, without any relation to the images."""
+
+    def relabel(images: ArraySet) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return images.labels[torch.randperm(len(images), generator=generator)]
+
+    return relabel
+
+
+def marker_labels(marked: int, unmarked: int) -> Callable[[ArraySet], Tensor]:
+    """Labels by the planted marker alone: class ``marked`` where it is, ``unmarked`` where it is not."""
+
+    def relabel(images: ArraySet) -> Tensor:
+        return torch.where(has_marker(images.images), marked, unmarked)
+
+    return relabel
+
+
+def has_marker(images: Tensor) -> Tensor:
+    """Whether images ``(N, C, H, W)``, uint8 or in [0, 1], carry the planted marker, ``(N,)`` bool."""
+    top, left, bottom, right = marker_box(images.shape[-1])
+    scale = 255 if images.dtype == torch.uint8 else 1
+    return images[..., top:bottom, left:right].float().mean((1, 2, 3)) > 0.5 * scale
+
+
+def arm_config(config: Config, test: str, arm: str, **changes) -> Config:
+    """The options of one arm: those of the run, in a run folder of its own, with ``changes`` (``data__seed=1``).
+
+    Raises:
+        UserError: if they contradict each other, as a warm-up longer than ``sanity.steps`` does.
+    """
+    found = copy.deepcopy(config)
+    found.runs, found.name = str(sanity_folder(config) / test), arm
+    found.resume, found.overwrite = "last", False
+    found.cae.max_steps = config.sanity.steps or config.cae.max_steps
+    for name, value in changes.items():
+        *sections, last = name.split("__")
+        place = found
+        for section in sections:
+            place = getattr(place, section)
+        setattr(place, last, value)
+    check_config(found)
+    return found
+
+
+def marked_config(config: Config, test: str, arm: str, strength: float, **changes) -> Config:
+    """The options of an arm with two classes, and markers that go with one of them this strongly; all else stays."""
+    lesions = config.data.lesions
+    other = next(kind for kind in (*lesions.classes, *KINDS) if kind != lesions.shortcut_class)
+    return arm_config(
+        config, test, arm, data__lesions__shortcut=strength,
+        data__lesions__classes=sorted((lesions.shortcut_class, other), key=KINDS.index), **changes,
+    )  # fmt: skip
+
+
+def sanity_folder(config: Config) -> Path:
+    """Where models and results of the sanity tests lie."""
+    return RunFolder(config).path / config.sanity.folder
+
+
+def classifier_arm(config: Config, data: CAEDataModule) -> TargetClassifier:
+    """A classifier trained with these options on this data, or the finished one of the folder."""
+    run = _folder(config)
+    if not run.prepare("classifier").finished:
+        train_classifier(config, data, run.path)
+    return load_classifier(config.classifier, data.classes, data.image_shape, run.path)
+
+
+def oracle_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier) -> TargetClassifier:
+    """A second classifier, trained on the labels of this data, or the finished one of the folder."""
+    run = _folder(config)
+    if not run.prepare("oracle").finished:
+        train_oracle(config, data, classifier, run.path)
+    return load_own(run.path, "oracle").to(device_for(config.trainer))
+
+
+def random_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
+    """The architecture of the run's classifier with weights that never saw an image, its logits standardised."""
+    options = config.classifier
+    if options.model not in OWN_NETWORKS:
+        raise UserError(
+            f"sanity.tests=randomised re-initialises the classifier, which is for the program's own networks "
+            f"({', '.join(OWN_NETWORKS)}), not for classifier.model={options.model}: leave this test out."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed + 1)
+        network = build_network(options.model, len(data.classes), data.image_shape[0], options.width)
+    return standardised_classifier(config, data, network)
+
+
+def standardised_classifier(config: Config, data: CAEDataModule, network: nn.Module) -> TargetClassifier:
+    """The network with logits of mean 0 and deviation 1 over the training images, so that its verdicts spread.
+
+    Written into the folder of ``config`` as a classifier of it, or read from there.
+    """
+    run, options = _folder(config), config.classifier
+    if not run.prepare("classifier").finished:
+        network = copy.deepcopy(network)
+        bare = TargetClassifier(
+            network, data.classes, image_shape=data.image_shape, input_size=options.input_size, mean=options.mean,
+            std=options.std,
+        )  # fmt: skip
+        logits = answers_of(bare, data.train, data.config.batch_size)[0].double()
+        _standardise(cast("nn.Linear", network.get_submodule("head")), logits.mean(0), logits.std(0))
+        save_classifier(run.path, network, options, data.classes, data.image_shape)
+    return load_classifier(options, data.classes, data.image_shape, run.path)
+
+
+@torch.no_grad()
+def _standardise(head: nn.Linear, centre: Tensor, scale: Tensor) -> None:
+    """Change the last layer so that its outputs lose this mean and deviation, each ``(K,)``."""
+    head.weight.div_(scale[:, None])
+    head.bias.copy_((head.bias - centre) / scale)
+
+
+def cae_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier, own: Path | None = None) -> Arm:
+    """A CAE trained with these options against this classifier, or the finished one of the folder.
+
+    Args:
+        config: options of the arm.
+        data: its images.
+        classifier: to be explained. Validation asks it alone: no oracle chooses between checkpoints.
+        own: run folder whose CAE is taken over where it was trained just like this.
+
+    Raises:
+        UserError: if the folder holds one that was trained otherwise.
+    """
+    run = _folder(config)
+    if own is not None:
+        _take_over(own, run, config, classifier)
+    start = run.prepare("cae")
+    if not start.finished:
+        train_cae(config, data, classifier, classifier, run.path, start.checkpoint)
+    cae, header = load_cae(run.path / "cae.safetensors")
+    if header.get("classifier") != classifier.fingerprint():
+        raise UserError(f"'{run.path}' explains another classifier than the present one: {_REMEDY}")
+    manifold = ClassManifold.load(run.path / "manifold.safetensors")
+    device = device_for(config.trainer)
+    for model in (cae, classifier):
+        model.to(device).eval().requires_grad_(False)
+    return Arm(config, data, classifier, cae, manifold)
+
+
+def _folder(config: Config) -> RunFolder:
+    """The run folder of an arm; what an earlier call left there must have been made with the same options."""
+    run = RunFolder(config)
+    if (run.path / "config.yaml").exists():
+        saved = load_run_config(run.path)
+        differing = [
+            f"'{name}' is {shown(get_value(config, name))}, but '{run.path}' was made with "
+            f"{shown(get_value(saved, name))}: {_REMEDY}"
+            for name in all_options()
+            if name.split(".")[0] in DECIDING and name not in NO_MATTER
+            if get_value(saved, name) != get_value(config, name)
+        ]
+        if differing:
+            raise UserError(differing)
+    return run
+
+
+def _take_over(own: Path, run: RunFolder, config: Config, classifier: TargetClassifier) -> None:
+    if run.existing("cae") or not (own / "cae.safetensors").exists():
+        return
+    header, _ = read_weights(own / "cae.safetensors")
+    if header.get("config") == asdict(config.cae) and header.get("classifier") == classifier.fingerprint():
+        for name in ("manifold.safetensors", "cae.safetensors"):  # the result comes last
+            with atomic_path(run.path / name) as temporary:
+                shutil.copyfile(own / name, temporary)
+
+
+def _relabelled(images, relabel: Callable[[ArraySet], Tensor]) -> ArraySet:
+    if not isinstance(images, ArraySet):
+        raise UserError("sanity.tests=randomised and labels give images other labels, which needs them in memory.")
+    return ArraySet(images.images, relabel(images), images.ids, images.masks)

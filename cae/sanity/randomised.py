@@ -1,0 +1,125 @@
+"""Sanity test: a classifier that has learnt something else, or nothing, must give other maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cae.reassignment import sample_pairs
+from cae.sanity.bench import Bench, Record, Subjects, answers, examples, explain, full_change, swaps
+from cae.sanity.figures import Cell, sanity_figure
+from cae.sanity.models import (
+    Arm,
+    RelabelledData,
+    arm_config,
+    cae_arm,
+    classifier_arm,
+    permuted_labels,
+    random_classifier,
+    sanity_folder,
+    standardised_classifier,
+)
+from cae.sanity.rules import (
+    Estimate,
+    estimate,
+    flips_by_chance,
+    maps_differ,
+    rank_correlation,
+    shared_targets,
+)
+
+OTHERS = {"permuted": "trained on permuted labels", "random": "with random weights"}
+
+
+def randomised(bench: Bench) -> Record:
+    """Another classifier must give other maps: one trained on permuted labels, and one with random weights.
+
+    Reference: Adebayo et al. 2018, arXiv:1810.03292, data and parameter randomisation.
+    """
+    record, subjects = Record(), bench.subjects(bench.data)
+    twins = bench.twin(0), bench.twin(1)
+    rows: list[list[Cell]] = []
+    for name in OTHERS:
+        other = _other(bench, name)
+        rows += _compare(bench, record, name, subjects, twins, other)
+    sanity_figure(
+        sanity_folder(bench.config) / "randomised.png", "Does another classifier give other maps?",
+        ("original", "change under f, first training", "change under f, second training",
+         "change under another classifier f'"), rows, record.rules,
+    )  # fmt: skip
+    return record
+
+
+def _other(bench: Bench, name: str) -> Arm:
+    """A CAE against a classifier that has learnt nothing of the classes; its logits are standardised, so that its
+    verdicts spread over the classes as those of the run's classifier do."""
+    config = arm_config(bench.config, "randomised", name)
+    if name == "random":
+        return cae_arm(config, bench.data, random_classifier(config, bench.data))
+    # without augmentation, and judged on training images: it can only learn by heart
+    learning = arm_config(bench.config, "randomised", "permuted_raw", classifier__noise=0.0, classifier__shift=0)
+    data = RelabelledData(learning.data, permuted_labels(learning.seed), val_from_train=True)
+    raw = classifier_arm(learning, data)
+    return cae_arm(config, bench.data, standardised_classifier(config, bench.data, raw.get_submodule("network")))
+
+
+def _compare(
+    bench: Bench, record: Record, name: str, subjects: Subjects, twins: tuple[Arm, Arm], other: Arm
+) -> list[list[Cell]]:
+    """Judge maps and swaps of ``other`` beside those of two trainings for the run's classifier; rows of the figure."""
+    own = answers(bench.classifier, subjects.images)
+    wanted = shared_targets(own, answers(other.classifier, subjects.images).argmax(1))
+    chosen, targets = subjects.pick((wanted >= 0).nonzero()[:, 0]), wanted[wanted >= 0]
+    first, second, third = ([full_change(one) for one in explain(arm, chosen, targets)] for arm in (*twins, other))
+    alike = [rank_correlation(a, b) for a, b in zip(first, second, strict=True)]
+    unlike = [
+        (rank_correlation(a, c) + rank_correlation(b, c)) / 2 for a, b, c in zip(first, second, third, strict=True)
+    ]
+    _demand_other_maps(record, name, estimate(alike, chosen.ids), estimate(unlike, chosen.ids))
+    _demand_no_flips(bench, record, name, subjects, own.argmax(1), twins[0], other)
+    return [
+        [
+            Cell(chosen.images[i], f"wanted: {bench.data.classes[int(targets[i])]}"),
+            Cell(first[i], f"largest change {float(first[i].max()):.2f}"),
+            Cell(second[i], f"rank correlation {alike[i]:.2f}"),
+            Cell(third[i], f"{name}: rank correlation {unlike[i]:.2f}"),
+        ]
+        for i in examples(len(targets))[:2]
+    ]
+
+
+def _demand_other_maps(record: Record, name: str, seeds: Estimate, others: Estimate) -> None:
+    record.note(f"{name}/correlation_of_seeds", seeds)
+    record.note(f"{name}/correlation", others)
+    record.demand(
+        f"randomised/{name}_maps",
+        f"maps for a classifier {OTHERS[name]} are less alike than those of two trainings for one, intervals apart",
+        f"rank correlation {others}, of two trainings {seeds}, {others.count} images",
+        maps_differ(others, seeds),
+    )
+
+
+def _demand_no_flips(
+    bench: Bench, record: Record, name: str, subjects: Subjects, verdicts: Tensor, twin: Arm, other: Arm
+) -> None:
+    """Swaps of the other CAE must not carry the classes of the run's classifier, beyond what any code does."""
+    config, count = bench.config, len(subjects.images)
+    recipients, donors = sample_pairs(verdicts, config.cae.validation_pairs, len(bench.data.classes), config.seed)
+    anyone = torch.randint(count, (len(donors),), generator=torch.Generator().manual_seed(config.seed))
+    taken = {
+        words: (swaps(arm, {"f": bench.classifier}, subjects, (recipients, source))["f"] == verdicts[donors]).float()
+        for words, arm, source in (("own", twin, donors), ("other", other, donors), ("random", other, anyone))
+    }
+    groups = [subjects.ids[row] for row in recipients.tolist()]
+    excess = estimate(taken["other"] - taken["random"], groups)
+    rates = {words: estimate(values, groups) for words, values in taken.items()}
+    for words, rate in rates.items():
+        record.note(f"{name}/flips_{words}", rate)
+    record.note(f"{name}/flips_excess", excess)
+    record.demand(
+        f"randomised/{name}_flips",
+        f"swaps for a classifier {OTHERS[name]} take their donor's class no more often than with a random image's code",
+        f"{rates['other']}, random code {rates['random']}, excess {excess}; swaps for the classifier itself "
+        f"{rates['own']}; {excess.count} swaps",
+        flips_by_chance(excess),
+    )
