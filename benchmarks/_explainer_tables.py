@@ -31,7 +31,9 @@ def comparison_section(folder: Path) -> str:
         text += f"\n## Explainers compared: {path.stem.removeprefix('explanations_')}\n\n"
         text += "| method | " + " | ".join(COMPARED[metric] for metric in shown) + " |\n|---|" + "---|" * len(shown)
         for method in methods:
-            text += f"\n| {method} | " + " | ".join(_compared(result, f"{method}/{metric}") for metric in shown) + " |"
+            count = result.get("counts", {}).get(method, result["images"])
+            words = method if count == result["images"] else f"{method} ({count} images so far)"
+            text += f"\n| {words} | " + " | ".join(_compared(result, f"{method}/{metric}") for metric in shown) + " |"
         text += "\n\nIn brackets: 95 % bootstrap interval over images."
         if "best" in result:
             text += " Bold: the intervals of the differences to every other row exclude zero."
@@ -213,5 +215,5 @@ def _interval(result: dict[str, Any], name: str) -> str:
 
 
 def _source(result: dict[str, Any]) -> str:
-    images = f"{result['images']} images, " if result["images"] else ""
+    images = f"{result['images']} image{'s' if result['images'] != 1 else ''}, " if result["images"] else ""
     return f"* {images}{result['machine']}: `{result['command']}`\n"

@@ -22,6 +22,7 @@ import json
 import os
 import platform
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -244,6 +245,7 @@ def _write(arguments: argparse.Namespace, parts: list[Rows]) -> None:
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
         "seeds": [0],
         "images": len(rows),
+        "counts": dict(Counter(method for values in rows.values() for method in values)),
         "figures": {f"{figure.method}/{figure.metric}": figure.mean for figure in kept},
         "intervals": {
             f"{figure.method}/{figure.metric}": [figure.low, figure.high] for figure in kept if figure.low is not None

@@ -114,7 +114,7 @@ def _write(arguments: argparse.Namespace, figures: dict[str, float], intervals: 
         "command": command,
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} thread(s), no GPU",
         "seeds": [0],
-        "images": None,
+        "images": int(max(value for name, value in figures.items() if name.endswith("/images"))),
         "figures": figures,
         "intervals": intervals,
     }
