@@ -10,21 +10,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cae.axes import (
+    Mover,
+    class_axes,
+    find_edit_axes,
+    measure_class_axes,
+    measure_edit_axes,
+)
 from cae.config import Config
 from cae.data import ImageSet
 from cae.diagnostics import matrix_of, warnings
 from cae.figures import swap_grid
-from cae.files import write_json
+from cae.files import update_json, write_json
 from cae.maps import draw_axes, draw_embedding, draw_reassignment, embed
 from cae.measured import measured
 from cae.measures import spread_over_classes
+from cae.routes import compare_routes
 from cae.session import Run, open_run
+from cae.subjects import image_ids
 from cae.summary import table
+from cae.suspects import Candidates, Suspect, find_suspects, write_suspects
 
 MOST_POINTS = 2000  # of a map; more would hide one another
 THUMBNAIL = 96  # largest side in pixels of images kept for thumbnails
 AXES = 4  # principal axes of the class codes that are walked
 POSITIONS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)  # standard deviations along them
+WAYS = (-0.5, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5)  # shares of the way from one class's mean code to another's
+MOVED = 300  # test images from which those moved along axes are drawn
+ROUTES = 60  # test images whose straight way is compared with that through the graph
 RECIPIENTS = 6  # test images that take over the prototypes' class codes
 LEAST_FOR_MAPPER = 7  # codes: its radius comes from the fifth neighbour
 LINES = (
@@ -41,8 +54,17 @@ LINES = (
     ("cae/participation_ratio_edits", "dimensions that the edits fill"),
     ("cae/class_probe", "class read from the class code (balanced accuracy)"),
     ("cae/individual_probe", "class read from the individual code; best if no more than a guess"),
+    ("cae/smote_pervasiveness", "swaps with codes made between two of a class that take the class"),
+    ("cae/smote_pervasiveness_oracle", "the same by the oracle"),
     ("cae/smoothness_monotone", "steps of a path in which the target's probability does not fall"),
-    ("cae/smoothness_largest_jump", "largest jump of that probability between points of a path"),
+    ("cae/smote_smoothness_monotone", "the same on the way to codes made between two of a class"),
+    ("axes/reached", "images that take the class at the other end of a class axis"),
+    ("axes/reached_random", "    control: moved as far in a random direction"),
+    ("axes/decision_relevant", "principal axes of the edits that change a tenth of the verdicts or more"),
+    ("routes/line_found", "counterfactuals found on the straight way"),
+    ("routes/graph_minus_line_found", "found on the way through the graph, minus that"),
+    ("routes/line_gap", "distance of the straight way to the training codes, in neighbour distances"),
+    ("routes/graph_minus_line_gap", "that of the way through the graph, minus that"),
 )
 
 
@@ -58,9 +80,15 @@ def manifold(config: Config) -> None:
     folder = run.folder.explanations("manifold")
     files = [*_draw_maps(run, folder), *_draw_codes(run, folder), *_write_graphs(run, folder)]
     metrics = measured(run.cae, run.classifier, run.oracle, run.manifold, run.data, config, run.folder.path)
+    more, drawn = _along_axes(run, folder)
+    suspects = _suspects(run)
+    write_suspects(folder / "suspects.csv", suspects)
+    more |= {f"suspects/{kind}": sum(one.kind == kind for one in suspects) for kind in ("label", "verdict", "outlier")}
+    more |= _routes(run)
+    update_json(run.folder.path / "metrics.json", more)
+    metrics |= more
     write_json(folder / "metrics.json", metrics)
-    files.insert(0, _draw_matrices(run, metrics, folder))
-    _report(run, metrics, files)
+    _report(run, metrics, [_draw_matrices(run, metrics, folder), *files, *drawn, folder / "suspects.csv"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,14 +152,85 @@ def _draw_codes(run: Run, folder: Path) -> list[Path]:
     chosen = spread_over_classes(run.data.test.labels, RECIPIENTS, run.config.seed)
     recipients = _stacked(run.data.test, chosen.tolist())
     codes = run.cae.encode(recipients.to(run.device))
-    axes = folder / "axes.png"
+    axes = folder / "axes_codes.png"
     middle = codes[:1].class_code.float().cpu()[0]
     walked = axis_codes(run.manifold.codes, middle, AXES, POSITIONS)
     images, answers = _decoded(run, walked.flatten(0, 1), codes.individual_code[:1])
-    shape = walked.shape[:2]
-    draw_axes(images.unflatten(0, shape), answers.unflatten(0, shape), POSITIONS, run.classes, axes)
+    _draw_deviations(
+        images.unflatten(0, walked.shape[:2]), answers.unflatten(0, walked.shape[:2]), "axis", run, axes,
+        "offset of the class code along its principal axes, in standard deviations (decoded)",
+    )  # fmt: skip
     prototypes = _draw_prototypes(run, recipients, codes.individual_code, folder / "prototypes.png")
     return [axes, *prototypes]
+
+
+def _draw_deviations(images: Tensor, answers: Tensor, word: str, run: Run, path: Path, title: str) -> None:
+    names = [f"{word} {number + 1}" for number in range(len(images))]
+    positions = [f"{position:+g}" if position else "0" for position in POSITIONS]
+    draw_axes(images, answers, names, positions, run.classes, path, title)
+
+
+@torch.no_grad()
+def _along_axes(run: Run, folder: Path) -> tuple[dict[str, float], list[Path]]:
+    """Images moved along the axes between classes and along the principal axes of the edits, drawn and measured."""
+    seed, std = run.config.seed, run.manifold.std
+    rows = spread_over_classes(run.data.test.labels, MOVED, seed)
+    judges = {"target": run.classifier} | ({"oracle": run.oracle} if run.oracle is not None else {})
+    mover = Mover.of(run.cae, judges, _stacked(run.data.test, rows.tolist()), run.config.counterfactual.batch_size)
+    answers = mover.answers(mover.transfer.images)
+    verdicts, named = answers.argmax(1), class_axes(run.manifold)
+    edits = find_edit_axes(mover, verdicts, run.manifold, seed)
+    metrics = measure_class_axes(mover, verdicts, named, std, seed)
+    metrics |= measure_edit_axes(mover, verdicts, edits, std, seed)
+    starts = [(axis, members[0]) for axis in named if len(members := _sure(answers, axis.first))]
+    files = []
+    if starts:
+        moves = torch.stack([torch.tensor(WAYS)[:, None] * axis.step for axis, _ in starts])
+        images, scores = _moved(mover, torch.stack([row for _, row in starts]), moves)
+        names = [f"{run.classes[axis.first]}\n↔ {run.classes[axis.second]}" for axis, _ in starts]
+        title = "shares of the way from the first class's mean code to the second's"
+        draw_axes(images, scores, names, [f"{way:g}" for way in WAYS], run.classes, folder / "axes.png", title)
+        files.append(folder / "axes.png")
+    steps = torch.tensor(POSITIONS)[None, :, None] * (edits.directions * std).float()[:, None]
+    row = spread_over_classes(verdicts, 1, seed)
+    images, scores = _moved(mover, row.expand(len(steps)), steps)
+    title = "offset of the class code along the principal axes of the edits, in standard deviations"
+    _draw_deviations(images, scores, "edit", run, folder / "axes_edits.png", title)
+    return metrics, [*files, folder / "axes_edits.png"]
+
+
+def _sure(answers: Tensor, k: int) -> Tensor:
+    """Rows of the images of verdict ``k``, the surest first."""
+    members = (answers.argmax(1) == k).nonzero()[:, 0]
+    return members[answers[members, k].argsort(descending=True, stable=True)]
+
+
+def _moved(mover: Mover, rows: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
+    """Images ``(A, S, C, H, W)`` and answers ``(A, S, K)``: each of ``rows (A,)`` under its moves ``(A, S, D)``."""
+    codes = mover.codes[rows][:, None] + moves
+    images = mover.images(rows.repeat_interleave(moves.shape[1]), codes.flatten(0, 1))
+    return images.unflatten(0, moves.shape[:2]), mover.answers(images).unflatten(0, moves.shape[:2])
+
+
+def _suspects(run: Run) -> list[Suspect]:
+    """Training and test images whose codes stand out."""
+    manifold, rows = run.manifold, run.manifold.subset
+    ids = [manifold.ids[row] for row in rows.tolist()]
+    train = Candidates(manifold.codes[rows], manifold.probabilities[rows], manifold.labels[rows], ids, "train")
+    points = _test_points(run)
+    names, drawn = image_ids(run.data.test), _drawn(len(run.data.test), run.config.seed)
+    chosen = [names[row] for row in drawn.tolist()]
+    test = Candidates(points.codes, points.probabilities, points.labels, chosen, "test")
+    return [suspect for part in (train, test) for suspect in find_suspects(manifold, part)]
+
+
+def _routes(run: Run) -> dict[str, float]:
+    """The straight way beside that through the graph, for the same test images."""
+    rows = spread_over_classes(run.data.test.labels, ROUTES, run.config.seed)
+    return compare_routes(
+        run.cae, run.classifier, run.oracle, run.manifold, _stacked(run.data.test, rows.tolist()),
+        run.config.counterfactual, run.config.seed,
+    )  # fmt: skip
 
 
 def axis_codes(codes: Tensor, start: Tensor, axes: int, positions: Sequence[float]) -> Tensor:

@@ -15,7 +15,7 @@ from cae.cautions import warnings
 from cae.config import Config
 from cae.data.types import ImageSet, collate
 from cae.errors import UserError
-from cae.manifold import ClassManifold, device_of
+from cae.manifold import CONFIDENT, ClassManifold, device_of
 from cae.measures import (
     Coherency,
     baseline_codes,
@@ -40,6 +40,7 @@ from cae.reassignment import (
     soft_reassignment_matrix,
 )
 from cae.smoothness import backtracking, largest_jump, lipschitz, monotone_share
+from cae.summary import interval
 
 __all__ = [
     "Coherency",
@@ -275,7 +276,7 @@ def _codes(setting: _Setting) -> dict[str, float]:
 
 def _smote(setting: _Setting) -> dict[str, float]:
     """Codes made between neighbours of one verdict, given to test images of other verdicts."""
-    generator = torch.Generator().manual_seed(setting.config.seed)
+    generator, seed = torch.Generator().manual_seed(setting.config.seed), setting.config.seed
     made = setting.manifold.smote(max(2, setting.config.manifold.pairs // 4), generator=generator)
     recipients = torch.randint(len(setting.verdicts), (len(made.codes),), generator=generator)
     other = setting.verdicts[recipients] != made.verdicts
@@ -283,45 +284,78 @@ def _smote(setting: _Setting) -> dict[str, float]:
         return {}
     recipients, verdicts = recipients[other], made.verdicts[other]
     judged = judge_swaps(
-        setting.cae, {"target": setting.classifier}, setting.test.images, (recipients, recipients),
-        setting.batch_size, class_codes=made.codes[other],
+        setting.cae, setting.judges, setting.test.images, (recipients, recipients), setting.batch_size,
+        residual=True, class_codes=made.codes[other],
     )  # fmt: skip
-    return {"cae/smote_pervasiveness": balanced_accuracy(judged.decoded["target"].argmax(1), verdicts)}
+    metrics: dict[str, float] = {}
+    images = [str(row) for row in recipients.tolist()]
+    for output, scored in (("", judged.decoded), ("_residual", judged.residual)):
+        for judge, scores in scored.items():
+            name = f"cae/smote_pervasiveness{output}" + ("_oracle" if judge == "oracle" else "")
+            metrics |= _figure(name, (scores.argmax(1) == verdicts).double(), images, seed)
+    return metrics
 
 
 def _smoothness(setting: _Setting) -> dict[str, float]:
-    """Straight paths from test codes to the nearest training code of the runner-up class."""
-    manifold, device = setting.manifold, device_of(setting.cae)
-    answers, slopes = [], []
-    for index in spread_over_classes(setting.verdicts, PATHS, setting.config.seed).tolist():
-        target = int(setting.test.probabilities[index].topk(2).indices[1])
-        references = manifold.references(setting.test.class_code[index], target)
-        if not len(references):
-            continue
-        path = manifold.path(setting.test.class_code[index], references.codes[0], steps=POINTS).to(device)
-        individual = setting.cae.encode(setting.test.images[index : index + 1].to(device)).individual_code
-        individual = individual.expand(POINTS, *individual.shape[1:])
-        decoded = torch.cat(
-            [
-                setting.cae.decode(*part)
-                for part in zip(path.split(setting.batch_size), individual.split(setting.batch_size), strict=True)
-            ]
-        )
-        answers.append(
-            torch.cat([setting.classifier.probabilities(part) for part in decoded.split(setting.batch_size)])[
-                :, target
-            ].cpu()
-        )
-        slopes.append(lipschitz(decoded.cpu(), path.cpu()))
-    if not answers:
-        return {}
-    curves = torch.stack(answers)
+    """Straight paths from test codes to training codes of the runner-up class, and to codes made between such."""
+    rows = spread_over_classes(setting.verdicts, PATHS, setting.config.seed)
+    targets = setting.test.probabilities[rows].topk(2).indices[:, 1]
+    between = _made_between_confident(setting)
+    metrics: dict[str, float] = {}
+    for kind in ("smoothness", "smote_smoothness"):
+        curves, slopes, images = [], [], []
+        for row, target in zip(rows.tolist(), targets.tolist(), strict=True):
+            code = setting.test.class_code[row]
+            real = kind == "smoothness"
+            ends = setting.manifold.references(code, target).codes if real else _nearest(setting, code, between[target])
+            if len(ends):
+                curve, slope = _walk(setting, row, ends[0], target)
+                curves.append(curve)
+                slopes.append(slope)
+                images.append(str(row))
+        if curves:
+            metrics |= _curve_figures(f"cae/{kind}", torch.stack(curves), images, setting.config.seed)
+            metrics[f"cae/{kind}_lipschitz"] = max(slopes)
+    return metrics
+
+
+def _made_between_confident(setting: _Setting) -> list[Tensor]:
+    """For each class, codes made between two training codes that the classifier is as sure of as of references."""
+    manifold = setting.manifold
+    made = manifold.smote(2 * MOST_IMAGES, generator=torch.Generator().manual_seed(setting.config.seed))
+    sure = manifold.probabilities.amax(1) >= CONFIDENT
+    kept = sure[made.first] & sure[made.second]
+    return [made.codes[kept & (made.verdicts == k)] for k in range(len(manifold.classes))]
+
+
+def _nearest(setting: _Setting, code: Tensor, codes: Tensor) -> Tensor:
+    distance = (setting.manifold.standardised(codes) - setting.manifold.standardised(code)).norm(dim=1)
+    return codes[distance.argsort(stable=True)[:1]]
+
+
+def _walk(setting: _Setting, row: int, end: Tensor, target: int) -> tuple[Tensor, float]:
+    """The target's probability ``(G,)`` on the decoded images of a straight path, and their Lipschitz estimate."""
+    device = device_of(setting.cae)
+    path = setting.manifold.path(setting.test.class_code[row], end, steps=POINTS).to(device)
+    individual = setting.cae.encode(setting.test.images[row : row + 1].to(device)).individual_code
+    parts = [(part, individual.expand(len(part), *individual.shape[1:])) for part in path.split(setting.batch_size)]
+    decoded = [setting.cae.decode(*part) for part in parts]
+    answers = torch.cat([setting.classifier.probabilities(part)[:, target].cpu() for part in decoded])
+    return answers, lipschitz(torch.cat(decoded).cpu(), path.cpu())
+
+
+def _curve_figures(name: str, curves: Tensor, images: Sequence[str], seed: int) -> dict[str, float]:
     return {
-        "cae/smoothness_monotone": float(monotone_share(curves).mean()),
-        "cae/smoothness_largest_jump": float(largest_jump(curves).mean()),
-        "cae/smoothness_backtracking": float(backtracking(curves).mean()),
-        "cae/smoothness_lipschitz": max(slopes),
+        **_figure(f"{name}_monotone", monotone_share(curves), images, seed),
+        **_figure(f"{name}_largest_jump", largest_jump(curves), images, seed),
+        **_figure(f"{name}_backtracking", backtracking(curves), images, seed),
     }
+
+
+def _figure(name: str, values: Tensor, images: Sequence[str], seed: int) -> dict[str, float]:
+    """A mean with its interval."""
+    low, high = interval(values.double().numpy(), images, seed=seed)
+    return {name: float(values.double().mean()), f"{name}_low": low, f"{name}_high": high}
 
 
 def matrix_of(metrics: Mapping[str, float], classes: Sequence[str], name: str = "cae/reassignment") -> Tensor:

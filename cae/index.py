@@ -171,8 +171,8 @@ SCHEMA = pa.schema([(name, _column_type(hint)) for name, hint in typing.get_type
 class Index:
     """Rows by image, in data order. Writing takes a small share of the time however many there are.
 
-    With the rows go the classifier's features of originals and counterfactuals, ``(2, F)`` by id and target, which
-    distances between sets of images are measured in.
+    With the rows go the classifier's features of originals, counterfactuals and ends of paths, ``(3, F)`` by id and
+    target, in which distances between sets of images are measured.
 
     Args:
         folder: where ``index.parquet``, ``index.csv`` and ``features.safetensors`` lie.
@@ -198,7 +198,7 @@ class Index:
         return self._rows.get(id, [])
 
     def features(self, row: IndexRow) -> Tensor | None:
-        """The features ``(2, F)`` of a row's original and counterfactual; None without a counterfactual."""
+        """The features ``(3, F)`` of a row's original, counterfactual and end; None without a counterfactual."""
         return self._features.get((row.id, row.target))
 
     def add(self, rows: Iterable[IndexRow], features: Mapping[tuple[str, str], Tensor]) -> None:
@@ -245,9 +245,9 @@ def _cell(value: Any) -> Any:
 
 
 def write_features(path: Path, features: Mapping[tuple[str, str], Tensor]) -> None:
-    """Write features ``(2, F)`` by id and target into one safetensors file."""
+    """Write features ``(3, F)`` by id and target into one safetensors file."""
     keys = torch.frombuffer(bytearray(json.dumps(list(features)), "utf-8"), dtype=torch.uint8)
-    values = torch.stack(list(features.values())) if features else torch.empty(0, 2, 0)
+    values = torch.stack(list(features.values())) if features else torch.empty(0, 3, 0)
     write_tensors(path, {"keys": keys, "features": values}, "features", {})
 
 
@@ -264,7 +264,7 @@ def read_features(path: Path) -> dict[tuple[str, str], Tensor]:
         keys = json.loads(bytes(tensors["keys"].tolist()))
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read ({error}): start anew with overwrite=true.") from error
-    return {(id, target): pair for (id, target), pair in zip(keys, tensors["features"], strict=True)}
+    return {(id, target): triple for (id, target), triple in zip(keys, tensors["features"], strict=True)}
 
 
 def read_index(path: str | Path) -> list[IndexRow]:

@@ -18,7 +18,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 from torch import Tensor
 
-from cae.canvas import FAINT, INK, OKABE_ITO, PAPER, bar, font, tile, tile_size
+from cae.canvas import FAINT, INK, OKABE_ITO, PAPER, fitted, font, tile, tile_size
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path
 
@@ -249,44 +249,56 @@ def _draw_matrix(axes: Axes, matrix: np.ndarray, classes: Sequence[str]):
 
 
 def draw_axes(
-    images: Tensor, probabilities: Tensor, positions: Sequence[float], classes: Sequence[str], path: str | Path
+    images: Tensor,
+    probabilities: Tensor,
+    names: Sequence[str],
+    positions: Sequence[str],
+    classes: Sequence[str],
+    path: str | Path,
+    title: str,
 ) -> None:
-    """What each principal axis of the class codes paints: one row per axis, moved from left to right.
+    """What axes of the class code paint: one row per axis, an image moved along it from left to right.
 
     Args:
-        images: ``(A, S, C, H, W)`` one image decoded at S positions along each of A axes.
-        probabilities: ``(A, S, K)`` the classifier's answers; the leading class is written under each image.
-        positions: S offsets from the image's own code, in standard deviations along the axis.
+        images: ``(A, S, C, H, W)`` one image at S positions along each of A axes.
+        probabilities: ``(A, S, K)`` the classifier's answers: under each image all as a bar, the leading one in words.
+        names: A, at the left.
+        positions: S, above the columns.
         classes: K names.
         path: PNG file to write.
+        title: what the positions are.
     """
-    rows, columns = images.shape[:2]
     height, width = tile_size(*images.shape[3:])
-    cell_width, cell_height, left, top = width + 8, height + 30, 64, 44
-    picture = Image.new("RGB", (left + columns * cell_width, top + rows * cell_height), PAPER)
+    face = font(13, True)
+    left = 24 + max(round(face.getlength(line)) for name in names for line in name.split("\n"))
+    cell_width, cell_height, top = width + 8, height + 38, 44
+    size = (left + images.shape[1] * cell_width, top + len(names) * cell_height)
+    picture = Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(picture)
-    draw.text(
-        (left, 4), "offset of the class code along its principal axes, in standard deviations", fill=INK, font=font(13)
-    )
-    for row in range(rows):
+    draw.text((left, 4), title, fill=INK, font=font(13))
+    for column, position in enumerate(positions):
+        draw.text((left + column * cell_width + width / 2, 24), position, fill=FAINT, font=font(12), anchor="ma")
+    for row, name in enumerate(names):
         y = top + row * cell_height
-        draw.text((6, y + height / 2), f"axis {row + 1}", fill=INK, font=font(13, True), anchor="lm")
-        for column, position in enumerate(positions):
+        draw.multiline_text((8, y + height / 2), name, fill=INK, font=face, anchor="lm", spacing=6)
+        for column in range(images.shape[1]):
             x = left + column * cell_width
-            if row == 0:
-                draw.text(
-                    (x + width / 2, 24), f"{position:+g}" if position else "0", fill=FAINT, font=font(12), anchor="ma"
-                )
             picture.paste(tile(images[row, column]), (x, y))
-            leader = int(probabilities[row, column].argmax())
-            bar(
-                draw,
-                x,
-                y + height + 3,
-                width,
-                classes[leader],
-                float(probabilities[row, column, leader]),
-                class_colour(leader),
-            )
+            _answer(draw, (x, y + height + 3), width, classes, probabilities[row, column])
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG")
+
+
+def _answer(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, classes: Sequence[str], probabilities: Tensor
+) -> None:
+    """All probabilities as pieces of one bar in the classes' colours; below it the leading class."""
+    x, y = corner
+    ends = [0, *(probabilities.double().cumsum(0) * width).round().int().tolist()]
+    for k in range(len(classes)):
+        if ends[k + 1] > ends[k]:
+            draw.rectangle((x + ends[k], y, x + ends[k + 1] - 1, y + 8), fill=class_colour(k))
+    leader, face = int(probabilities.argmax()), font(12)
+    number = f" {float(probabilities[leader]):.2f}"
+    text = fitted(classes[leader], width - face.getlength(number), face) + number
+    draw.text((x, y + 11), text, fill=INK, font=face)

@@ -34,8 +34,8 @@ from cae.smoothness import backtracking, largest_jump, monotone_share
 class Opinion:
     """What others see in one result: the oracle's answers ``(K,)``, and the classifier's verdict on the decoded image.
 
-    ``features (2, F)`` are the classifier's of the original and of the counterfactual. All are None where there is no
-    oracle, or no counterfactual (for ``original``: no oracle).
+    ``features (3, F)`` are the classifier's of the original, the counterfactual and the end of the path. All are None
+    where there is no oracle, or no counterfactual (for ``original``: no oracle).
     """
 
     original: Tensor | None = None
@@ -113,7 +113,7 @@ def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opin
         reconstruction_mae=float(result.reconstruction_error.mean()),
         **_change(run, result),
         **_end_change(run, result),
-        feature_similarity=None if similar is None else float(feature_similarity(similar[:1], similar[1:])),
+        feature_similarity=None if similar is None else float(feature_similarity(similar[:1], similar[1:2])),
         diversity=result.diversity,
         oracle_source=_verdict(classes, opinion.original),
         oracle=_verdict(classes, opinion.counterfactual),
@@ -217,13 +217,13 @@ def _oracle_answers(run: Run, images: Sequence[Tensor]) -> list[Tensor | None]:
 
 
 def _features(run: Run, found: Sequence[Counterfactual]) -> list[Tensor]:
-    """The classifier's features ``(2, F)`` of each original and its counterfactual."""
-    if not found:
+    """The classifier's features ``(3, F)`` of each original, its counterfactual and the end of its path."""
+    triples = [(r.original, r.counterfactual, r.path_images[-1]) for r in found if r.counterfactual is not None]
+    if not triples:
         return []
-    pairs = torch.stack([image for r in found for image in (r.original, r.counterfactual) if image is not None])
-    parts = pairs.split(run.config.counterfactual.batch_size)
+    parts = torch.stack([image for triple in triples for image in triple]).split(run.config.counterfactual.batch_size)
     features = torch.cat([run.classifier.features(part.to(run.device)).float().cpu() for part in parts])
-    return list(features.unflatten(0, (len(found), 2)))
+    return list(features.unflatten(0, (len(triples), 3)))
 
 
 def _decoded_verdicts(run: Run, found: Sequence[Counterfactual]) -> list[int]:

@@ -63,8 +63,9 @@ def summarise_features(index: Index, seed: int = 0) -> dict[str, float]:
     """Distances between counterfactuals and originals as sets, in the classifier's features.
 
     ``sfid`` and ``skid`` compare the counterfactuals of one half of the images with the originals of the other, by the
-    Fréchet distance and, for few images, by the kernel distance; ``sfid_originals`` and ``skid_originals`` compare the
-    halves of the originals, which is the least that can be expected. Sets too small for one of them go without it.
+    Fréchet distance and, for few images, by the kernel distance; ``end_…`` the ends of the paths, and ``…_originals``
+    the halves of the originals, which is the least that can be expected. At the boundary the classifier sees half of
+    either class, as in no original. Sets too small for one of them go without it.
 
     Args:
         index: of explained images.
@@ -73,16 +74,17 @@ def summarise_features(index: Index, seed: int = 0) -> dict[str, float]:
     Returns:
         name to number, as in ``metrics.json``, with the number of counterfactuals and of features; empty without any.
     """
-    known = [(row.image, pair) for row in index.rows if row.found and (pair := index.features(row)) is not None]
+    known = [(row.image, three) for row in index.rows if row.found and (three := index.features(row)) is not None]
     if not known:
         return {}
-    originals, edited = torch.stack([pair for _, pair in known]).unbind(1)
+    originals, edited, ends = torch.stack([three for _, three in known]).unbind(1)
     images = torch.tensor([image for image, _ in known])
     half, width = len(images.unique()) // 2, originals.shape[1]
     metrics: dict[str, float] = {"counterfactual/feature_pairs": len(known), "counterfactual/features": width}
     for name, distance, least in (("sfid", fid, width + 1), ("skid", kid, 2)):
         if half >= least:
             metrics[f"counterfactual/{name}"] = sfid(originals, edited, images, seed, distance)
+            metrics[f"counterfactual/end_{name}"] = sfid(originals, ends, images, seed, distance)
             metrics[f"counterfactual/{name}_originals"] = sfid(originals, originals, images, seed, distance)
     return metrics
 

@@ -36,7 +36,7 @@ LINES = (
     ("counterfactual/l1", "mean absolute change at the boundary"),
     ("counterfactual/end_l1", "mean absolute change at the end of the path"),
     ("counterfactual/end_cout", "COUT there, from -1 to 1: how few pixels carry the change"),
-    ("counterfactual/sfid", "sFID: how far counterfactuals are from other images, in the classifier's features"),
+    ("counterfactual/end_sfid", "sFID there: how far from other images, in the classifier's features"),
     ("counterfactual/sfid_originals", "    control: the same for other originals"),
     ("localisation/end_dice", "Dice of the evidence (change at the path's end, Otsu's threshold) and the mask"),
     ("localisation/dice_centre", "    control: a map of the centre, at the mask's area"),

@@ -377,7 +377,8 @@ def test_diagnose_gives_every_promised_figure_of_a_perfect_toy(toy_metrics: dict
     perfect = [
         "reassignment", "reassignment_oracle", "reassignment_residual", "reassignment_residual_oracle",
         "reassignment/low->high", "reassignment_oracle/high->middle", "retention", "reconstruction_consistency",
-        "class_probe", "modal_agreement", "smote_pervasiveness", "reassignment_low", "reassignment_oracle_high",
+        "class_probe", "modal_agreement", "smote_pervasiveness", "smote_pervasiveness_residual_oracle",
+        "reassignment_low", "reassignment_oracle_high",
     ]  # fmt: skip
     for name in perfect:
         assert toy_metrics[f"cae/{name}"] == 1, name
@@ -386,7 +387,9 @@ def test_diagnose_gives_every_promised_figure_of_a_perfect_toy(toy_metrics: dict
     assert toy_metrics["cae/participation_ratio_edits"] == pytest.approx(1, abs=1e-6)
     assert toy_metrics["cae/coherency"] == pytest.approx(1, abs=1e-4)
     assert toy_metrics["cae/individual_probe"] < 0.5
-    assert toy_metrics["cae/smoothness_monotone"] > 0.95
+    for kind in ("smoothness", "smote_smoothness"):
+        assert toy_metrics[f"cae/{kind}_monotone"] > 0.95
+        assert toy_metrics[f"cae/{kind}_monotone_low"] <= toy_metrics[f"cae/{kind}_monotone"]
     assert toy_metrics["cae/coverage"] > 0.8
     for name in ("zero_code", "gaussian_codes", "permuted_codes"):
         assert toy_metrics[f"cae/reassignment_{name}"] == pytest.approx(1 / 3, abs=0.12)

@@ -303,8 +303,11 @@ def test_reassignment_is_drawn_with_and_without_an_oracle_and_with_gaps(tmp_path
 
 def test_axes_of_the_code_are_drawn_row_by_row(tmp_path: Path):
     images, answers = torch.rand(2, 5, 1, 28, 28), torch.rand(2, 5, 3).softmax(2)
-    draw_axes(images, answers, [-2, -1, 0, 1, 2], CLASSES, tmp_path / "axes.png")
-    assert pixels(tmp_path / "axes.png").shape == (44 + 2 * 198, 64 + 5 * 176, 3)
+    positions = ["-2", "-1", "0", "+1", "+2"]
+    draw_axes(images, answers, ["axis 1", "longer\naxis 2"], positions, CLASSES, tmp_path / "axes.png", "offset")
+    height, width, _ = pixels(tmp_path / "axes.png").shape
+    assert height == 44 + 2 * (168 + 38)
+    assert 5 * 176 < width < 5 * 176 + 100
 
 
 def test_no_temporary_file_is_left(tmp_path: Path):

@@ -175,13 +175,14 @@ def test_sets_of_features_are_compared_where_they_are_large_enough(tmp_path):
     generator = torch.Generator().manual_seed(0)
     rows = [row(f"{i:02}", image=i, target="x", found=True) for i in range(20)]
     originals = torch.randn(20, 4, generator=generator)
-    features = {(r.id, "x"): torch.stack([a, a + 2]) for r, a in zip(rows, originals, strict=True)}
+    features = {(r.id, "x"): torch.stack([a, a + 2, a + 1]) for r, a in zip(rows, originals, strict=True)}
     places = {r.id: r.image for r in rows}
     index = Index(tmp_path, places)
     index.add(rows, features)
     metrics = summarise_features(index)
     assert (metrics["counterfactual/feature_pairs"], metrics["counterfactual/features"]) == (20, 4)
-    assert metrics["counterfactual/sfid"] > 10 > 5 > metrics["counterfactual/sfid_originals"]
+    assert metrics["counterfactual/sfid"] > 10 > metrics["counterfactual/end_sfid"]
+    assert metrics["counterfactual/end_sfid"] > 3 > metrics["counterfactual/sfid_originals"]
     assert metrics["counterfactual/skid"] > metrics["counterfactual/skid_originals"]
     index.save(now=True)
     again = Index(tmp_path, places, rows)
@@ -189,6 +190,6 @@ def test_sets_of_features_are_compared_where_they_are_large_enough(tmp_path):
     few = Index(tmp_path / "few", places)
     few.add(rows[:8], features)
     assert set(summarise_features(few)) == {
-        f"counterfactual/{name}" for name in ("feature_pairs", "features", "skid", "skid_originals")
+        f"counterfactual/{name}" for name in ("feature_pairs", "features", "skid", "end_skid", "skid_originals")
     }
     assert summarise_features(Index(tmp_path / "none", places)) == {}

@@ -395,12 +395,15 @@ def test_axes_move_by_the_standard_deviation_along_each():
 def test_the_manifold_is_drawn_and_measured(runs, capsys):
     manifold(config_in(runs, "data.lesions.test=12"))
     folder = runs / "toy" / "explanations" / "manifold"
-    pictures = ("reassignment", "pca", "pca_test", "axes", "prototypes")
-    for name in (*(f"{name}.png" for name in pictures), "graph.graphml", "graph.json"):
+    pictures = ("reassignment", "pca", "pca_test", "axes", "axes_edits", "axes_codes", "prototypes")
+    for name in (*(f"{name}.png" for name in pictures), "graph.graphml", "graph.json", "suspects.csv"):
         assert (folder / name).stat().st_size, name
     metrics = read_json(runs / "toy" / "metrics.json")
     assert metrics["cae/test_images"] == 12
     assert metrics["cae/reassignment"] > 0.9
+    assert metrics["axes/reached"] >= metrics["axes/reached_random"]
+    assert metrics["routes/images"] == 12
+    assert metrics["suspects/outlier"] >= 0
     assert metrics["localisation/former"] == 1.0
     out = capsys.readouterr().out
     assert "swaps that take the donor's class" in out
