@@ -16,6 +16,7 @@ from cae.sanity.rules import Rule
 MARGIN, GAP, HEAD, CAPTION, LINE = 16, 10, 40, 20, 18  # pixels
 PASSED, FAILED = "#00694D", "#A84800"  # readable on white, told apart by the colour-blind; the word says it too
 EXAMPLES = 4  # rows
+FAINTEST = 0.02  # largest change of a map that is shown at full brightness
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,7 @@ def _picture(cell: Cell) -> Image.Image:
     if cell.values.ndim == 3:
         picture = tile(cell.values)
     else:
-        picture = mapped(cell.values.numpy(), SEQUENTIAL, 0.0, max(float(cell.values.max()), 1e-6))
+        picture = mapped(cell.values.numpy(), SEQUENTIAL, 0.0, max(float(cell.values.max()), FAINTEST))
     if cell.outlined is not None and bool(cell.outlined.any()):
         outline(picture, cell.outlined)
     return picture

@@ -157,6 +157,14 @@ def random_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         network = build_network(options.model, len(data.classes), data.image_shape[0], options.width)
+    bare = _bare(network, config, data)
+    # batch norm must have met the images, or all logits are alike up to what half precision rounds away
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = None  # the mean over all batches
+    network.train()
+    answers_of(bare, data.train, data.config.batch_size)
+    network.eval()
     return standardised_classifier(config, data, network)
 
 
@@ -168,14 +176,19 @@ def standardised_classifier(config: Config, data: CAEDataModule, network: nn.Mod
     run, options = _folder(config), config.classifier
     if not run.prepare("classifier").finished:
         network = copy.deepcopy(network)
-        bare = TargetClassifier(
-            network, data.classes, image_shape=data.image_shape, input_size=options.input_size, mean=options.mean,
-            std=options.std,
-        )  # fmt: skip
-        logits = answers_of(bare, data.train, data.config.batch_size)[0].double()
+        logits = answers_of(_bare(network, config, data), data.train, data.config.batch_size)[0].double()
         _standardise(cast("nn.Linear", network.get_submodule("head")), logits.mean(0), logits.std(0))
         save_classifier(run.path, network, options, data.classes, data.image_shape)
     return load_classifier(options, data.classes, data.image_shape, run.path)
+
+
+def _bare(network: nn.Module, config: Config, data: CAEDataModule) -> TargetClassifier:
+    """The network as a classifier of this data."""
+    options = config.classifier
+    return TargetClassifier(
+        network, data.classes, image_shape=data.image_shape, input_size=options.input_size, mean=options.mean,
+        std=options.std,
+    )  # fmt: skip
 
 
 @torch.no_grad()

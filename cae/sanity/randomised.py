@@ -29,6 +29,7 @@ from cae.sanity.rules import (
 )
 
 OTHERS = {"permuted": "trained on permuted labels", "random": "with random weights"}
+SHORT = {"permuted": "permuted labels", "random": "random weights"}
 
 
 def randomised(bench: Bench) -> Record:
@@ -45,7 +46,7 @@ def randomised(bench: Bench) -> Record:
     sanity_figure(
         sanity_folder(bench.config) / "randomised.png", "Does another classifier give other maps?",
         ("original", "change under f, first training", "change under f, second training",
-         "change under another classifier f'"), rows, record.rules,
+         "change under another f': mean rank correlation with both"), rows, record.rules,
     )  # fmt: skip
     return record
 
@@ -82,7 +83,7 @@ def _compare(
             Cell(chosen.images[i], f"wanted: {bench.data.classes[int(targets[i])]}"),
             Cell(first[i], f"largest change {float(first[i].max()):.2f}"),
             Cell(second[i], f"rank correlation {alike[i]:.2f}"),
-            Cell(third[i], f"{name}: rank correlation {unlike[i]:.2f}"),
+            Cell(third[i], f"{SHORT[name]}: {unlike[i]:.2f}"),
         ]
         for i in examples(len(targets))[:2]
     ]
