@@ -62,12 +62,12 @@ ARMS = {
     "published": Arm(
         "published recipe: labels, one donor, no classifier in the loop",
         (*PUBLISHED, "cae.target=labels"),
-        steps=0.5,
+        steps=0.4,
     ),
     "published_verdicts": Arm(
         "the same on the classifier's verdicts",
         (*PUBLISHED, "cae.target=classifier"),
-        steps=0.5,
+        steps=0.4,
     ),
     "ours": Arm("ours"),
     "without_classifier": Arm(
@@ -88,7 +88,7 @@ SIZES: dict[str, tuple[str, ...]] = {
     ),
 }
 STEPS = {
-    "lesions": {"cpu": 1000, "gpu": 6000},
+    "lesions": {"cpu": 1200, "gpu": 6000},
     "digits": {"cpu": 4000, "gpu": 8000},
     "pneumonia": {"cpu": 2000, "gpu": 6000},
 }

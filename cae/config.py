@@ -142,7 +142,7 @@ class LossConfig:
     individual_code: float = option(0.0, "L_ss: the recipient's individual code is readable from the swap", low=0)
     class_answer: float = option(1.0, "L_ca: the classifier's answer is linearly readable from the class code", low=0)
     coherency: float = option(
-        3.0, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
+        4.0, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
     )
     reconstruction_answer: float = option(0.0, "L_rc: the reconstruction keeps the classifier's answer", low=0)
     adversarial: float = option(0.2, "L_adv: swaps look real", low=0)
@@ -154,7 +154,7 @@ class LossConfig:
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)
     covariance: float = option(0.2, "L_cov: no duplicate dimension of the class code", low=0)
     smote: float = option(0.5, "L_smote: the space between class codes is valid too", low=0)
-    temperature: float = option(1.0, "softmax temperature of the classifier inside the losses only", low=0.1, high=100)
+    temperature: float = option(2.0, "softmax temperature of the classifier inside the losses only", low=0.1, high=100)
 
 
 @dataclass
