@@ -158,7 +158,7 @@ def _config(stage: str, words: Sequence[str]) -> Config:
     return parse([stage, *words, "resume=last"], {stage: ""}, "counterfactual_quality.py").config
 
 
-def _name(data: str, arm: str, seed: int, arguments: argparse.Namespace) -> str:
+def _name(data: str, arm: str, seed: int | str, arguments: argparse.Namespace) -> str:
     return f"{data}-{arguments.size}-{seed}-{arm}"
 
 
@@ -225,22 +225,16 @@ def _localised(method: str, run: Run, images: torch.Tensor, samples: Sequence) -
 
 
 def _write(data: str, arguments: argparse.Namespace) -> None:
-    """One file per data set with what is finished: means over seeds, with their range."""
+    """One file per data set with all that is finished, now or before: means over seeds, with their range."""
     figures: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     seeds: dict[str, list[int]] = {}
     for arm in ARMS:
-        found = {
-            seed: read_json(arguments.runs / _name(data, arm, seed, arguments) / "metrics.json")
-            for seed in arguments.seeds
-        }
+        found = {seed: read_json(folder / "metrics.json") for seed, folder in _runs(data, arm, arguments)}
         finished = {seed: metrics for seed, metrics in found.items() if "counterfactual/found" in metrics}
-        seeds[arm] = list(finished)
+        seeds[arm] = sorted(finished)
         _add(arm, list(finished.values()), figures, intervals)
-    others = [
-        read_json(arguments.runs / _name(data, "classifier", seed, arguments) / "explainers.json")
-        for seed in arguments.seeds
-    ]
+    others = [read_json(folder / "explainers.json") for _, folder in _runs(data, "classifier", arguments)]
     for method in EXPLAINERS:
         _add(method, [rows[method] for rows in others if method in rows], figures, intervals)
     result = {
@@ -248,7 +242,7 @@ def _write(data: str, arguments: argparse.Namespace) -> None:
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU"
         if not torch.cuda.is_available()
         else torch.cuda.get_device_name(),
-        "seeds": arguments.seeds,
+        "seeds": sorted(set().union(*seeds.values())),
         "images": arguments.images,
         "arms": {name: arm.words for name, arm in ARMS.items() if seeds[name]},
         "seeds_of": {name: some for name, some in seeds.items() if some},
@@ -257,6 +251,12 @@ def _write(data: str, arguments: argparse.Namespace) -> None:
     }
     size = "" if arguments.size == "cpu" else f"_{arguments.size}"
     write_json(ROOT / "benchmarks" / "results" / f"counterfactual_quality_{data}{size}.json", result)
+
+
+def _runs(data: str, arm: str, arguments: argparse.Namespace) -> list[tuple[int, Path]]:
+    """Seed and folder of every run of an arm."""
+    folders = arguments.runs.glob(_name(data, arm, "*", arguments))
+    return [(int(folder.name.split("-")[2]), folder) for folder in folders]
 
 
 def _add(
@@ -273,16 +273,13 @@ def _add(
 
 
 def _command(data: str, arguments: argparse.Namespace) -> str:
-    words = ["python benchmarks/counterfactual_quality.py", f"--data {data}"]
+    words = ["python benchmarks/counterfactual_quality.py", f"--data {data}", f"--images {arguments.images}"]
     if data == "pneumonia":
         words.append("--pneumonia data/pneumoniamnist.npz")
-    words.append(f"--seeds {' '.join(map(str, arguments.seeds))} --images {arguments.images}")
     if arguments.size != "cpu":
         words.append(f"--size {arguments.size}")
     if arguments.precision != "32-true":
         words.append(f"--precision {arguments.precision}")
-    if arguments.arms != list(ARMS):
-        words.append(f"--arms {' '.join(arguments.arms)}")
     return " ".join(words)
 
 
