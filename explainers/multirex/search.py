@@ -20,7 +20,7 @@ from explainers.multirex.verdicts import BudgetSpent, Request, Search, Verdict, 
 
 PAIRED = 8  # best failing discs that are tried two at a time
 MOST_CANDIDATES = 48
-MOST_TILES, SWEEP = 40, 12  # a candidate is begun if one evaluation a tile, up to so many, and so many more are left
+MOST_TILES, SWEEP = 40, 12  # a candidate is begun if 3/2 evaluations a tile, up to so many, and so many more are left
 FEW = 2  # explanations below which the whole image is cut in two
 
 
@@ -189,14 +189,16 @@ class Hunt:
         try:
             for side in (self.side, 2 * self.side, 4 * self.side):
                 if (yield from minimise(candidate, side, self.least, self._order(), self.ledger.affords)):
-                    return
+                    break
+            if min(candidate.certificate.levels, default=0) > self.side:
+                yield from self._refine(candidate, self.side)  # what is left of it may be affordable now
         finally:
             self.used |= candidate.mask
 
     def _promising(self, candidate: Candidate) -> bool:
         """Whether enough evaluations are left to make a candidate minimal, as far as can be told."""
         tiles = len(tiles_of(candidate.mask, tile_numbers(self.shape, self.side)))
-        return self.ledger.affords(min(tiles, MOST_TILES) + SWEEP)
+        return self.ledger.affords(3 * min(tiles, MOST_TILES) // 2 + SWEEP)
 
     def _settle(self) -> Search[None]:
         """Minimise those of the largest compatible set that nothing was tried on yet."""
@@ -330,7 +332,7 @@ class Hunt:
             return
         candidate.mask, candidate.verdict, levels = finer.mask, finer.verdict, candidate.certificate.levels
         candidate.certificate = finer.certificate
-        for level in levels:
+        for level in (level for level in levels if level <= self.side):
             yield from certify(candidate, level, self.least)
 
     def _verify(self) -> Search[None]:
