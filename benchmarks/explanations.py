@@ -42,6 +42,7 @@ from cae.runs import explanation_config  # noqa: E402
 from explainers.compare import compare  # noqa: E402
 from explainers.metrics import summarise  # noqa: E402
 from explainers.metrics.statistics import Bootstrap  # noqa: E402
+from explainers.metrics.summary import LEAST_IMAGES  # noqa: E402
 
 FILLS = ("masked_blur", "gray", "blur", "marginal", "gaussian")
 ONE_SIZE, WIDE = "pmi@one_size", "occlusion@wide"  # tell what the in-fill does from what the windows do
@@ -117,7 +118,8 @@ def main(argv: list[str]) -> None:
         if photographs:
             _link(photographs, half, configs[half])
         compare(configs[half])
-    parts = [_rows(config, photographs) for config in configs]
+    order = METHODS[arguments.data]
+    parts = [_rows(config, photographs, order) for config in configs]
     _write(arguments, parts)
 
 
@@ -194,17 +196,24 @@ def _config(arguments: argparse.Namespace, half: int | None) -> Config:
     return explanation_config(parse(words, {"compare": ""}, "explanations.py"))
 
 
-def _rows(config: Config, photographs: Photographs | None) -> Rows:
-    """What was measured, by image; of photographs, those that the classifier has right."""
+def _rows(config: Config, photographs: Photographs | None, order: tuple[str, ...]) -> Rows:
+    """What was measured, by image; methods in this order, controls last."""
     folder = Path(config.runs) / config.name / "explanations" / str(config.explain.folder)
     found = [read_json(path) for path in sorted((folder / "measures").glob("*.json"))]
     if photographs:
         found = [image for image in found if photographs.labels[image["id"]] == image["target"]]
-    return {image["id"]: image["values"] for image in found}
+    place = {method: number for number, method in enumerate(order)}
+    return {
+        image["id"]: dict(sorted(image["values"].items(), key=lambda row: place.get(row[0], len(place))))
+        for image in found
+    }
 
 
 def _differences(rows: Rows) -> dict[str, list[float]]:
-    """Every information map less Occlusion and RISE, image by image, on removal metrics: positive is better."""
+    """Every information map less Occlusion and RISE, image by image, on removal metrics: positive is better.
+
+    Only of pairs that share 30 images.
+    """
     found: dict[str, list[float]] = {}
     bootstrap = Bootstrap(list(rows))
     methods = {method for values in rows.values() for method in values}
@@ -216,7 +225,7 @@ def _differences(rows: Rows) -> dict[str, list[float]]:
                 ]
                 differences = [np.nan if a is None or b is None else a - b for a, b in pairs]
                 interval = bootstrap.mean(np.array(differences, dtype=float))
-                if interval is not None:
+                if interval is not None and np.isfinite(differences).sum() >= LEAST_IMAGES:
                     found[f"{one} - {other}/{metric}"] = [interval.mean, interval.low, interval.high]
     return found
 

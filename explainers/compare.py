@@ -233,7 +233,7 @@ class _Comparison:
         for name in maps:
             values[name] |= {"evaluations": float(found[name].evaluations[0]), "seconds": found[name].seconds}
         # the random orders are the same whatever joins later
-        merged = {**values, **before}
+        merged = before | {name: row for name, row in values.items() if name not in before}
         write_json(path, {"id": sample.id, "target": target, "settings": suite.settings, "values": merged})
 
     def _check(self, order: Sequence[int]) -> None:
