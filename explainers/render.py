@@ -29,6 +29,7 @@ from explainers.explanation import Explanation
 
 GAP, TITLE, BARS = 12, 26, 3  # pixels; BARS: classes shown below the original
 PER_ROW = 6  # tiles beside each other
+FAR = 0.25  # of the largest value
 
 
 def explanation_figure(
@@ -66,10 +67,13 @@ def explanation_figure(
 def displayed(attribution: Tensor) -> tuple[Tensor, str]:
     """A map ``(H, W)`` in [-1, 1] as it is coloured, and in words what the colours reach to.
 
-    A map of one sign throughout, such as that of RISE, whose level says nothing, begins at its value nearest to zero.
+    A map that is far from zero throughout, such as that of RISE, whose level says nothing, begins at its value nearest
+    to zero.
     """
     low, high = (float(value) for value in attribution.aminmax())
     nearest = max(low, 0.0) + min(high, 0.0)
+    if abs(nearest) < FAR * max(high, -low):
+        nearest = 0.0
     shifted = attribution - nearest
     largest = float(shifted.abs().max())
     words = f"largest value {max(high, -low):.3g}"
