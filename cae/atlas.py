@@ -60,7 +60,7 @@ LINES = (
     ("cae/smote_smoothness_monotone", "the same on the way to codes made between two of a class"),
     ("axes/reached", "images that take the class at the other end of a class axis"),
     ("axes/reached_random", "    control: moved as far in a random direction"),
-    ("axes/decision_relevant", "principal axes of the edits that change a tenth of the verdicts or more"),
+    ("axes/decision_relevant", "principal axes of the edits that change verdicts"),
     ("routes/line_found", "counterfactuals found on the straight way"),
     ("routes/graph_minus_line_found", "found on the way through the graph, minus that"),
     ("routes/line_gap", "distance of the straight way to the training codes, in neighbour distances"),

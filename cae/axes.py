@@ -19,7 +19,8 @@ MOST_AXES = 10  # named ones, nearest classes first; ten classes would have 45
 EDIT_AXES = 4
 IMAGES = 24  # of each class moved along an axis; also donors and recipients of the edits
 REACH = 2.0  # standard deviations to either side in which an axis has to change verdicts
-RELEVANT = 0.1  # share of images whose verdict an axis has to change to count
+RELEVANT = 0.1  # share of images whose verdict an axis has to change to count …
+LEAST_SHARE = 0.05  # … and share of the edits that it has to carry: far out, any direction changes some verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,14 +193,15 @@ def measure_edit_axes(mover: Mover, verdicts: Tensor, axes: EditAxes, std: Tenso
 
     Returns:
         ``axes/edit_<number>_share``, ``axes/edit_<number>_flips``, and ``axes/decision_relevant``, the number of axes
-        that change at least a tenth of the verdicts.
+        that carry at least a twentieth of the edits and change at least a tenth of the verdicts.
     """
     rows = spread_over_classes(verdicts, 2 * IMAGES, seed)
     metrics: dict[str, float] = {}
-    codes, flips = mover.codes[rows], []
+    codes, flips = mover.codes[rows], list[float]()
     for number, (direction, share) in enumerate(zip(axes.directions, axes.shares.tolist(), strict=True), start=1):
         step = (REACH * direction * std).to(codes.dtype)
         sides = [mover.answers(mover.images(rows, codes + sign * step)).argmax(1) for sign in (-1, 1)]
         flips.append(float((sides[0] != sides[1]).double().mean()))
         metrics |= {f"axes/edit_{number}_share": share, f"axes/edit_{number}_flips": flips[-1]}
-    return metrics | {"axes/decision_relevant": int((np.array(flips) >= RELEVANT).sum())}
+    relevant = (axes.shares.numpy() >= LEAST_SHARE) & (np.array(flips) >= RELEVANT)
+    return metrics | {"axes/decision_relevant": int(relevant.sum())}

@@ -49,14 +49,14 @@ def traversal_strip(
 ) -> None:
     """One image's explanation as a PNG: what changes, where, and how the answer moves along the path.
 
-    Above: original, reconstruction, counterfactual, signed difference, saliency, and the classes' probabilities over
-    the path. Below: frames of the path, the one at which the decision changes outlined.
+    Above: original, reconstruction, counterfactual, signed difference, evidence (the change at the path's end), and
+    the classes' probabilities over the path. Below: frames of the path, the one at which the decision changes outlined.
 
     Args:
         counterfactual: of any status; where none was found, nothing is shown as one.
         path: PNG file to write.
         frames: of the path.
-        mask: ``(1, H, W)`` bool, ground truth of the class evidence, outlined on the saliency.
+        mask: ``(1, H, W)`` bool, where the class is known to show, outlined on the evidence.
     """
     height, width = tile_size(*counterfactual.original.shape[1:])
     shown = _frames(counterfactual, frames) if len(counterfactual.tau) > 1 else []
@@ -195,7 +195,7 @@ def _aim(result: Counterfactual) -> str:
 def _overview(
     page: Image.Image, result: Counterfactual, corner: tuple[int, int], across: int, mask: Tensor | None
 ) -> None:
-    """Original, reconstruction, counterfactual, difference, saliency, and the chart of the path."""
+    """Original, reconstruction, counterfactual, difference, evidence, and the chart of the path."""
     height, width = tile_size(*result.original.shape[1:])
     left, top = corner
     columns = [left + number * (width + GAP) for number in range(across)]
@@ -214,7 +214,7 @@ def _overview(
         return
     _counterfactual_tile(page, result, (columns[2], top))
     _difference_tile(page, result, (columns[3], top))
-    _saliency_tile(page, result, (columns[4], top), mask)
+    _evidence_tile(page, result, (columns[4], top), mask)
     _chart(page, result, (columns[5], top), (right - columns[5], HEAD + height + BAR * _bar_count(result)))
 
 
@@ -288,17 +288,17 @@ def _signed(difference: Tensor) -> tuple[np.ndarray, float]:
     return signed, max(float(np.abs(signed).max()), 1 / 255)
 
 
-def _saliency_tile(page: Image.Image, result: Counterfactual, corner: tuple[int, int], mask: Tensor | None) -> None:
+def _evidence_tile(page: Image.Image, result: Counterfactual, corner: tuple[int, int], mask: Tensor | None) -> None:
     height, width = tile_size(*result.original.shape[1:])
-    if result.saliency is None:
-        _tile(page, corner, "saliency", placeholder((width, height), "no counterfactual, no saliency"))
+    if not result.found or result.evidence is None:
+        _tile(page, corner, "evidence", placeholder((width, height), "no counterfactual, no evidence"))
         return
-    values = result.saliency[0].cpu().numpy()
+    values = result.evidence[0].cpu().numpy()
     picture = mapped(values, SEQUENTIAL, 0, max(float(values.max()), 1 / 255))
     known = mask is not None and bool(mask.any())
     if mask is not None and known:
         outline(picture, mask)
-    _tile(page, corner, "saliency", picture)
+    _tile(page, corner, "evidence (τ = 1)", picture)
     below = corner[1] + HEAD + height + 7
     colour_bar(page, corner[0], below, width, SEQUENTIAL, ("0", f"{values.max():.2f}"))
     if known:

@@ -146,7 +146,7 @@ def test_the_start_of_the_path_is_shown_even_where_the_boundary_is_nearest_to_it
     assert [frame[3] for frame in frames] == [False, True, False, False, False]
 
 
-def test_the_ground_truth_is_outlined_on_the_saliency(tmp_path: Path):
+def test_the_ground_truth_is_outlined_on_the_evidence(tmp_path: Path):
     plain, outlined = tmp_path / "plain.png", tmp_path / "outlined.png"
     mask = torch.zeros(1, 28, 28, dtype=torch.bool)
     mask[:, 5:15, 5:15] = True
