@@ -65,7 +65,8 @@ def summarise_features(index: Index, seed: int = 0) -> dict[str, float]:
     ``sfid`` and ``skid`` compare the counterfactuals of one half of the images with the originals of the other, by the
     Fréchet distance and, for few images, by the kernel distance; ``end_…`` the ends of the paths, and ``…_originals``
     the halves of the originals, which is the least that can be expected. At the boundary the classifier sees half of
-    either class, as in no original. Sets too small for one of them go without it.
+    either class, as in no original, and in all of these sets the classes' shares are others than in the originals: only
+    runs with the same targets can be compared. Sets too small for one of them go without it.
 
     Args:
         index: of explained images.
