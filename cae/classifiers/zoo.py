@@ -14,6 +14,7 @@ from cae.classifiers.black_box import OnnxScores, file_digest, import_callable
 from cae.classifiers.checkpoints import existing_file, load_weights, read_state_dict, scores_of_head
 from cae.classifiers.imagenet import (
     LITE0,
+    LITE0_SIZE,
     PRETRAINED,
     TrainedNetwork,
     check_classes,
@@ -35,19 +36,29 @@ def brings_classes(config: ClassifierConfig) -> bool:
 
 
 def load_classifier(
-    config: ClassifierConfig, classes: Sequence[str] | None, image_shape: Shape, folder: str | Path | None = None
+    config: ClassifierConfig | str,
+    classes: Sequence[str] | None = None,
+    image_shape: Shape = (3, LITE0_SIZE, LITE0_SIZE),
+    folder: str | Path | None = None,
 ) -> TargetClassifier:
     """The classifier that the options name, frozen, for images and classes of the data.
 
     Args:
-        config: ``classifier`` section of the options.
+        config: ``classifier`` section of the options; or just a name, with the weights that the library brings:
+            ``efficientnet_lite0`` offline, ``torchvision:NAME`` and ``timm:NAME`` where there is a network.
         classes: class names of the data, in label order; None for the classifier's own, where it ``brings_classes``.
         image_shape: ``(C, H, W)`` of the data's images.
         folder: run folder, where training left the program's own classifier.
 
     Raises:
         UserError: for an unknown name, a missing or unfit file, or another number of classes.
+
+    >>> load_classifier("efficientnet_lite0").classes[4]
+    'hammerhead'
     """
+    if isinstance(config, str):
+        fetched = config.partition(":")[0] in FETCHERS
+        config = ClassifierConfig(model=config, weights=PRETRAINED if fetched else None)
     classifier = _load(config, classes, image_shape, folder)
     return classifier.compute_with_onnx() if config.runtime == "onnx" else classifier
 

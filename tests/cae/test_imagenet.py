@@ -63,6 +63,13 @@ def test_the_option_loads_lite0_with_its_own_classes_at_any_size_and_in_grey(lit
     assert load_classifier(other, lite0.classes, RGB).preprocess.std.flatten().tolist() == [0.25] * 3
 
 
+def test_a_name_alone_loads_lite0(lite0):
+    named, images = load_classifier("efficientnet_lite0"), torch.rand(2, 3, 224, 224)
+    assert torch.equal(named.logits(images), lite0.logits(images))
+    with pytest.raises(UserError, match="efficientnet_lite0"):
+        load_classifier("efficientnet_lite")
+
+
 def test_loading_uses_up_no_randomness(lite0):
     before = torch.get_rng_state()
     load_imagenet_classifier()
