@@ -24,7 +24,7 @@ from cae.errors import UserError
 from cae.files import atomic_path
 from cae.manifold import ClassManifold
 from cae.model import CAE, read_weights
-from cae.options import all_options, get_value, shown
+from cae.options import all_options, get_value, set_value, shown
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder, load_run_config
 from cae.session import device_for, load_cae
@@ -106,11 +106,7 @@ def arm_config(config: Config, test: str, arm: str, **changes) -> Config:
     found.resume, found.overwrite = "last", False
     found.cae.max_steps = config.sanity.steps or config.cae.max_steps
     for name, value in changes.items():
-        *sections, last = name.split("__")
-        place = found
-        for section in sections:
-            place = getattr(place, section)
-        setattr(place, last, value)
+        set_value(found, name.replace("__", "."), value)
     check_config(found)
     return found
 
