@@ -69,6 +69,8 @@ def _pairs(figures: dict[str, Any]) -> str:
         searched, exist, found, elsewhere = (
             figures[f"pairs/{name}/{key}"] for key in ("searched", "exist", "found", "found_elsewhere")
         )
+        if not searched:
+            continue
         text += (
             f"Threshold {name.removeprefix('threshold_')}: an exhaustive search over the 510 sets of cells of a 3 x 3 "
             f"grid shows on {exist} of {searched} photographs that two disjoint explanations exist; MultiReX (budget "
@@ -83,7 +85,8 @@ def _times(figures: dict[str, Any]) -> str:
     plain, fast = (figures[f"timed/{runtime}/time_beyond_forward_passes"] for runtime in ("torch", "onnx"))
     seconds, faster = (figures[f"timed/{runtime}/seconds"] for runtime in ("torch", "onnx"))
     return (
-        f"Time beyond the classifier (budget 500, one thread): {plain:.1%} of {seconds:.0f} s by PyTorch, {fast:.1%} "
+        f"Time beyond the classifier (threshold 0.5, budget 500, one thread, {figures['timed/images']} photograph(s) on a "
+        f"machine shared with other work): {plain:.1%} of {seconds:.0f} s by PyTorch, {fast:.1%} "
         f"of {faster:.0f} s by ONNX Runtime (`classifier.runtime=onnx`).\n\n"
     )
 
@@ -92,7 +95,7 @@ def _official(figures: dict[str, Any]) -> str:
     if not figures.get("official/ran"):
         return "The official tool was not run beside it.\n\n"
     return (
-        f"Beside the official tool (rex-xai 0.4.1) on {figures['official/images']} of them: "
+        f"Beside the official tool (rex-xai 0.4.1) on {figures['official/images']} held-out photographs: "
         f"{figures['official/explanations_ours']:.2f} disjoint explanations against "
         f"{figures['official/explanations']:.2f}, {figures['official/evaluations_ours']:.0f} evaluations against "
         f"{figures['official/evaluations']:.0f} (medians), never fewer on "

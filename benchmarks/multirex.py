@@ -287,6 +287,7 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
                 _summarise(f"{group}/threshold_{threshold:g}/budget_{budget}", runs, figures, intervals)
     _pairs(results, arguments, figures)
     timed = [result["timed"] for result in results.values() if "timed" in result]
+    figures["timed/images"] = len(timed)
     for runtime in ("torch", "onnx") if timed else ():
         beyond = [1 - run[runtime][1] / run[runtime][0] for run in timed]
         figures[f"timed/{runtime}/time_beyond_forward_passes"] = median(beyond)
