@@ -85,8 +85,8 @@ def _times(figures: dict[str, Any]) -> str:
     plain, fast = (figures[f"timed/{runtime}/time_beyond_forward_passes"] for runtime in ("torch", "onnx"))
     seconds, faster = (figures[f"timed/{runtime}/seconds"] for runtime in ("torch", "onnx"))
     return (
-        f"Time beyond the classifier (threshold 0.5, budget 500, one thread, {figures['timed/images']} photograph(s) on a "
-        f"machine shared with other work): {plain:.1%} of {seconds:.0f} s by PyTorch, {fast:.1%} "
+        f"Time beyond the classifier (threshold 0.5, budget 500, one thread, photographs: {figures['timed/images']}): "
+        f"{plain:.1%} of {seconds:.0f} s by PyTorch, {fast:.1%} "
         f"of {faster:.0f} s by ONNX Runtime (`classifier.runtime=onnx`).\n\n"
     )
 
