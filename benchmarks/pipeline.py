@@ -47,10 +47,15 @@ FIGURES = (
     "counterfactual/target_over_source_p95",
     "counterfactual/overshoot_p95",
     "counterfactual/validity_oracle",
+    "counterfactual/validity_oracle_end",
     "counterfactual/cout",
+    "counterfactual/end_cout",
     "localisation/dice",
-    "localisation/dice_best",
     "localisation/pointing",
+    "localisation/end_dice",
+    "localisation/end_dice_best",
+    "localisation/end_pointing",
+    "localisation/outside_median",
     "seconds/cae_training",
 )
 
