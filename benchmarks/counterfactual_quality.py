@@ -35,6 +35,7 @@ from cae.localisation import localise  # noqa: E402
 from cae.runs import explanation_config  # noqa: E402
 from cae.session import Run, open_run  # noqa: E402
 from cae.stages import cae_stage, classifier_stage, oracle_stage  # noqa: E402
+from cae.subjects import open_subjects  # noqa: E402
 from cae.traversal import traverse  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 
@@ -196,21 +197,10 @@ def _explainers(seed: int, arguments: argparse.Namespace) -> None:
     owner = _name("lesions", arguments.arms[-1], seed, arguments)
     words = _words("lesions", owner, seed, arguments)
     run = open_run(explanation_config(parse(["traverse", *words], {"traverse": ""}, "counterfactual_quality.py")))
-    chosen = [run.data.test[place] for place in _explained(run, arguments.images)]
+    chosen = [run.data.test[place] for place in open_subjects(run).order[: arguments.images]]
     shown = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
     images = torch.stack([sample.image for sample in shown])
     write_json(path, {method: _localised(method, run, images, shown) for method in EXPLAINERS})
-
-
-def _explained(run: Run, limit: int) -> list[int]:
-    """Places of the images that ``explain.py traverse`` takes, and that the classifier does not call healthy."""
-    from cae.subjects import open_subjects
-
-    order = open_subjects(run).order[:limit]
-    images = torch.stack([run.data.test[place].image for place in order])
-    with torch.no_grad():
-        verdicts = run.classifier.probabilities(images).argmax(1)
-    return [place for place, verdict in zip(order, verdicts.tolist(), strict=True) if run.classes[verdict] != "healthy"]
 
 
 def _localised(method: str, run: Run, images: torch.Tensor, samples: Sequence) -> dict[str, float]:
