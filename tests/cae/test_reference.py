@@ -336,7 +336,7 @@ def test_a_tiny_version_trains(tiny):
     batch = (ramp, spot), (torch.tensor([0, 0]), torch.tensor([1, 2]))
     optimisers = [torch.optim.Adam(module.parameters(), 3e-3, (0.5, 0.999)) for module in (discriminator, cae)]
     errors = []
-    for _ in range(14):
+    for _ in range(30):
         judged = reference.reference_discriminator_loss(reference.reference_scores(cae, discriminator, *batch))
         optimisers[0].zero_grad()
         sum(judged.values()).backward()
@@ -346,4 +346,5 @@ def test_a_tiny_version_trains(tiny):
         sum(terms.values()).backward()
         optimisers[1].step()
         errors.append(terms["reconstruction"].item())
-    assert errors[-1] < 0.5 * errors[0]  # 0.25 when written
+    # 0.2 to 0.25; single steps of adversarial training jump, and not at the same step on every processor
+    assert sum(errors[-5:]) / 5 < 0.4 * errors[0]
