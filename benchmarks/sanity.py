@@ -29,6 +29,7 @@ RECIPES = {
         "cae.target=labels",
         "cae.model.width=16",
         "cae.model.residual_blocks=2",
+        "data.batch_size=16",  # of eight pairs, as in counterfactual_quality.py
         "counterfactual.output=decoded",
     ),
 }

@@ -46,7 +46,7 @@ def randomised(bench: Bench) -> Record:
     sanity_figure(
         sanity_folder(bench.config) / "randomised.png", "Does another classifier give other maps?",
         ("original", "change under f, first training", "change under f, second training",
-         "change under another f': mean rank correlation with both"), rows, record.rules,
+         "change under another f': rank correlation"), rows, record.rules,
     )  # fmt: skip
     return record
 
@@ -71,11 +71,14 @@ def _compare(
     own = answers(bench.classifier, subjects.images)
     wanted = shared_targets(own, answers(other.classifier, subjects.images).argmax(1))
     chosen, targets = subjects.pick((wanted >= 0).nonzero()[:, 0]), wanted[wanted >= 0]
-    first, second, third = ([full_change(one) for one in explain(arm, chosen, targets)] for arm in (*twins, other))
+    results = [explain(arm, chosen, targets) for arm in (*twins, other)]
+    first, second, third = ([full_change(one) for one in found] for found in results)
     alike = [rank_correlation(a, b) for a, b in zip(first, second, strict=True)]
     unlike = [
         (rank_correlation(a, c) + rank_correlation(b, c)) / 2 for a, b, c in zip(first, second, third, strict=True)
     ]
+    for words, found in (("found", results[0]), ("found_other", results[2])):
+        record.note(f"{name}/{words}", sum(one.found for one in found) / max(len(found), 1))
     _demand_other_maps(record, name, estimate(alike, chosen.ids), estimate(unlike, chosen.ids))
     _demand_no_flips(bench, record, name, subjects, own.argmax(1), twins[0], other)
     return [
@@ -95,7 +98,9 @@ def _demand_other_maps(record: Record, name: str, seeds: Estimate, others: Estim
     record.demand(
         f"randomised/{name}_maps",
         f"maps for a classifier {OTHERS[name]} are less alike than those of two trainings for one, intervals apart",
-        f"rank correlation {others}, of two trainings {seeds}, {others.count} images",
+        f"rank correlation {others}, of two trainings {seeds}, {others.count} images; counterfactuals found for "
+        f"{record.numbers[f'{name}/found_other']:.2f} of them, under the classifier itself "
+        f"{record.numbers[f'{name}/found']:.2f}",
         maps_differ(others, seeds),
     )
 
