@@ -36,8 +36,12 @@ WANTED = {
 OTHERS = {
     "gradcam": "Grad-CAM",
     "integrated_gradients": "Integrated Gradients",
+    "smoothgrad": "SmoothGrad",
     "occlusion": "Occlusion",
+    "rise": "RISE",
+    "lime": "LIME",
     "pmi": "PMI",
+    "ig": "information gain",
     "random": "random",
 }
 

@@ -113,7 +113,10 @@ FIGURES = (
     "cae/reconstruction_mae",
     "seconds/cae_training",
 )
-EXPLAINERS = ("gradcam", "integrated_gradients", "occlusion", "pmi", "random")
+EXPLAINERS = (
+    *("gradcam", "integrated_gradients", "smoothgrad", "occlusion", "rise", "lime"),
+    *("pmi", "ig", "random"),
+)
 
 
 def main(argv: list[str]) -> None:
@@ -192,15 +195,17 @@ def _explainers(seed: int, arguments: argparse.Namespace) -> None:
     """Localisation of other explainers' maps on the images that the arms explain; kept with the seed's classifier."""
     name = _name("lesions", "classifier", seed, arguments)
     path = arguments.runs / name / "explainers.json"
-    if path.exists():
-        return
+    rows = read_json(path)
     owner = _name("lesions", arguments.arms[-1], seed, arguments)
     words = _words("lesions", owner, seed, arguments)
     run = open_run(explanation_config(parse(["traverse", *words], {"traverse": ""}, "counterfactual_quality.py")))
     chosen = [run.data.test[place] for place in open_subjects(run).order[: arguments.images]]
     shown = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
     images = torch.stack([sample.image for sample in shown])
-    write_json(path, {method: _localised(method, run, images, shown) for method in EXPLAINERS})
+    for method in EXPLAINERS:
+        if method not in rows:
+            rows[method] = _localised(method, run, images, shown)
+            write_json(path, rows)
 
 
 def _localised(method: str, run: Run, images: torch.Tensor, samples: Sequence) -> dict[str, float]:
