@@ -184,10 +184,9 @@ def _end_localised(result: Counterfactual, sample: Sample) -> dict[str, Any]:
     """Where the evidence lies, and how much of the image changes elsewhere."""
     names = ("end_dice", "end_dice_best", "end_pointing", "end_energy", "outside")
     evidence, mask = result.evidence, sample.mask
-    if evidence is None or mask is None or not mask.any():
+    where = None if evidence is None or mask is None else localise(evidence[0], mask[0])
+    if where is None or mask is None:
         return dict.fromkeys(names)
-    where = localise(evidence[0], mask[0])
-    assert where is not None
     found = (where.dice, where.dice_best, where.pointing, where.energy)
     path = result.path_images
     outside = float(changed_outside(path[:1], path[-1:], mask[None]))
