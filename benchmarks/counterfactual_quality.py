@@ -6,8 +6,9 @@
 
 All arms of a seed explain the same classifier with the same data, networks of about the same number of parameters, and
 numbers of steps that take about the same time on one core. Every arm is what a user would type with other options, and
-every figure is on test images. Other explainers of the same images stand below the arms, where there are masks. A run
-that is finished is reused, so the benchmark can be stopped, and continued with other arms or seeds. Results go to
+every figure is on test images. Where a class has nothing to show (lesions: healthy), a second search goes there: what
+it changes is to lie in the lesion, and other explainers of the same images stand below the arms. A run that is finished
+is reused, so the benchmark can be stopped, and continued with other arms or seeds. Results go to
 ``benchmarks/results/counterfactual_quality_<data>.json`` and from there to ``docs/results.md``.
 """
 
@@ -39,6 +40,7 @@ from cae.subjects import open_subjects  # noqa: E402
 from cae.traversal import traverse  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 
+EMPTY = {"lesions": "healthy"}  # class without a mask
 RECIPES = {"lesions": "configs/lesions.yaml", "digits": "configs/digits.yaml", "pneumonia": "configs/medmnist.yaml"}
 
 
@@ -100,13 +102,15 @@ FIGURES = (
     "counterfactual/validity_oracle_end",
     "counterfactual/end_cout",
     "counterfactual/end_l1",
-    "localisation/dice",
-    "localisation/dice_best",
-    "localisation/pointing",
     "localisation/end_dice",
     "localisation/end_dice_best",
     "localisation/end_pointing",
-    "localisation/outside_median",
+    "towards_empty/counterfactual/found",
+    "towards_empty/localisation/end_dice",
+    "towards_empty/localisation/end_dice_best",
+    "towards_empty/localisation/end_pointing",
+    "towards_empty/localisation/end_images",
+    "towards_empty/localisation/outside_median",
     "cae/participation_ratio",
     "cae/class_probe",
     "cae/individual_probe",
@@ -127,7 +131,7 @@ def main(argv: list[str]) -> None:
             for arm in arguments.arms:
                 _arm(data, arm, seed, arguments)
                 _write(data, arguments)
-            if data == "lesions":
+            if data in EMPTY:
                 _explainers(seed, arguments)
                 _write(data, arguments)
 
@@ -179,7 +183,13 @@ def _arm(data: str, arm: str, seed: int, arguments: argparse.Namespace) -> None:
     words = _words(data, name, seed, arguments, options)
     print(f"== {name}: {ARMS[arm].words}", flush=True)
     cae_stage(_config("cae", words))
-    traverse(explanation_config(parse(["traverse", *words], {"traverse": ""}, "counterfactual_quality.py")))
+    traverse(_explanation(words))
+    if data in EMPTY:
+        traverse(_explanation([*words, f"counterfactual.target={EMPTY[data]}", "traverse.folder=towards_empty"]))
+
+
+def _explanation(words: Sequence[str]) -> Config:
+    return explanation_config(parse(["traverse", *words], {"traverse": ""}, "counterfactual_quality.py"))
 
 
 def _lend(shared: Path, folder: Path) -> None:
@@ -192,15 +202,21 @@ def _lend(shared: Path, folder: Path) -> None:
 
 
 def _explainers(seed: int, arguments: argparse.Namespace) -> None:
-    """Localisation of other explainers' maps on the images that the arms explain; kept with the seed's classifier."""
+    """Localisation of other explainers' maps on the images that the arms walk to the empty class from.
+
+    Kept with the seed's classifier.
+    """
     name = _name("lesions", "classifier", seed, arguments)
     path = arguments.runs / name / "explainers.json"
     rows = read_json(path)
     owner = _name("lesions", arguments.arms[-1], seed, arguments)
-    words = _words("lesions", owner, seed, arguments)
-    run = open_run(explanation_config(parse(["traverse", *words], {"traverse": ""}, "counterfactual_quality.py")))
+    run = open_run(_explanation(_words("lesions", owner, seed, arguments)))
     chosen = [run.data.test[place] for place in open_subjects(run).order[: arguments.images]]
-    shown = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
+    with_lesion = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
+    with torch.no_grad():
+        verdicts = run.classifier.probabilities(torch.stack([sample.image for sample in with_lesion])).argmax(1)
+    empty = run.classes.index(EMPTY["lesions"])
+    shown = [sample for sample, verdict in zip(with_lesion, verdicts.tolist(), strict=True) if verdict != empty]
     images = torch.stack([sample.image for sample in shown])
     for method in EXPLAINERS:
         if method not in rows:
@@ -213,9 +229,10 @@ def _localised(method: str, run: Run, images: torch.Tensor, samples: Sequence) -
     found = [localise(one[0], sample.mask[0]) for one, sample in zip(maps, samples, strict=True)]
     kept = [one for one in found if one is not None and one.dice is not None and one.dice_best is not None]
     return {
-        "localisation/end_dice": mean(one.dice or 0.0 for one in kept),
-        "localisation/end_dice_best": mean(one.dice_best or 0.0 for one in kept),
-        "localisation/end_pointing": mean(one.pointing or 0.0 for one in kept),
+        "towards_empty/localisation/end_dice": mean(one.dice or 0.0 for one in kept),
+        "towards_empty/localisation/end_dice_best": mean(one.dice_best or 0.0 for one in kept),
+        "towards_empty/localisation/end_pointing": mean(one.pointing or 0.0 for one in kept),
+        "towards_empty/localisation/end_images": len(samples),
     }
 
 
@@ -225,7 +242,7 @@ def _write(data: str, arguments: argparse.Namespace) -> None:
     intervals: dict[str, list[float]] = {}
     seeds: dict[str, list[int]] = {}
     for arm in ARMS:
-        found = {seed: read_json(folder / "metrics.json") for seed, folder in _runs(data, arm, arguments)}
+        found = {seed: _metrics(folder) for seed, folder in _runs(data, arm, arguments)}
         finished = {seed: metrics for seed, metrics in found.items() if "counterfactual/found" in metrics}
         seeds[arm] = sorted(finished)
         _add(arm, list(finished.values()), figures, intervals)
@@ -248,10 +265,18 @@ def _write(data: str, arguments: argparse.Namespace) -> None:
     write_json(ROOT / "benchmarks" / "results" / f"counterfactual_quality_{data}{size}.json", result)
 
 
+def _metrics(folder: Path) -> dict[str, float]:
+    """Figures of a run, and those of the search towards the empty class; empty where it is not finished."""
+    metrics = read_json(folder / "metrics.json")
+    second = read_json(folder / "explanations" / "towards_empty" / "metrics.json")
+    return metrics | {f"towards_empty/{name}": value for name, value in second.items()}
+
+
 def _runs(data: str, arm: str, arguments: argparse.Namespace) -> list[tuple[int, Path]]:
     """Seed and folder of every run of an arm."""
     folders = arguments.runs.glob(_name(data, arm, "*", arguments))
-    return [(int(folder.name.split("-")[2]), folder) for folder in folders]
+    numbered = ((folder.name.split("-")[2], folder) for folder in folders)
+    return [(int(seed), folder) for seed, folder in numbered if int(seed) in arguments.seeds]
 
 
 def _add(
@@ -269,6 +294,7 @@ def _add(
 
 def _command(data: str, arguments: argparse.Namespace) -> str:
     words = ["python benchmarks/counterfactual_quality.py", f"--data {data}", f"--images {arguments.images}"]
+    words.append("--seeds " + " ".join(map(str, arguments.seeds)))
     if data == "pneumonia":
         words.append("--pneumonia data/pneumoniamnist.npz")
     if arguments.size != "cpu":

@@ -120,7 +120,7 @@ class Counterfactual:
 
     @property
     def evidence(self) -> Tensor | None:
-        """``(1, H, W)``: where the class lies: size of the whole change, at the end of the path, a little smoothed.
+        """``(1, H, W)``: where the class lies: energy of the whole change, at the end of the path, as whole regions.
 
         The counterfactual itself is barely over the boundary, and what it changes is faint. None where no path was
         walked; there also where no counterfactual was found.

@@ -294,13 +294,13 @@ def _evidence_tile(page: Image.Image, result: Counterfactual, corner: tuple[int,
         _tile(page, corner, "evidence", placeholder((width, height), "no counterfactual, no evidence"))
         return
     values = result.evidence[0].cpu().numpy()
-    picture = mapped(values, SEQUENTIAL, 0, max(float(values.max()), 1 / 255))
+    picture = mapped(values, SEQUENTIAL, 0, max(float(values.max()), 1 / 255**2))
     known = mask is not None and bool(mask.any())
     if mask is not None and known:
         outline(picture, mask)
     _tile(page, corner, "evidence (τ = 1)", picture)
     below = corner[1] + HEAD + height + 7
-    colour_bar(page, corner[0], below, width, SEQUENTIAL, ("0", f"{values.max():.2f}"))
+    colour_bar(page, corner[0], below, width, SEQUENTIAL, ("0", f"{values.max():.2g}"))
     if known:
         third = _bar_count(result) > 2
         centred(ImageDraw.Draw(page), "outline: truth", corner[0], below + (30 if third else 13), width, 12, fill=FAINT)

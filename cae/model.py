@@ -51,7 +51,7 @@ class Base:
     Attributes:
         image: ``(B, C, H, W)`` in [-1, 1], unbounded, padded.
         features: ``(B, ..., h, w)`` maps for the editor, one for each resolution.
-        class_code: ``(B, D)`` that the class encoder reads in the image: what class it shows already.
+        class_code: ``(B, D)`` of what the image shows already.
     """
 
     image: Tensor
@@ -99,8 +99,8 @@ class CAE(nn.Module):
     """Encoders E_c, E_s and decoder G.
 
     The decoder is a trunk, which draws a base image from the individual code alone, and an editor, which paints over
-    it what the class code asks for, within a mask. It compares that code with the one that E_c reads in the base image:
-    what the image shows already is not painted again. A swap therefore changes the image only where the editor acts.
+    it what the class code asks for, within a mask. It compares that code with the image's own: what the image shows
+    already is not painted again. A swap therefore changes the image only where the editor acts.
 
     Reference: Xie et al. 2024, arXiv:2406.07961 (the decoder differs: see docs/methods.md).
     """
@@ -144,22 +144,30 @@ class CAE(nn.Module):
         return self.individual_encoder(self._pad(2 * images - 1))
 
     def decode(self, class_code: Tensor, individual_code: Tensor) -> Tensor:
-        """Codes ``(B, D)`` and ``(B, S, h, w)`` to images ``(B, C, H, W)`` in [0, 1]."""
+        """Codes ``(B, D)`` and ``(B, S, h, w)`` to images ``(B, C, H, W)`` in [0, 1].
+
+        What the individual codes' images showed is not known here, but read in the base images.
+        """
         return self.join(class_code, self.base(individual_code)).image.clamp(0, 1)
 
     def swap(self, recipients: Codes, donors: Codes) -> Tensor:
         """Images that keep the recipients' individual codes and take over the donors' class codes."""
-        return self.decode(donors.class_code, recipients.individual_code)
+        base = self.base(recipients.individual_code, recipients.class_code)
+        return self.join(donors.class_code, base).image.clamp(0, 1)
 
-    def base(self, individual_code: Tensor) -> Base:
-        """The base image of ``individual_code (B, S, h, w)``, with what the editor needs."""
+    def base(self, individual_code: Tensor, class_code: Tensor | None = None) -> Base:
+        """The base image of ``individual_code (B, S, h, w)``, with what the editor needs.
+
+        ``class_code (B, D)`` is that of the image which the individual code is from, to which nothing will be changed;
+        without it, it is read in the base image, which shows nearly the same.
+        """
         image, features = self.trunk(individual_code)
         # the base is not to learn to hide its class from the encoder: no gradient
         with torch.no_grad(), fixed_statistics(self.class_encoder):
             own, evidence = self.class_encoder.read(self._pad(self._crop(image).clamp(-1, 1)))
         if self.evidence is not None:
             features = self.evidence(features, evidence)
-        return Base(image, tuple(features), own)
+        return Base(image, tuple(features), own if class_code is None else class_code.detach())
 
     def join(self, class_code: Tensor, base: Base) -> Decoded:
         """Decode; not clamped, because a clamp in the loss stops gradients for good."""

@@ -128,7 +128,7 @@ class Objective(nn.Module):
         # others in training than in validation
         with fixed_statistics(self.cae.class_encoder):
             codes = self._encode(images, count)
-        base = self.cae.base(codes.individual_code)
+        base = self.cae.base(codes.individual_code, codes.class_code[:count])
         reconstruction = self.cae.to_unit(base.image)
         recipients = torch.arange(self.config.pairs, device=images.device) % count
         donor_codes, donor_probabilities = self._donors(codes.class_code, answers, recipients)

@@ -92,30 +92,20 @@ class Renderer:
         chunks = [self.classifier.probabilities(chunk.to(device)) for chunk in images.split(self.batch_size)]
         return torch.cat(chunks).float().cpu()
 
-    def unrounded(self, rows: Tensor, codes: Tensor, tau: Tensor | None = None) -> Tensor:
-        """Images ``(R, C, H, W)`` of class codes ``(R, D)``, differentiable; R at most ``batch_size``.
-
-        Given positions ``tau (R,)`` on their paths, what the image's own code would change, which should be nothing,
-        fades out along the path: it starts at the original itself and is free of jumps.
-        """
+    def unrounded(self, rows: Tensor, codes: Tensor) -> Tensor:
+        """Images ``(R, C, H, W)`` of class codes ``(R, D)``, differentiable; R at most ``batch_size``."""
         self.decoder_images += torch.bincount(rows, minlength=len(self.images))
         place = self.images.device
         rows, codes = rows.to(place), codes.to(place, torch.float32)
         if not self.residual:
             return self._transfer.decoded(rows, codes).clamp(0, 1)
-        images = self._transfer.onto(rows, codes)
-        if tau is not None:
-            images = images - (1 - tau.to(images))[:, None, None, None] * self._transfer.own_edits[rows]
-        return images.clamp(0, 1)
+        return self._transfer.onto(rows, codes).clamp(0, 1)
 
-    def render(self, rows: Tensor, codes: Tensor, tau: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Returned images ``(R, C, H, W)`` of class codes ``(R, D)``, with their probabilities ``(R, K)``.
-
-        ``tau (R,)`` as for ``unrounded``.
-        """
+    def render(self, rows: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        """Returned images ``(R, C, H, W)`` of class codes ``(R, D)``, with their probabilities ``(R, K)``."""
         images, probabilities = [], []
         for part in torch.arange(len(rows)).split(self.batch_size):
-            image = self.rounded(self.unrounded(rows[part], codes[part], None if tau is None else tau[part]))
+            image = self.rounded(self.unrounded(rows[part], codes[part]))
             probabilities.append(self.judge(rows[part], image))
             images.append(image.cpu())
         return torch.cat(images), torch.cat(probabilities)
@@ -175,9 +165,7 @@ def walk(renderer: Renderer, goal: Goal, rows: Tensor, paths: Polylines, steps: 
     """
     tau = torch.linspace(0, 1, steps, dtype=torch.float64)
     codes = paths.at(tau.expand(len(rows), -1))
-    images, answers = renderer.render(
-        rows.repeat_interleave(steps - 1), codes[:, 1:].flatten(0, 1), tau[1:].repeat(len(rows))
-    )
+    images, answers = renderer.render(rows.repeat_interleave(steps - 1), codes[:, 1:].flatten(0, 1))
     images = images.unflatten(0, (len(rows), steps - 1))
     images = torch.cat([renderer.start_images[rows, None], images], dim=1)
     answers = torch.cat([renderer.start_probabilities[rows, None], answers.unflatten(0, (len(rows), steps - 1))], dim=1)
@@ -207,7 +195,7 @@ def bisect(
     on_grid = goal.margins(answers[:, None], rows)[:, 0]
     for _ in range(halvings):
         middle = (low + high) / 2
-        image, answer = renderer.render(rows, paths.at(middle[:, None])[:, 0], middle)
+        image, answer = renderer.render(rows, paths.at(middle[:, None])[:, 0])
         reached = goal.reached(answer[:, None], rows)[:, 0]
         high, low = torch.where(reached, middle, high), torch.where(reached, low, middle)
         images[reached], answers[reached] = image[reached], answer[reached]

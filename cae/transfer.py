@@ -24,7 +24,6 @@ class Transfer:
     Attributes:
         codes: of the images.
         reconstructions: ``(N, C, H, W)`` in [0, 1].
-        own_edits: ``(N, C, H, W)`` what their own class codes change in them; small, where the base images are good.
     """
 
     def __init__(self, cae: Any, images: Tensor, batch_size: int = 64):
@@ -35,16 +34,11 @@ class Transfer:
             torch.cat([part.individual_code for part in parts]),
         )
         if isinstance(cae, CAE):
-            bases = [cae.base(part.individual_code) for part in parts]
-            own = [cae.join(part.class_code, base) for part, base in zip(parts, bases, strict=True)]
-            self._base = Base.cat(bases)
-            self.reconstructions = torch.cat([decoded.image for decoded in own]).clamp(0, 1).float()
-            edited = [decoded.onto(part) for decoded, part in zip(own, images.split(batch_size), strict=True)]
-            self.own_edits = torch.cat(edited).float() - images
+            self._base = Base.cat([cae.base(part.individual_code, part.class_code) for part in parts])
+            self.reconstructions = cae.to_unit(self._base.image).clamp(0, 1).float()
         else:
             decoded = [cae.decode(part.class_code, part.individual_code) for part in parts]
             self.reconstructions = torch.cat(decoded).float()
-            self.own_edits = torch.zeros_like(images)
 
     def onto(self, rows: Tensor, class_codes: Tensor) -> Tensor:
         """The images of ``rows (R,)`` with the change to ``class_codes (R, D)``: ``(R, C, H, W)``, not clamped."""

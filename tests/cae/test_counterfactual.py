@@ -14,7 +14,7 @@ from cae.counterfactual import find_counterfactuals, targets_for
 from cae.errors import UserError
 from cae.manifold import ClassManifold
 from cae.model import CAE
-from cae.search import Renderer, round_to_8_bits, target_margin
+from cae.search import round_to_8_bits, target_margin
 from cae.transfer import Transfer
 
 SIDE = 6
@@ -215,24 +215,21 @@ def test_residual_path_starts_at_the_image_bit_for_bit():
         assert torch.equal(result.original, image)
 
 
-def test_what_an_images_own_code_changes_fades_out_along_the_path():
+@pytest.mark.parametrize("gate", [True, False])
+def test_an_images_own_class_code_changes_nothing_of_it(gate):
     torch.manual_seed(0)
-    cae = CAE((1, 16, 16), ModelConfig(width=4)).eval()
+    cae = CAE((1, 16, 16), ModelConfig(width=4, gate=gate)).eval()
     with torch.no_grad():
         for parameter in [*cae.editor.parameters(), cae.trunk.patches.weight, cae.class_encoder.head.weight]:
             parameter.normal_()  # a base image of another class code, and an editor that changes everything
-    images = torch.rand(2, 1, 16, 16)
-    with torch.no_grad():
-        renderer = Renderer(cae, ToyClassifier(slope(1.0)), images, output="residual", batch_size=1, quantise=False)
-        rows, codes = torch.arange(2), renderer.class_codes
-        first, half, last = (renderer.unrounded(rows, codes, torch.full((2,), tau)) for tau in (0.0, 0.5, 1.0))
-        alone = renderer.unrounded(rows, codes)
-        painted = Transfer(cae, images).onto(rows, codes)
-    assert (painted - images).abs().amax() > 1e-3
-    torch.testing.assert_close(first, images, atol=1e-6, rtol=0)
-    torch.testing.assert_close(half, ((painted + images) / 2).clamp(0, 1), atol=1e-6, rtol=0)
-    torch.testing.assert_close(last, alone, atol=0, rtol=0)
-    torch.testing.assert_close(alone, painted.clamp(0, 1), atol=1e-6, rtol=0)
+        images = torch.rand(2, 1, 16, 16)
+        transfer = Transfer(cae, images)
+        rows, own = torch.arange(2), transfer.codes.class_code
+        read = cae.base(transfer.codes.individual_code).class_code
+        torch.testing.assert_close(transfer.onto(rows, own), images, atol=1e-6, rtol=0)
+        torch.testing.assert_close(transfer.decoded(rows, own), transfer.reconstructions, atol=1e-6, rtol=0)
+        assert (read - own).abs().amax() > 1e-2
+        assert (transfer.onto(rows, own + 1) - images).abs().amax() > 1e-3
 
 
 def test_returned_image_has_256_levels_and_is_the_one_judged():

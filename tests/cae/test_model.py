@@ -47,21 +47,26 @@ def test_any_size_and_channels_come_back_as_they_were(shape):
 def test_the_diagonal_of_the_swap_matrix_is_the_reconstruction():
     cae, images = build(), images_of((1, 16, 16), 4)
     codes = cae.encode(images)
-    reconstructions = cae.decode(codes.class_code, codes.individual_code)
+    reconstructions = cae.to_unit(cae.trunk(codes.individual_code)[0]).clamp(0, 1)
     rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
     matrix = cae.swap(codes[rows.flatten()], codes[columns.flatten()]).view(4, 4, *images.shape[1:])
     torch.testing.assert_close(matrix[torch.arange(4), torch.arange(4)], reconstructions, atol=1e-6, rtol=0)
     assert (matrix[0, 1] - matrix[0, 0]).abs().max() > 1e-6
 
 
-def test_a_swap_joins_the_donors_class_code_with_the_recipients_individual_code(monkeypatch):
-    cae = build()
-    monkeypatch.setattr(cae, "decode", lambda class_code, individual_code: (class_code, individual_code))
-    recipients = Codes(torch.zeros(2, 3), torch.full((2, 2, 4, 4), 5.0))
-    donors = Codes(torch.ones(2, 3), torch.full((2, 2, 4, 4), 7.0))
-    class_code, individual_code = cae.swap(recipients, donors)
-    assert class_code is donors.class_code
-    assert individual_code is recipients.individual_code
+@torch.no_grad()
+def test_a_swap_follows_the_donors_class_code_alone_and_both_codes_of_the_recipient():
+    cae, images = build(), images_of((1, 16, 16), 4)
+    codes = cae.encode(images)
+    recipient, donor, other = (codes[place : place + 1] for place in range(3))
+    swap = cae.swap(recipient, donor)
+    assert torch.equal(swap, cae.swap(recipient, Codes(donor.class_code, other.individual_code)))
+    for changed in (
+        cae.swap(recipient, other),
+        cae.swap(Codes(recipient.class_code, other.individual_code), donor),
+        cae.swap(Codes(other.class_code, recipient.individual_code), donor),
+    ):
+        assert (changed - swap).abs().max() > 1e-6
 
 
 @torch.no_grad()

@@ -155,20 +155,37 @@ def test_the_centre_map_falls_off_from_the_centre():
     assert torch.allclose(values, values.flip(0).flip(1), atol=1e-12)
 
 
-def test_evidence_is_a_gaussian_of_the_change_and_has_no_gap_where_its_sign_changes():
-    change = torch.zeros(2, 64, 64)
-    change[0, 20:30, 20:30], change[1, 32, 50] = -0.5, 0.0
-    change[0, 23:27, 23:27] = 0.4
-    change[0, 22:28, 22], change[0, 22:28, 27], change[0, 22, 22:28], change[0, 27, 22:28] = 0, 0, 0, 0
-    evidence = evidence_map(change)
-    assert evidence.shape == (1, 64, 64)
-    assert float(evidence.sum()) == pytest.approx(float(change.abs().sum()), rel=1e-5)
-    assert float(evidence[0, 21:29, 21:29].min()) > 0.15
-    point = torch.zeros(1, 64, 64)
-    point[0, 32, 32] = 1
+def test_evidence_of_a_single_pixel_is_its_energy_under_a_gaussian():
+    point = torch.zeros(2, 64, 64)
+    point[:, 32, 32] = torch.tensor([0.6, -0.8])
     weights = np.exp(-(np.arange(-4, 5) ** 2) / 2)
-    assert float(evidence_map(point)[0, 32, 32]) == pytest.approx(1 / weights.sum() ** 2, abs=1e-6)
-    assert torch.equal(evidence_map(-change), evidence)
+    evidence = evidence_map(point)
+    assert evidence.shape == (1, 64, 64)
+    assert float(evidence.sum()) == pytest.approx(1, rel=1e-5)
+    assert float(evidence[0, 32, 32]) == pytest.approx(1 / weights.sum() ** 2, abs=1e-6)
+    assert torch.equal(evidence_map(-point), evidence)
+
+
+def test_evidence_has_no_gap_within_a_ring_or_where_the_change_has_another_sign():
+    y, x = torch.meshgrid(torch.arange(64) - 30, torch.arange(64) - 30, indexing="ij")
+    distance = (y.square() + x.square()).float().sqrt()
+    ring = torch.where((distance - 3).abs() < 1.1, 0.5, 0.0)[None]
+    inside = evidence_map(ring)[0][distance < 1.5]
+    assert float(inside.min()) > 0.2  # 0.25 on the ring itself
+    signs = torch.where(distance < 3, -0.5, torch.where((distance > 4) & (distance < 6), 0.5, 0.0))[None]
+    assert float(evidence_map(signs)[0][distance < 4].min()) > 0.2
+    # two structures further apart than the disc is wide stay two
+    apart = torch.zeros(1, 64, 64)
+    apart[0, 20:24, 20:24] = apart[0, 20:24, 34:38] = 0.5
+    assert float(evidence_map(apart)[0, 22, 29]) < 0.01
+
+
+@pytest.mark.parametrize("side", [8, 28])
+def test_evidence_of_small_images(side):
+    change = torch.zeros(1, side, side)
+    change[0, 3:5, 3:5] = 0.5
+    assert float(evidence_map(change)[0, 3:5, 3:5].mean()) > 10 * float(evidence_map(change).mean()) * 4 / side
+    assert not evidence_map(torch.zeros(1, side, side)).any()
 
 
 def test_sets_of_features_are_compared_where_they_are_large_enough(tmp_path):
