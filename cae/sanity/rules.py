@@ -14,6 +14,7 @@ from cae.summary import interval
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right excluded
 
+LEAST_FOUND = 0.5  # counterfactuals, for classifiers that respond to what an image can show
 SWAPPED_ACCURACY = 0.6  # below it, a classifier goes by the marker
 LEAST_MARKER_ENERGY = 0.5  # of the edit, where the classifier goes by the marker
 TIMES_AREA = 5.0  # ... and as many times the share of the image that the marker covers

@@ -18,7 +18,15 @@ from cae.errors import UserError
 from cae.files import read_json
 from cae.sanity import models
 from cae.sanity.guards import Constant
-from cae.sanity.models import RelabelledData, arm_config, has_marker, marked_config, marker_labels, permuted_labels
+from cae.sanity.models import (
+    RelabelledData,
+    arm_config,
+    brightness_labels,
+    has_marker,
+    marked_config,
+    marker_labels,
+    permuted_labels,
+)
 from cae.sanity.rules import Rule
 from cae.sanity.stage import sanity, table
 from cae.stages import classifier_stage
@@ -42,7 +50,8 @@ def test_all_tests_give_verdicts_numbers_and_figures_and_are_resumed(tmp_path, c
     sanity(config_in(tmp_path))
     folder = tmp_path / "toy" / "sanity"
     found = read_json(folder / "sanity.json")
-    rules = ("randomised/permuted_maps", "randomised/permuted_flips", "randomised/random_maps",
+    rules = ("randomised/brightness_found", "randomised/brightness_maps", "randomised/brightness_flips",
+             "randomised/permuted_maps", "randomised/permuted_flips", "randomised/random_maps",
              "randomised/random_flips", "shortcut/planted", "shortcut/follower", "shortcut/control", "labels/follows",
              "guards/constant", "guards/self")  # fmt: skip
     out = capsys.readouterr().out
@@ -51,12 +60,13 @@ def test_all_tests_give_verdicts_numbers_and_figures_and_are_resumed(tmp_path, c
         assert f"{'PASS' if found[f'{rule}_passed'] else 'FAIL'}  {rule}: " in out
     assert all(isinstance(value, (int, float)) for value in found.values())
     assert found["guards/constant_passed"]
+    assert found["guards/self_passed"]
     assert found["shortcut/passed"] == all(found[f"{rule}_passed"] for rule in rules if rule.startswith("shortcut"))
     for name in ("randomised", "shortcut", "labels"):
         with Image.open(folder / f"{name}.png") as picture:
             assert picture.width > 600, name
     trained = {path: path.stat().st_mtime for path in folder.rglob("*.safetensors")}
-    assert len(trained) == 6 + 1 + 7 * 2  # classifiers, oracle, and CAEs with their manifolds
+    assert len(trained) == 7 + 1 + 8 * 2  # classifiers, oracle, and CAEs with their manifolds
     sanity(config_in(tmp_path))
     assert read_json(folder / "sanity.json") == found
     assert trained == {path: path.stat().st_mtime for path in folder.rglob("*.safetensors")}
@@ -108,6 +118,14 @@ def test_permuted_labels_keep_their_counts_and_forget_the_images(tmp_path):
     assert torch.equal(data.train[5].image, plain.train[5].image)
     assert [data.val[i].id for i in range(3)] == ["train/00000", "train/00001", "train/00002"]
     assert torch.equal(data.val.labels, data.train.labels[:24])
+
+
+def test_labels_by_brightness_order_the_images_and_have_equal_counts(tmp_path):
+    data = RelabelledData(config_in(tmp_path).data, brightness_labels)
+    assert data.train.labels.bincount().tolist() == [32, 32, 32]
+    middle = torch.stack([data.train[place].image for place in range(96)])[..., 4:12, 4:12].mean((1, 2, 3))
+    assert middle[data.train.labels == 0].max() <= middle[data.train.labels == 1].min()
+    assert middle[data.train.labels == 1].max() <= middle[data.train.labels == 2].min()
 
 
 def test_labels_by_the_marker_disagree_with_the_lesion_on_half_of_the_images(tmp_path):
