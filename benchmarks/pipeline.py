@@ -12,7 +12,6 @@ test split. Results go to ``benchmarks/results/pipeline_<data>.json`` and from t
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import subprocess
@@ -23,13 +22,14 @@ from statistics import mean
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cae.files import write_json  # noqa: E402 (the script also runs without an installation)
+from cae.files import read_json, write_json  # noqa: E402 (the script also runs without an installation)
 
 RECIPES = {
     "lesions": ["configs/lesions.yaml"],
     "digits": ["configs/digits.yaml"],
     "pneumonia": ["configs/medmnist.yaml"],
 }
+EMPTY = {"lesions": "healthy"}  # a class with nothing to show: what leads there is to lie in the lesion
 FIGURES = (
     "classifier/test_accuracy",
     "oracle/agreement",
@@ -50,12 +50,13 @@ FIGURES = (
     "counterfactual/validity_oracle_end",
     "counterfactual/cout",
     "counterfactual/end_cout",
-    "localisation/dice",
-    "localisation/pointing",
+    "towards_empty/localisation/end_images",
+    "towards_empty/localisation/end_dice",
+    "towards_empty/localisation/end_dice_best",
+    "towards_empty/localisation/end_pointing",
+    "towards_empty/localisation/outside_median",
     "localisation/end_dice",
-    "localisation/end_dice_best",
     "localisation/end_pointing",
-    "localisation/outside_median",
     "seconds/cae_training",
 )
 
@@ -82,7 +83,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, float]:
-    """One run of the four commands; returns its metrics."""
+    """One run of the commands; returns its metrics."""
     options = [*RECIPES[name], f"name={name}-{seed}", f"runs={arguments.runs}", f"seed={seed}"]
     options += [f"data.seed={seed}", f"oracle.seed={1000 + seed}"]
     if name == "pneumonia":
@@ -90,7 +91,14 @@ def _run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, float
     for command in (["train.py", "classifier"], ["train.py", "cae"]):
         _call([*command, *options, "resume=last"])
     _call(["explain.py", "traverse", *options, "traverse.pictures=24"])
-    return json.loads((Path(arguments.runs) / f"{name}-{seed}" / "metrics.json").read_text(encoding="utf-8"))
+    folder = ROOT / arguments.runs / f"{name}-{seed}"
+    metrics = read_json(folder / "metrics.json")
+    if name in EMPTY:
+        there = [f"counterfactual.target={EMPTY[name]}", "traverse.folder=towards_empty", "traverse.pictures=24"]
+        _call(["explain.py", "traverse", *options, *there])
+        second = read_json(folder / "explanations" / "towards_empty" / "metrics.json")
+        metrics |= {f"towards_empty/{figure}": value for figure, value in second.items()}
+    return metrics
 
 
 def _call(command: list[str]) -> None:
