@@ -212,7 +212,7 @@ class Modulated(nn.Module):
 class Editor(nn.Module):
     """The part of the decoder that sees the class code: what it paints, and a mask of where.
 
-    It is told the difference d from the class code that the base image has already, and its effect is multiplied by
+    It is told the difference d from the class code that the image has already, and its effect is multiplied by
     ``1 - exp(-4 mean(d^2))``: exactly nothing for the image's own code, nearly all at a distance of one standard
     deviation in every dimension. Without that, an image of a class is painted what it shows already once more.
     """
