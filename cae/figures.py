@@ -275,7 +275,7 @@ def _difference_tile(page: Image.Image, result: Counterfactual, corner: tuple[in
     signed, limit = _signed(result.difference)
     _tile(page, corner, name, mapped(signed, DIVERGING, -limit, limit))
     below = corner[1] + HEAD + height + 7
-    colour_bar(page, corner[0], below, width, DIVERGING, (f"−{limit:.2f}", f"+{limit:.2f}"), "0")
+    colour_bar(page, corner[0], below, width, DIVERGING, (f"−{limit:.2g}", f"+{limit:.2g}"), "0")
     if _bar_count(result) > 2:
         draw, face = ImageDraw.Draw(page), font(12)
         draw.text((corner[0], below + 29), "darker", fill=FAINT, font=face, anchor="la")
@@ -379,4 +379,4 @@ def _gallery_block(page: Image.Image, result: Counterfactual, corner: tuple[int,
     _bars(page, result, (columns[1], below), result.boundary_probabilities)
     signed, limit = _signed(result.difference)
     page.paste(mapped(signed, DIVERGING, -limit, limit), (columns[2], top + HEAD))
-    colour_bar(page, columns[2], below + 2, width, DIVERGING, (f"−{limit:.2f}", f"+{limit:.2f}"), "0")
+    colour_bar(page, columns[2], below + 2, width, DIVERGING, (f"−{limit:.2g}", f"+{limit:.2g}"), "0")
