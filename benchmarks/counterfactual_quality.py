@@ -93,7 +93,7 @@ SIZES: dict[str, tuple[str, ...]] = {
 STEPS = {
     "lesions": {"cpu": 2400, "gpu": 6000},
     "digits": {"cpu": 4000, "gpu": 8000},
-    "pneumonia": {"cpu": 2000, "gpu": 6000},
+    "pneumonia": {"cpu": 1200, "gpu": 6000},
 }
 FIGURES = (
     "cae/reassignment",

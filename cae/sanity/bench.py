@@ -126,6 +126,11 @@ def full_change(result: Counterfactual) -> Tensor:
     return (result.path_images[-1] - result.path_images[0]).abs().sum(0)
 
 
+def evidence(result: Counterfactual) -> Tensor:
+    """The evidence map ``(H, W)``; zeros where no path was walked."""
+    return torch.zeros_like(result.original[0]) if result.evidence is None else result.evidence[0]
+
+
 def examples(count: int) -> list[int]:
     """Places of the images that are drawn, at most ``EXAMPLES``."""
     return list(range(min(count, EXAMPLES)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cae.reassignment import sample_pairs
-from cae.sanity.bench import Bench, Record, Subjects, answers, examples, explain, full_change, swaps
+from cae.sanity.bench import Bench, Record, Subjects, answers, evidence, examples, explain, swaps
 from cae.sanity.figures import Cell, sanity_figure
 from cae.sanity.models import (
     Arm,
@@ -25,6 +25,7 @@ from cae.sanity.rules import (
     Estimate,
     estimate,
     flips_by_chance,
+    linear_correlation,
     maps_differ,
     rank_correlation,
     shared_targets,
@@ -54,8 +55,8 @@ def randomised(bench: Bench) -> Record:
         rows += _compare(bench, record, name, subjects, twins, other)
     sanity_figure(
         sanity_folder(bench.config) / "randomised.png", "Does another classifier give other maps?",
-        ("original", "change under f, first training", "change under f, second training",
-         "change under another f': rank correlation"), rows, record.rules,
+        ("original", "evidence under f, first training", "evidence under f, second training",
+         "evidence under another f': correlation"), rows, record.rules,
     )  # fmt: skip
     return record
 
@@ -84,11 +85,14 @@ def _compare(
     wanted = shared_targets(own, answers(other.classifier, subjects.images).argmax(1))
     chosen, targets = subjects.pick((wanted >= 0).nonzero()[:, 0]), wanted[wanted >= 0]
     results = [explain(arm, chosen, targets) for arm in (*twins, other)]
-    first, second, third = ([full_change(one) for one in found] for found in results)
-    alike = [rank_correlation(a, b) for a, b in zip(first, second, strict=True)]
+    first, second, third = ([evidence(one) for one in found] for found in results)
+    alike = [linear_correlation(a, b) for a, b in zip(first, second, strict=True)]
     unlike = [
-        (rank_correlation(a, c) + rank_correlation(b, c)) / 2 for a, b, c in zip(first, second, third, strict=True)
+        (linear_correlation(a, c) + linear_correlation(b, c)) / 2 for a, b, c in zip(first, second, third, strict=True)
     ]
+    ranked = [(rank_correlation(a, b), rank_correlation(a, c)) for a, b, c in zip(first, second, third, strict=True)]
+    for words, values in zip(("of_seeds", "of_others"), zip(*ranked, strict=True), strict=False):
+        record.note(f"{name}/rank_correlation_{words}", estimate(values, chosen.ids))
     for words, found in (("found", results[0]), ("found_other", results[2])):
         record.note(f"{name}/{words}", sum(one.found for one in found) / max(len(found), 1))
     if name == "brightness":
@@ -98,8 +102,8 @@ def _compare(
     return [
         [
             Cell(chosen.images[i], f"wanted: {bench.data.classes[int(targets[i])]}"),
-            Cell(first[i], f"largest change {float(first[i].max()):.2f}"),
-            Cell(second[i], f"rank correlation {alike[i]:.2f}"),
+            Cell(first[i], f"largest energy {float(first[i].max()):.2g}"),
+            Cell(second[i], f"correlation {alike[i]:.2f}"),
             Cell(third[i], f"{SHORT[name]}: {unlike[i]:.2f}"),
         ]
         for i in examples(len(targets))[:2]
@@ -122,7 +126,7 @@ def _demand_other_maps(record: Record, name: str, seeds: Estimate, others: Estim
     record.demand(
         f"randomised/{name}_maps",
         f"maps for a classifier {OTHERS[name]} are less alike than those of two trainings for one, intervals apart",
-        f"rank correlation {others}, of two trainings {seeds}, {others.count} images; counterfactuals found for "
+        f"correlation of evidence {others}, of two trainings {seeds}, {others.count} images; counterfactuals found for "
         f"{record.numbers[f'{name}/found_other']:.2f} of them, under the classifier itself "
         f"{record.numbers[f'{name}/found']:.2f}",
         maps_differ(others, seeds),

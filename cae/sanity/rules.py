@@ -63,6 +63,15 @@ def rank_correlation(one: Tensor, other: Tensor) -> float:
     return float(spearmanr(*columns).statistic)
 
 
+def linear_correlation(one: Tensor, other: Tensor) -> float:
+    """Pearson's correlation of two maps ``(H, W)``, in [-1, 1]; 0 where either is constant.
+
+    Of local maps it says whether they point at one place, where ranks are mostly those of pixels without change.
+    """
+    pair = torch.stack([one.flatten(), other.flatten()]).double().cpu()
+    return float(torch.corrcoef(pair)[0, 1]) if bool((pair.std(1) > 0).all()) else 0.0
+
+
 def box_energy(values: Tensor, box: Box) -> float:
     """Share of the sum of a map ``(H, W)``, not negative, that lies in a box; 0 for a map of zeros."""
     top, left, bottom, right = box

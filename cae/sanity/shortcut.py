@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from cae.config import Config
 from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
 from cae.sanity.bench import Bench, Record, Subjects, answers, examples, explain, full_change
@@ -37,8 +38,8 @@ from cae.sanity.rules import (
 def shortcut(bench: Bench) -> Record:
     """A marker that goes with the class must be found by whoever uses it, and spared by whoever does not.
 
-    Two classes, each CAE trained on the images of its classifier: for the one that goes by the marker, lesion and
-    marker always come together, so that nothing but the classifier tells which of them matters.
+    Two classes. The classifier that goes by the marker has learnt from images in which lesion and marker always come
+    together; both classifiers are explained on images with markers at random, where either can change alone.
     """
     record, size = Record(), bench.config.data.image_size
     box = marker_box(size)
@@ -46,9 +47,10 @@ def shortcut(bench: Bench) -> Record:
     record.note("area", area)
     drawn = {}
     for name, strength in (("follower", 1.0), ("control", 0.0)):
-        arm = _marked_arm(bench, name, strength)
+        learnt = marked_config(bench.config, "shortcut", name, strength)
+        arm = _marked_arm(bench, learnt)
         if name == "follower":
-            _demand_use(record, arm)
+            _demand_use(record, arm, learnt)
         subjects = bench.subjects(arm.data)
         results = explain(arm, subjects)
         changes = [full_change(result) for result in results]
@@ -61,8 +63,8 @@ def shortcut(bench: Bench) -> Record:
     return record
 
 
-def _demand_use(record: Record, arm: Arm) -> None:
-    accuracy = _swapped_accuracy(arm)
+def _demand_use(record: Record, arm: Arm, learnt: Config) -> None:
+    accuracy = _swapped_accuracy(arm, learnt)
     record.note("follower/swapped_accuracy", accuracy)
     record.demand(
         "shortcut/planted",
@@ -91,17 +93,18 @@ def _demand_energy(record: Record, name: str, energy: Estimate, area: float) -> 
         )
 
 
-def _marked_arm(bench: Bench, name: str, strength: float) -> Arm:
-    config = marked_config(bench.config, "shortcut", name, strength)
-    data = CAEDataModule(config.data)
-    return cae_arm(config, data, classifier_arm(config, data))
+def _marked_arm(bench: Bench, learnt: Config) -> Arm:
+    """A classifier trained with the options ``learnt``, and a CAE for it on images with markers at random."""
+    classifier = classifier_arm(learnt, CAEDataModule(learnt.data))
+    config = marked_config(bench.config, "shortcut", f"{learnt.name}_explained", 0.0)
+    return cae_arm(config, CAEDataModule(config.data), classifier)
 
 
-def _swapped_accuracy(arm: Arm) -> float:
-    """Accuracy on the test images with each marker where it never was: with the other class."""
-    lesions = arm.config.data.lesions
+def _swapped_accuracy(arm: Arm, learnt: Config) -> float:
+    """Accuracy on the test images with each marker where it never was in training: with the other class."""
+    lesions = learnt.data.lesions
     (other,) = (kind for kind in lesions.classes if kind != lesions.shortcut_class)
-    swapped = dataclasses.replace(arm.config.data, lesions=dataclasses.replace(lesions, shortcut_class=other))
+    swapped = dataclasses.replace(learnt.data, lesions=dataclasses.replace(lesions, shortcut_class=other))
     test = CAEDataModule(swapped).test
     images = torch.stack([test[place].image for place in range(len(test))])
     return float((answers(arm.classifier, images).argmax(1) == test.labels).float().mean())
@@ -119,8 +122,8 @@ def _draw(bench: Bench, record: Record, box: Box, drawn: dict[str, tuple[Subject
             ]
         rows.append(cells)
     columns = (
-        "original, marker goes with the class", "change: classifier uses the marker",
-        "original, marker at random", "change: classifier does not use it",
+        "original", "change: classifier uses the marker",
+        "original", "change: classifier does not use it",
     )  # fmt: skip
     path = sanity_folder(bench.config) / "shortcut.png"
     sanity_figure(path, "Is a planted marker found where it is used?", columns, rows, record.rules)

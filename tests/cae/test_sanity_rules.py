@@ -18,6 +18,7 @@ from cae.sanity.rules import (
     follows_classifier,
     goes_by_marker,
     leaves_marker,
+    linear_correlation,
     maps_differ,
     rank_correlation,
     shared_targets,
@@ -118,3 +119,12 @@ def test_thresholds_are_those_of_the_specification():
     assert follows_classifier(0.9, 0.4)
     assert not follows_classifier(0.89, 0.0)
     assert not follows_classifier(0.95, 0.46)
+
+
+def test_linear_correlation_of_maps():
+    one = torch.zeros(4, 4)
+    one[1, 1] = 1
+    assert linear_correlation(one, 3 * one + 2) == pytest.approx(1)
+    assert linear_correlation(one, -one) == pytest.approx(-1)
+    assert linear_correlation(one, one.roll(1, 0)) == pytest.approx(-1 / 15)  # two single pixels of sixteen
+    assert linear_correlation(one, torch.ones(4, 4)) == 0
