@@ -12,7 +12,7 @@ from torch import Tensor
 from explainers.blur import gaussian_blur
 from explainers.transforms.bands import LOW_PASS, Representation, per_coefficient
 
-COMPOSITIONS = ("displayed", "noise", "mean", "blur", "pyramid")
+COMPOSITIONS = ("displayed", "moved", "noise", "mean", "blur", "pyramid")
 NOISES = ("global", "band", "published")
 PYRAMID_LEVELS, PYRAMID_SIGMA = 8, 20.0  # pixels; Fong et al. 2019
 BLUR_SHARE = 1 / 12  # standard deviation of the blurred baseline, of the shorter side
@@ -109,7 +109,7 @@ def compose(
         representation: T and S.
         mask: ``(A, M, n)`` in [0, 1], M = 1 or C.
         coefficients: ``(A, C, n)``.
-        compositions: of ``displayed`` (on black), ``mean`` (on the mean's flat grey), ``noise``, ``blur``.
+        compositions: of ``displayed`` (on black), ``moved`` (the same, shifted later), ``mean`` (on the mean's flat grey), ``noise``, ``blur``.
         noise: ``(A, S / 2, n)``, each used with both signs.
         means: ``(A,)`` mean of the first band of the grey image.
         blurred: ``(A, C, n)`` coefficients of the blurred image.
@@ -124,7 +124,7 @@ def compose(
     if {"mean", "noise"} & set(compositions):
         mixed = kept + representation.synthesise_low((1 - mask[..., first]) * means[:, None, None])
     for name in compositions:
-        if name == "displayed":
+        if name in ("displayed", "moved"):
             parts.append(kept[:, None])
         elif name == "mean":
             parts.append(mixed[:, None])
@@ -171,6 +171,15 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     if sigma == 0:
         return images
     return gaussian_blur(images, sigma, math.ceil(3 * sigma), border="reflect")
+
+
+def shifted(pictures: Tensor, down: float, right: float) -> Tensor:
+    """Pictures ``(..., H, W)`` shifted circularly, by fractions of a pixel with linear interpolation."""
+    for axis, by in ((-2, down), (-1, right)):
+        whole = math.floor(by)
+        near, far = pictures.roll(whole, axis), pictures.roll(whole + 1, axis)
+        pictures = near + (by - whole) * (far - near)
+    return pictures
 
 
 def blur_pyramid(image: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from explainers.transforms.bands import Band, per_coefficient, pixel_weights
 
-SIZES = ("bands", "entries", "coefficients", "entropy")
+SIZES = ("bands", "entries", "coefficients", "entropy", "conciseness")
+ENTROPY_SHARE = 0.25  # of the measure ``conciseness``
 
 
 def size_weights(kind: str, coefficients: Tensor, bands: Sequence[Band], shape: tuple[int, int], rows: int) -> Tensor:
@@ -18,13 +19,14 @@ def size_weights(kind: str, coefficients: Tensor, bands: Sequence[Band], shape: 
 
     Args:
         kind: ``bands``, each entry counts for the pixels it stands for; ``entries``, all alike; ``coefficients``, each
-            by its coefficient's magnitude, the share that the l1 conciseness score charges.
+            by its coefficient's magnitude, the share that the l1 conciseness score charges; ``conciseness`` likewise,
+            where the optimiser adds ``ENTROPY_SHARE`` of the entropy's ratio, which the other conciseness score charges.
         coefficients: ``(C, n)`` of the image.
         bands: of the representation.
         shape: height and width of the image.
         rows: 1 for a mask shared by the channels, C for one of its own per channel.
     """
-    if kind == "coefficients":
+    if kind in ("coefficients", "conciseness"):
         magnitude = weighted_magnitude(coefficients, bands, shape)
         magnitude = magnitude.sum(0, keepdim=True) if rows == 1 else magnitude
         return magnitude / magnitude.sum().clamp_min(torch.finfo(magnitude.dtype).tiny)

@@ -123,9 +123,13 @@ class MaskOptimiser:
 
     def measure(self, mask: Tensor, weights: Tensor, coefficients: Tensor) -> Tensor:
         """Sizes ``(A,)`` of masks ``(A, M, n)`` by the measure of the settings; 1 for masks of ones."""
+        share = (mask * weights).sum((1, 2))
+        if self.settings.size not in ("entropy", "conciseness"):
+            return share
+        disorder = objective.energy_entropy(mask * coefficients) / objective.energy_entropy(coefficients)
         if self.settings.size == "entropy":
-            return objective.energy_entropy(mask * coefficients) / objective.energy_entropy(coefficients)
-        return (mask * weights).sum((1, 2))
+            return disorder
+        return (1 - objective.ENTROPY_SHARE) * share + objective.ENTROPY_SHARE * disorder
 
     def pictures(self, searches: Sequence[Search], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures ``(A, E, C, H, W)`` of the compositions under fresh noise, and the shown intensity ``(A,)``."""
@@ -389,13 +393,13 @@ class MaskOptimiser:
         return noise + compositions.fill_means(self.representation, fill)
 
     def _shifted(self, searches: Sequence[Search], pictures: Tensor) -> Tensor:
-        """Pictures with all but the displayed one shifted circularly by up to ``jitter`` pixels."""
+        """Pictures with all but the displayed one shifted circularly by up to ``jitter`` pixels and fractions of them."""
         reach = self.settings.jitter
         if not reach or pictures.shape[1] == 1:
             return pictures
         moved = []
         for search, row in zip(searches, pictures, strict=True):
             draws = torch.rand(2, generator=search.noise, device=row.device).tolist()
-            by = [int(draw * (2 * reach + 1)) - reach for draw in draws]
-            moved.append(torch.cat([row[:1], row[1:].roll(by, (-2, -1))]))
+            by = [reach * (2 * draw - 1) for draw in draws]
+            moved.append(torch.cat([row[:1], compositions.shifted(row[1:], by[0], by[1])]))
         return torch.stack(moved)
