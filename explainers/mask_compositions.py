@@ -109,7 +109,8 @@ def compose(
         representation: T and S.
         mask: ``(A, M, n)`` in [0, 1], M = 1 or C.
         coefficients: ``(A, C, n)``.
-        compositions: of ``displayed`` (on black), ``moved`` (the same, shifted later), ``mean`` (on the mean's flat grey), ``noise``, ``blur``.
+        compositions: of ``displayed`` (on black), ``moved`` (the same, shifted by the caller), ``mean`` (on the mean's
+            flat grey), ``noise``, ``blur``.
         noise: ``(A, S / 2, n)``, each used with both signs.
         means: ``(A,)`` mean of the first band of the grey image.
         blurred: ``(A, C, n)`` coefficients of the blurred image.

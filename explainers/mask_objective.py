@@ -11,7 +11,7 @@ from torch import Tensor
 from explainers.transforms.bands import Band, per_coefficient, pixel_weights
 
 SIZES = ("bands", "entries", "coefficients", "entropy", "conciseness")
-ENTROPY_SHARE = 0.25  # of the measure ``conciseness``
+ENTROPY_SHARE = 0.5  # of the measure ``conciseness``
 
 
 def size_weights(kind: str, coefficients: Tensor, bands: Sequence[Band], shape: tuple[int, int], rows: int) -> Tensor:
@@ -20,7 +20,7 @@ def size_weights(kind: str, coefficients: Tensor, bands: Sequence[Band], shape: 
     Args:
         kind: ``bands``, each entry counts for the pixels it stands for; ``entries``, all alike; ``coefficients``, each
             by its coefficient's magnitude, the share that the l1 conciseness score charges; ``conciseness`` likewise,
-            where the optimiser adds ``ENTROPY_SHARE`` of the entropy's ratio, which the other conciseness score charges.
+            with ``ENTROPY_SHARE`` of the entropy's ratio, the other score's charge, added by the optimiser.
         coefficients: ``(C, n)`` of the image.
         bands: of the representation.
         shape: height and width of the image.

@@ -393,7 +393,7 @@ class MaskOptimiser:
         return noise + compositions.fill_means(self.representation, fill)
 
     def _shifted(self, searches: Sequence[Search], pictures: Tensor) -> Tensor:
-        """Pictures with all but the displayed one shifted circularly by up to ``jitter`` pixels and fractions of them."""
+        """Pictures with all but the displayed one shifted circularly by up to ``jitter`` pixels."""
         reach = self.settings.jitter
         if not reach or pictures.shape[1] == 1:
             return pictures

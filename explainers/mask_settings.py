@@ -43,7 +43,7 @@ class Settings:
         smooth: the mask is a coarse grid made smooth, for pixels only.
         area: share of ones that the area form asks for.
         transform: the representation, of ``TRANSFORMS``.
-        jitter: noisy pictures are shifted by up to this many pixels.
+        jitter: all but the displayed picture are shifted by up to this many pixels, fractions included.
         mixed: run the classifier in bfloat16 where it is on an accelerator.
         budget_seconds: stop all images of a group after this time; None for never.
     """

@@ -61,7 +61,7 @@ class MaskExplainer(Explainer):
         colour: a mask per channel.
         area: of the area form.
         transform: another representation, such as ``dual_tree``.
-        jitter: pixels by which noisy pictures are shifted.
+        jitter: pixels by which all but the displayed picture are shifted at most.
         mixed: bfloat16 on an accelerator.
         budget_seconds: for the images explained side by side.
         low_pass: whether the map shows the low-pass band too.

@@ -13,9 +13,10 @@ from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers import get_explainer
 from explainers.base import Subject
-from explainers.mask_compositions import compose, compose_published, draw_noise, matched_fill, published_fill
+from explainers.mask_compositions import compose, compose_published, draw_noise, matched_fill, published_fill, shifted
 from explainers.mask_figures import edge_picture, mask_figure
 from explainers.mask_objective import (
+    ENTROPY_SHARE,
     area_penalty,
     energy_entropy,
     lagrangian,
@@ -111,7 +112,7 @@ def naive_objective(optimiser, search, parameter, noise):
     fill = per_coefficient(system.bands, search.fill.means)
     pictures = []
     for name in settings.compositions:
-        base = {"displayed": 0 * fill, "mean": fill, "noise": fill, "blur": search.baseline}[name]
+        base = {"displayed": 0 * fill, "moved": 0 * fill, "mean": fill, "noise": fill, "blur": search.baseline}[name]
         for extra in [n * sign for n in noise for sign in (1, -1)] if name == "noise" else [0 * fill]:
             pictures.append(system.synthesise(mask * c + (1 - mask) * (base + extra)).clamp(0, 1))
     order = pictures
@@ -140,6 +141,7 @@ def naive_objective(optimiser, search, parameter, noise):
         Settings(compositions=("displayed", "mean", "blur"), size="coefficients"),
         Settings(form="weighted", compositions=("noise",), samples=2, spatial_weight=3, size="entries"),
         Settings(transform="wavelet", samples=2),
+        Settings(compositions=("displayed", "moved"), size="conciseness"),
     ],
 )
 def test_gradient_with_shared_syntheses_equals_plain_autograd(settings, channels):
@@ -158,6 +160,25 @@ def test_gradient_with_shared_syntheses_equals_plain_autograd(settings, channels
     (expected,) = torch.autograd.grad(objective.sum(), parameter)
     assert float(report[0, 0]) == pytest.approx(float(objective.detach()), rel=1e-10)
     assert (gradient[0] - expected).abs().max() <= 1e-10 * max(1, float(expected.abs().max()))
+
+
+def test_picture_moves_by_whole_pixels_exactly_and_between_them_linearly():
+    picture = random_images(1)[0].double()
+    assert torch.equal(shifted(picture, 2.0, -3.0), picture.roll((2, -3), (-2, -1)))
+    between = shifted(picture, 0.25, 0.0)
+    assert torch.allclose(between, 0.75 * picture + 0.25 * picture.roll(1, -2), atol=1e-15)
+
+
+def test_conciseness_charges_both_scores_and_is_one_for_everything():
+    image = random_images(1)[0].double()
+    settings = Settings(size="conciseness")
+    optimiser = MaskOptimiser(precise(), shearlet_system(32, 32, dtype=torch.float64), settings, batch_size=2)
+    search = optimiser.begin(subject(precise(), image))
+    c, ones = search.coefficients[None], torch.ones_like(search.parameter)[None]
+    assert float(optimiser.measure(ones, search.weights[None], c)) == pytest.approx(1, abs=1e-12)
+    # half of every coefficient: half the magnitude, the same entropy
+    expected = (1 - ENTROPY_SHARE) / 2 + ENTROPY_SHARE
+    assert float(optimiser.measure(ones / 2, search.weights[None], c)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_displayed_picture_is_one_that_was_scored(monkeypatch):
