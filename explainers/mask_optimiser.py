@@ -328,7 +328,7 @@ class MaskOptimiser:
         sizes.append(search.best_size)
         if not wait or len(sizes) <= wait or math.isinf(sizes[-1 - wait]):
             return False
-        return sizes[-1] > 0.99 * sizes[-1 - wait]
+        return sizes[-1] >= 0.99 * sizes[-1 - wait]  # equal: a mask of zeros cannot shrink
 
     def _finish(self, search: Search) -> Outcome:
         bound = self.settings.accept * math.exp(search.log_probability)
