@@ -9,7 +9,7 @@ from typing import Any
 RECIPES = {"ours": "ours", "published": "published recipe (labels)"}
 # what is measured, its name, what must be true, and the rule that says so; shown without verdict where there is none
 ROWS = (
-    ("maps alike, two trainings for one classifier", "randomised/permuted/correlation_of_seeds", "", ""),
+    ("maps alike, two trainings for one classifier", "randomised/brightness/correlation_of_seeds", "", ""),
     ("… and one trained to tell dark from bright", "randomised/brightness/correlation", "below",
      "randomised/brightness_maps"),
     ("counterfactuals found for the classifier", "randomised/brightness/found", "≥ 0.5", "randomised/brightness_found"),

@@ -29,7 +29,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cae.cli import parse, run_program  # noqa: E402 (the script also runs without an installation)
+from benchmarks._empty import EMPTY, metrics_of, towards_empty  # noqa: E402 (the script also runs without an installation)
+from cae.cli import parse, run_program  # noqa: E402
 from cae.config import Config  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.localisation import localise  # noqa: E402
@@ -40,7 +41,6 @@ from cae.subjects import open_subjects  # noqa: E402
 from cae.traversal import traverse  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 
-EMPTY = {"lesions": "healthy"}  # class without a mask
 RECIPES = {"lesions": "configs/lesions.yaml", "digits": "configs/digits.yaml", "pneumonia": "configs/medmnist.yaml"}
 
 
@@ -185,7 +185,7 @@ def _arm(data: str, arm: str, seed: int, arguments: argparse.Namespace) -> None:
     cae_stage(_config("cae", words))
     traverse(_explanation(words))
     if data in EMPTY:
-        traverse(_explanation([*words, f"counterfactual.target={EMPTY[data]}", "traverse.folder=towards_empty"]))
+        traverse(_explanation([*words, *towards_empty(data)]))
 
 
 def _explanation(words: Sequence[str]) -> Config:
@@ -242,7 +242,7 @@ def _write(data: str, arguments: argparse.Namespace) -> None:
     intervals: dict[str, list[float]] = {}
     seeds: dict[str, list[int]] = {}
     for arm in ARMS:
-        found = {seed: _metrics(folder) for seed, folder in _runs(data, arm, arguments)}
+        found = {seed: metrics_of(folder) for seed, folder in _runs(data, arm, arguments)}
         finished = {seed: metrics for seed, metrics in found.items() if "counterfactual/found" in metrics}
         seeds[arm] = sorted(finished)
         _add(arm, list(finished.values()), figures, intervals)
@@ -263,13 +263,6 @@ def _write(data: str, arguments: argparse.Namespace) -> None:
     }
     size = "" if arguments.size == "cpu" else f"_{arguments.size}"
     write_json(ROOT / "benchmarks" / "results" / f"counterfactual_quality_{data}{size}.json", result)
-
-
-def _metrics(folder: Path) -> dict[str, float]:
-    """Figures of a run, and those of the search towards the empty class; empty where it is not finished."""
-    metrics = read_json(folder / "metrics.json")
-    second = read_json(folder / "explanations" / "towards_empty" / "metrics.json")
-    return metrics | {f"towards_empty/{name}": value for name, value in second.items()}
 
 
 def _runs(data: str, arm: str, arguments: argparse.Namespace) -> list[tuple[int, Path]]:

@@ -22,14 +22,14 @@ from statistics import mean
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from cae.files import read_json, write_json  # noqa: E402 (the script also runs without an installation)
+from benchmarks._empty import EMPTY, metrics_of, towards_empty  # noqa: E402 (the script also runs without an installation)
+from cae.files import write_json  # noqa: E402
 
 RECIPES = {
     "lesions": ["configs/lesions.yaml"],
     "digits": ["configs/digits.yaml"],
     "pneumonia": ["configs/medmnist.yaml"],
 }
-EMPTY = {"lesions": "healthy"}  # a class with nothing to show: what leads there is to lie in the lesion
 FIGURES = (
     "classifier/test_accuracy",
     "oracle/agreement",
@@ -91,14 +91,9 @@ def _run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, float
     for command in (["train.py", "classifier"], ["train.py", "cae"]):
         _call([*command, *options, "resume=last"])
     _call(["explain.py", "traverse", *options, "traverse.pictures=24"])
-    folder = ROOT / arguments.runs / f"{name}-{seed}"
-    metrics = read_json(folder / "metrics.json")
     if name in EMPTY:
-        there = [f"counterfactual.target={EMPTY[name]}", "traverse.folder=towards_empty", "traverse.pictures=24"]
-        _call(["explain.py", "traverse", *options, *there])
-        second = read_json(folder / "explanations" / "towards_empty" / "metrics.json")
-        metrics |= {f"towards_empty/{figure}": value for figure, value in second.items()}
-    return metrics
+        _call(["explain.py", "traverse", *options, *towards_empty(name), "traverse.pictures=24"])
+    return metrics_of(ROOT / arguments.runs / f"{name}-{seed}")
 
 
 def _call(command: list[str]) -> None:

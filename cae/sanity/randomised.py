@@ -90,9 +90,9 @@ def _compare(
     unlike = [
         (linear_correlation(a, c) + linear_correlation(b, c)) / 2 for a, b, c in zip(first, second, third, strict=True)
     ]
-    ranked = [(rank_correlation(a, b), rank_correlation(a, c)) for a, b, c in zip(first, second, third, strict=True)]
-    for words, values in zip(("of_seeds", "of_others"), zip(*ranked, strict=True), strict=False):
-        record.note(f"{name}/rank_correlation_{words}", estimate(values, chosen.ids))
+    for words, others in (("of_seeds", second), ("of_others", third)):
+        ranks = [rank_correlation(a, b) for a, b in zip(first, others, strict=True)]
+        record.note(f"{name}/rank_correlation_{words}", estimate(ranks, chosen.ids))
     for words, found in (("found", results[0]), ("found_other", results[2])):
         record.note(f"{name}/{words}", sum(one.found for one in found) / max(len(found), 1))
     if name == "brightness":
