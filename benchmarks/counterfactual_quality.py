@@ -8,7 +8,8 @@ All arms of a seed explain the same classifier with the same data, networks of a
 numbers of steps that take about the same time on one core. Every arm is what a user would type with other options, and
 every figure is on test images. Where a class has nothing to show (lesions: healthy), a second search goes there: what
 it changes is to lie in the lesion, and other explainers of the same images stand below the arms. A run that is finished
-is reused, so the benchmark can be stopped, and continued with other arms or seeds. Results go to
+is reused, so the benchmark can be stopped, and continued with other arms or seeds; rows of an earlier call whose runs are
+no longer there stay in the table. Results go to
 ``benchmarks/results/counterfactual_quality_<data>.json`` and from there to ``docs/results.md``.
 """
 
@@ -131,7 +132,7 @@ def main(argv: list[str]) -> None:
             for arm in arguments.arms:
                 _arm(data, arm, seed, arguments)
                 _write(data, arguments)
-            if data in EMPTY:
+            if data in EMPTY and not arguments.arms_alone:
                 _explainers(seed, arguments)
                 _write(data, arguments)
 
@@ -140,6 +141,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=list(RECIPES), default=["lesions"])
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--arms-alone", action="store_true", help="leave the other explainers out")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--size", choices=list(SIZES), default="cpu")
     parser.add_argument("--images", type=int, default=300, help="test images explained by each arm")
@@ -238,6 +240,8 @@ def _localised(method: str, run: Run, images: torch.Tensor, samples: Sequence) -
 
 def _write(data: str, arguments: argparse.Namespace) -> None:
     """One file per data set with all that is finished, now or before: means over seeds, with their range."""
+    size = "" if arguments.size == "cpu" else f"_{arguments.size}"
+    path = ROOT / "benchmarks" / "results" / f"counterfactual_quality_{data}{size}.json"
     figures: dict[str, float] = {}
     intervals: dict[str, list[float]] = {}
     seeds: dict[str, list[int]] = {}
@@ -249,20 +253,38 @@ def _write(data: str, arguments: argparse.Namespace) -> None:
     others = [read_json(folder / "explainers.json") for _, folder in _runs(data, "classifier", arguments)]
     for method in EXPLAINERS:
         _add(method, [rows[method] for rows in others if method in rows], figures, intervals)
+    _keep(read_json(path), arguments.images, figures, intervals, seeds)
+    together = sorted(set().union(*seeds.values()))
     result = {
-        "command": _command(data, arguments),
+        "command": _command(data, together, arguments),
         "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU"
         if not torch.cuda.is_available()
         else torch.cuda.get_device_name(),
-        "seeds": sorted(set().union(*seeds.values())),
+        "seeds": together,
         "images": arguments.images,
         "arms": {name: arm.words for name, arm in ARMS.items() if seeds[name]},
         "seeds_of": {name: some for name, some in seeds.items() if some},
         "figures": figures,
         "intervals": intervals,
     }
-    size = "" if arguments.size == "cpu" else f"_{arguments.size}"
-    write_json(ROOT / "benchmarks" / "results" / f"counterfactual_quality_{data}{size}.json", result)
+    write_json(path, result)
+
+
+def _keep(
+    before: Mapping,
+    images: int,
+    figures: dict[str, float],
+    intervals: dict[str, list[float]],
+    seeds: dict[str, list[int]],
+) -> None:
+    """Add the rows of an earlier call, of as many images, that this folder of runs has nothing for."""
+    if before.get("images") != images:
+        return
+    missing = {name.split("/")[0] for name in before["figures"]} - {name.split("/")[0] for name in figures}
+    for row in missing & {*ARMS, *EXPLAINERS}:
+        seeds[row] = before["seeds_of"].get(row, [])
+        for target, source in ((figures, before["figures"]), (intervals, before["intervals"])):
+            target.update({name: value for name, value in source.items() if name.split("/")[0] == row})
 
 
 def _runs(data: str, arm: str, arguments: argparse.Namespace) -> list[tuple[int, Path]]:
@@ -285,9 +307,9 @@ def _add(
             intervals[f"{name}/{figure}"] = [min(values), max(values)]
 
 
-def _command(data: str, arguments: argparse.Namespace) -> str:
+def _command(data: str, seeds: Sequence[int], arguments: argparse.Namespace) -> str:
     words = ["python benchmarks/counterfactual_quality.py", f"--data {data}", f"--images {arguments.images}"]
-    words.append("--seeds " + " ".join(map(str, arguments.seeds)))
+    words.append("--seeds " + " ".join(map(str, seeds)))
     if data == "pneumonia":
         words.append("--pneumonia data/pneumoniamnist.npz")
     if arguments.size != "cpu":
