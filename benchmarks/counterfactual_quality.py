@@ -8,8 +8,8 @@ All arms of a seed explain the same classifier with the same data, networks of a
 numbers of steps that take about the same time on one core. Every arm is what a user would type with other options, and
 every figure is on test images. Where a class has nothing to show (lesions: healthy), a second search goes there: what
 it changes is to lie in the lesion, and other explainers of the same images stand below the arms. A run that is finished
-is reused, so the benchmark can be stopped, and continued with other arms or seeds; rows of an earlier call whose runs are
-no longer there stay in the table. Results go to
+is reused, so the benchmark can be stopped, and continued with other arms or seeds; rows of an earlier call whose runs
+are no longer there stay in the table. Results go to
 ``benchmarks/results/counterfactual_quality_<data>.json`` and from there to ``docs/results.md``.
 """
 

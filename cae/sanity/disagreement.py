@@ -5,19 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cae.data import CAEDataModule
 from cae.sanity.bench import Bench, Record, Subjects, answers, examples, swaps
 from cae.sanity.figures import Cell, sanity_figure
-from cae.sanity.models import (
-    Arm,
-    RelabelledData,
-    cae_arm,
-    classifier_arm,
-    marked_config,
-    marker_labels,
-    oracle_arm,
-    sanity_folder,
-)
+from cae.sanity.models import Arm, marker_arm, oracle_arm, sanity_folder
 from cae.sanity.rules import (
     LEAST_FOLLOWING,
     LEAST_LEAD,
@@ -31,17 +21,13 @@ from cae.transfer import Transfer
 def labels(bench: Bench) -> Record:
     """Where classifier and label disagree, edits must follow the classifier.
 
-    The classifier is trained on labels of which half are flipped: those of images whose random marker says otherwise.
-    What it goes by and what the label goes by then lie in different places, so that a swap can follow one alone.
+    The classifier is trained on labels of which half are flipped: those of images whose random marker says otherwise
+    (`marker_arm`). What it goes by and what the label goes by then lie in different places, so that a swap can follow
+    one alone.
     """
-    record = Record()
-    config = marked_config(bench.config, "labels", "flipped", 0.0, oracle__labels="dataset")
-    truth = CAEDataModule(config.data)
-    truth.setup()
-    marked = list(truth.classes).index(config.data.lesions.shortcut_class)
-    flipped = RelabelledData(config.data, marker_labels(marked, 1 - marked))
-    classifier = classifier_arm(config, flipped)
-    arm, oracle = cae_arm(config, truth, classifier), oracle_arm(config, truth, classifier)
+    record, arm = Record(), marker_arm(bench.config)
+    config, truth, classifier = arm.config, arm.data, arm.classifier
+    oracle = oracle_arm(config, truth, classifier)
     subjects = bench.subjects(truth)
     verdicts = answers(classifier, subjects.images).argmax(1)
     pairs = disagreeing_pairs(verdicts, subjects.labels, config.cae.validation_pairs, config.seed)

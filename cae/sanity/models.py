@@ -129,6 +129,18 @@ def marked_config(config: Config, test: str, arm: str, strength: float, **change
     )  # fmt: skip
 
 
+def marker_arm(config: Config) -> Arm:
+    """A classifier that goes by the marker alone, and the CAE for it: both saw markers and lesions independent.
+
+    Its training labels say whether an image is marked, whatever the lesion; half of them are wrong about the lesion.
+    """
+    found = marked_config(config, "marker", "follower", 0.0, oracle__labels="dataset")
+    data = CAEDataModule(found.data)
+    marked = list(data.classes).index(found.data.lesions.shortcut_class)
+    classifier = classifier_arm(found, RelabelledData(found.data, marker_labels(marked, 1 - marked)))
+    return cae_arm(found, data, classifier)
+
+
 def sanity_folder(config: Config) -> Path:
     """Where models and results of the sanity tests lie."""
     return RunFolder(config).path / config.sanity.folder

@@ -7,7 +7,6 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from cae.config import Config
 from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
 from cae.sanity.bench import Bench, Record, Subjects, answers, examples, explain, full_change
@@ -16,7 +15,9 @@ from cae.sanity.models import (
     Arm,
     cae_arm,
     classifier_arm,
+    has_marker,
     marked_config,
+    marker_arm,
     sanity_folder,
 )
 from cae.sanity.rules import (
@@ -36,75 +37,77 @@ from cae.sanity.rules import (
 
 
 def shortcut(bench: Bench) -> Record:
-    """A marker that goes with the class must be found by whoever uses it, and spared by whoever does not.
+    """A marker must be found by whoever uses it, where it is and where it is missing, and spared by whoever does not.
 
-    Two classes. The classifier that goes by the marker has learnt from images in which lesion and marker always come
-    together; both classifiers are explained on images with markers at random, where either can change alone.
+    Two classes, markers at random. One classifier goes by the marker alone (`marker_arm`), the other by the lesion.
     """
     record, size = Record(), bench.config.data.image_size
     box = marker_box(size)
     area = box_share(box, size, size)
     record.note("area", area)
+    follower, plain = marker_arm(bench.config), marked_config(bench.config, "shortcut", "control", 0.0)
+    data = CAEDataModule(plain.data)
+    arms = {"follower": follower, "control": cae_arm(plain, data, classifier_arm(plain, data))}
     drawn = {}
-    for name, strength in (("follower", 1.0), ("control", 0.0)):
-        learnt = marked_config(bench.config, "shortcut", name, strength)
-        arm = _marked_arm(bench, learnt)
-        if name == "follower":
-            _demand_use(record, arm, learnt)
+    for name, arm in arms.items():
         subjects = bench.subjects(arm.data)
         results = explain(arm, subjects)
         changes = [full_change(result) for result in results]
-        energy = estimate([box_energy(change, box) for change in changes], subjects.ids)
-        record.note(f"{name}/energy", energy)
+        energies = torch.tensor([box_energy(change, box) for change in changes])
         record.note(f"{name}/found", sum(result.found for result in results) / len(results))
-        _demand_energy(record, name, energy, area)
+        record.note(f"{name}/energy", estimate(energies, subjects.ids))
+        if name == "follower":
+            _demand_use(record, follower)
+            _demand_marker(record, energies, subjects, area)
+        else:
+            _demand_none(record, estimate(energies, subjects.ids), area)
         drawn[name] = subjects, changes
     _draw(bench, record, box, drawn)
     return record
 
 
-def _demand_use(record: Record, arm: Arm, learnt: Config) -> None:
-    accuracy = _swapped_accuracy(arm, learnt)
+def _demand_use(record: Record, arm: Arm) -> None:
+    accuracy = _swapped_accuracy(arm)
     record.note("follower/swapped_accuracy", accuracy)
     record.demand(
         "shortcut/planted",
-        f"the classifier goes by the marker: accuracy below {SWAPPED_ACCURACY:g} once markers are swapped",
+        f"the classifier goes by the marker: accuracy below {SWAPPED_ACCURACY:g} where the other class has the markers",
         f"{accuracy:.3f}",
         goes_by_marker(accuracy),
     )
 
 
-def _demand_energy(record: Record, name: str, energy: Estimate, area: float) -> None:
-    found = f"{energy}, share of the area {area:.4f}, {energy.count} images"
-    if name == "follower":
+def _demand_marker(record: Record, energies: Tensor, subjects: Subjects, area: float) -> None:
+    """Both directions: a mean over all images would pass where markers are only ever taken away."""
+    marked = has_marker(subjects.images)
+    for words, name, rows in (("has", "removed", marked), ("lacks", "added", ~marked)):
+        energy = estimate(energies[rows], subjects.pick(rows.nonzero()[:, 0]).ids)
+        record.note(f"follower/{name}", energy)
         record.demand(
-            "shortcut/follower",
-            f"where the classifier goes by the marker, at least {LEAST_MARKER_ENERGY:g} of the change lies in its box, "
-            f"and {TIMES_AREA:g} times the box's share of the area",
-            found,
+            f"shortcut/{name}",
+            f"where the classifier goes by the marker and the image {words} it, at least {LEAST_MARKER_ENERGY:g} of "
+            f"the change lies in its box, and {TIMES_AREA:g} times the box's share of the area",
+            f"{energy}, share of the area {area:.4f}, {energy.count} images",
             edits_marker(energy.value, area),
         )
-    else:
-        record.demand(
-            "shortcut/control",
-            f"where it does not, at most {MOST_TIMES_AREA:g} times the box's share of the area",
-            found,
-            leaves_marker(energy.value, area),
-        )
 
 
-def _marked_arm(bench: Bench, learnt: Config) -> Arm:
-    """A classifier trained with the options ``learnt``, and a CAE for it on images with markers at random."""
-    classifier = classifier_arm(learnt, CAEDataModule(learnt.data))
-    config = marked_config(bench.config, "shortcut", f"{learnt.name}_explained", 0.0)
-    return cae_arm(config, CAEDataModule(config.data), classifier)
+def _demand_none(record: Record, energy: Estimate, area: float) -> None:
+    record.demand(
+        "shortcut/control",
+        f"where it does not, at most {MOST_TIMES_AREA:g} times the box's share of the area",
+        f"{energy}, share of the area {area:.4f}, {energy.count} images",
+        leaves_marker(energy.value, area),
+    )
 
 
-def _swapped_accuracy(arm: Arm, learnt: Config) -> float:
-    """Accuracy on the test images with each marker where it never was in training: with the other class."""
-    lesions = learnt.data.lesions
+def _swapped_accuracy(arm: Arm) -> float:
+    """Accuracy by the lesion on test images that have the marker where, and only where, they lack the lesion."""
+    lesions = arm.config.data.lesions
     (other,) = (kind for kind in lesions.classes if kind != lesions.shortcut_class)
-    swapped = dataclasses.replace(learnt.data, lesions=dataclasses.replace(lesions, shortcut_class=other))
+    swapped = dataclasses.replace(
+        arm.config.data, lesions=dataclasses.replace(lesions, shortcut=1.0, shortcut_class=other)
+    )
     test = CAEDataModule(swapped).test
     images = torch.stack([test[place].image for place in range(len(test))])
     return float((answers(arm.classifier, images).argmax(1) == test.labels).float().mean())

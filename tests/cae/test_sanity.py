@@ -52,8 +52,8 @@ def test_all_tests_give_verdicts_numbers_and_figures_and_are_resumed(tmp_path, c
     found = read_json(folder / "sanity.json")
     rules = ("randomised/brightness_found", "randomised/brightness_maps", "randomised/brightness_flips",
              "randomised/permuted_maps", "randomised/permuted_flips", "randomised/random_maps",
-             "randomised/random_flips", "shortcut/planted", "shortcut/follower", "shortcut/control", "labels/follows",
-             "guards/constant", "guards/self")  # fmt: skip
+             "randomised/random_flips", "shortcut/planted", "shortcut/removed", "shortcut/added", "shortcut/control",
+             "labels/follows", "guards/constant", "guards/self")  # fmt: skip
     out = capsys.readouterr().out
     for rule in rules:
         assert isinstance(found[f"{rule}_passed"], bool)
@@ -66,7 +66,7 @@ def test_all_tests_give_verdicts_numbers_and_figures_and_are_resumed(tmp_path, c
         with Image.open(folder / f"{name}.png") as picture:
             assert picture.width > 600, name
     trained = {path: path.stat().st_mtime for path in folder.rglob("*.safetensors")}
-    assert len(trained) == 7 + 1 + 8 * 2  # classifiers, oracle, and CAEs with their manifolds
+    assert len(trained) == 6 + 1 + 7 * 2  # classifiers, oracle, and CAEs with their manifolds
     sanity(config_in(tmp_path))
     assert read_json(folder / "sanity.json") == found
     assert trained == {path: path.stat().st_mtime for path in folder.rglob("*.safetensors")}
@@ -129,7 +129,7 @@ def test_labels_by_brightness_order_the_images_and_have_equal_counts(tmp_path):
 
 
 def test_labels_by_the_marker_disagree_with_the_lesion_on_half_of_the_images(tmp_path):
-    config = marked_config(config_in(tmp_path), "labels", "flipped", 0.0)
+    config = marked_config(config_in(tmp_path), "marker", "follower", 0.0)
     assert config.data.lesions.classes == ["healthy", "mass"]
     data = RelabelledData(config.data, marker_labels(1, 0))
     truth = CAEDataModule(config.data)
