@@ -189,7 +189,7 @@ class Objective(nn.Module):
             logits = _frozen(self.adversary, swaps.codes.individual_code)
             terms["leakage"] = losses.leakage_encoder(self.mean_probabilities, logits).mean()
         if weights.undo > 0 and swaps.swap.mask is not None:
-            terms["undo"] = self._undo(swaps, shown).mean()
+            terms["undo"] = self._undo(swaps, shown, swaps.swap.mask).mean()
         return {
             **terms,
             **self._gate_terms(swaps.swap.mask, convinced),
@@ -238,7 +238,7 @@ class Objective(nn.Module):
             terms["gate_variation"] = losses.total_variation(mask).mean()
         return terms
 
-    def _undo(self, swaps: Swaps, shown: Tensor) -> Tensor:
+    def _undo(self, swaps: Swaps, shown: Tensor, mask: Tensor) -> Tensor:
         """L_undo of the last swaps, whose donors are images.
 
         Where evidence is removed, the image says where it is. Where it is to be added, only the classifier could tell,
@@ -252,7 +252,8 @@ class Objective(nn.Module):
         with torch.no_grad(), fixed_statistics(self.cae.class_encoder):
             individual, present = self.cae.encode_individual(edited), self.cae.encode_class(edited)
         back = self.cae.join(swaps.codes.class_code[own].detach(), self.cae.base(individual, present))
-        return losses.undo(back.paint, back.mask, swaps.images[own], swaps.swap.mask[-count:])
+        assert back.mask is not None  # the swap has one
+        return losses.undo(back.paint, back.mask, swaps.images[own], mask[-count:])
 
     def _code_terms(self, swaps: Swaps) -> dict[str, Tensor]:
         """L_cc, L_ss, L_cyc: both codes are readable from the swap."""
