@@ -111,7 +111,7 @@ def memory(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
     """One short search in a process of its own."""
     device, side = arguments.device, arguments.side
     classifier = load_imagenet_classifier((3, side, side))
-    classifier.network.to(device, memory_format=torch.channels_last)
+    classifier.to(device).network.to(memory_format=torch.channels_last)
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     most = 3 if device == "cpu" else 23
     times = []

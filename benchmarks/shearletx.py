@@ -147,7 +147,7 @@ def _rows(arguments: argparse.Namespace, methods: Sequence[str], number: int) ->
     shape = (3, arguments.side, arguments.side)
     classifier, second = load_imagenet_classifier(shape), second_network(shape)
     for network in (classifier, second):
-        network.network.to(arguments.device, memory_format=torch.channels_last)
+        network.to(arguments.device).network.to(memory_format=torch.channels_last)
     for method in methods:
         left = [file for file in files if not (folder / f"{file.stem}-{method}.json").exists()]
         for first in range(0, len(left), arguments.together):
