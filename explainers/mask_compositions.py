@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from explainers.blur import gaussian_blur
-from explainers.transforms.bands import LOW_PASS, Representation, per_coefficient
+from explainers.transforms.bands import Representation, per_coefficient
 
 COMPOSITIONS = ("displayed", "moved", "noise", "mean", "blur", "pyramid")
 NOISES = ("global", "band", "published")
@@ -109,7 +110,7 @@ def compose(
         representation: T and S.
         mask: ``(A, M, n)`` in [0, 1], M = 1 or C.
         coefficients: ``(A, C, n)``.
-        compositions: of ``displayed`` (on black), ``moved`` (the same, shifted by the caller), ``mean`` (on the mean's
+        compositions: of ``displayed`` (on black), ``moved`` (the same, moved by the caller), ``mean`` (on the mean's
             flat grey), ``noise``, ``blur``.
         noise: ``(A, S / 2, n)``, each used with both signs.
         means: ``(A,)`` mean of the first band of the grey image.
@@ -174,13 +175,29 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     return gaussian_blur(images, sigma, math.ceil(3 * sigma), border="reflect")
 
 
-def shifted(pictures: Tensor, down: float, right: float) -> Tensor:
-    """Pictures ``(..., H, W)`` shifted circularly, by fractions of a pixel with linear interpolation."""
-    for axis, by in ((-2, down), (-1, right)):
-        whole = math.floor(by)
-        near, far = pictures.roll(whole, axis), pictures.roll(whole + 1, axis)
-        pictures = near + (by - whole) * (far - near)
-    return pictures
+def moved(pictures: Tensor, names: Sequence[str], by: tuple[int, int], factor: float) -> Tensor:
+    """Pictures of one image seen from elsewhere: all but ``displayed`` shifted, and ``moved`` enlarged as well.
+
+    Whole pixels only: between them interpolation would smooth the finest scales away, and charge the mask for it.
+
+    Args:
+        pictures: ``(E, C, H, W)``.
+        names: the composition of each.
+        by: pixels down and right, circular.
+        factor: by which ``moved`` pictures are enlarged about their centre, with black around smaller ones.
+    """
+    views = []
+    for picture, name in zip(pictures, names, strict=True):
+        view = picture if name == "displayed" else picture.roll(by, (-2, -1))
+        views.append(enlarged(view, factor) if name == "moved" and factor != 1 else view)
+    return torch.stack(views)
+
+
+def enlarged(picture: Tensor, factor: float) -> Tensor:
+    """A picture ``(C, H, W)`` enlarged about its centre by linear interpolation, black where nothing is known."""
+    steps = torch.tensor([[[1 / factor, 0, 0], [0, 1 / factor, 0]]], dtype=picture.dtype, device=picture.device)
+    grid = F.affine_grid(steps, [1, *picture.shape], align_corners=False)
+    return F.grid_sample(picture[None], grid, align_corners=False)[0]
 
 
 def blur_pyramid(image: Tensor) -> Tensor:
@@ -198,15 +215,6 @@ def compose_pyramid(mask: Tensor, pyramids: Tensor) -> Tensor:
     steps = torch.arange(PYRAMID_LEVELS, device=mask.device).view(1, -1, 1, 1, 1)
     weights = (1 - (level - steps).abs()).clamp_min(0)
     return (weights * pyramids).sum(1, keepdim=True)
-
-
-def detail_only(representation: Representation, coefficients: Tensor) -> Tensor:
-    """Coefficients without the low-pass, for a representation that has one."""
-    if representation.bands[0].scale != LOW_PASS:
-        return coefficients
-    kept = coefficients.clone()
-    kept[..., representation.bands[0].place] = 0
-    return kept
 
 
 def fill_means(representation: Representation, fill: Fill) -> Tensor:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from explainers.transforms.bands import Band, per_coefficient, pixel_weights
 
 SIZES = ("bands", "entries", "coefficients", "entropy", "conciseness")
-ENTROPY_SHARE = 0.5  # of the measure ``conciseness``
+ENTROPY_SHARE = 1 / 3  # of the measure ``conciseness``
+CREDIT_POWER = 2  # how fast the low-pass loses credit away from kept detail
+LEAST_ENERGY = 1e-12  # of coefficients whose entropy is asked for
 
 
 def size_weights(kind: str, coefficients: Tensor, bands: Sequence[Band], shape: tuple[int, int], rows: int) -> Tensor:
@@ -49,10 +52,39 @@ def energy_entropy(coefficients: Tensor) -> Tensor:
     Reference: Kolek et al. 2023, arXiv:2211.12857, CP-Entropy.
     """
     energy = coefficients.square()
-    tiny = torch.finfo(energy.dtype).tiny
-    total = energy.sum((-2, -1)).clamp_min(tiny)
+    # a mask of zeros has entropy 0, and slopes that are finite
+    shares = energy / energy.sum((-2, -1), keepdim=True).clamp_min(LEAST_ENERGY)
     # not xlogy, whose gradient at 0 is infinite
-    return total.log() - (energy * energy.clamp_min(tiny).log()).sum((-2, -1)) / total
+    return -(shares * shares.clamp_min(torch.finfo(energy.dtype).tiny).log()).sum((-2, -1))
+
+
+def low_pass_credit(kept: Tensor, bands: Sequence[Band], shape: tuple[int, int]) -> Tensor:
+    """How far the energy of each coefficient counts in the entropy that the search lowers, ``(n,)`` in [0, 1].
+
+    A few bright low-pass coefficients lower the entropy wherever they lie, so that a search for low entropy lights
+    patches of sky. They count by the kept detail around them, relative to where most is kept, squared: the brightness
+    that is bought is that of what the detail belongs to. All other coefficients count in full.
+
+    Args:
+        kept: ``(C, n)`` masked coefficients.
+        bands: of the representation, the low-pass first.
+        shape: height and width of the image.
+    """
+    low, *details = bands
+    grid = (low.height, low.width)
+    weighted = weighted_magnitude(kept, bands, shape).sum(0)
+    around = weighted.new_zeros(grid)
+    for band in details:
+        # cells around the low-pass atoms, which lie at the first pixel of equal parts, not in their middle
+        back = (band.height // (2 * low.height), band.width // (2 * low.width))
+        plane = weighted[band.place].view(1, band.height, band.width).roll(back, (-2, -1))
+        around += F.adaptive_avg_pool2d(plane, grid)[0] * (band.count / low.count)
+    bell = around.new_tensor([1.0, 2.0, 1.0])  # an object's inside is beside its edges
+    around = F.conv2d(around[None, None], torch.outer(bell, bell)[None, None], padding=1)[0, 0]
+    credit = torch.ones_like(weighted)
+    tiny = torch.finfo(weighted.dtype).tiny
+    credit[low.place] = (around / around.max().clamp_min(tiny)).pow(CREDIT_POWER).flatten()
+    return credit
 
 
 def pooled_log_probability(log_probability: Tensor, counts: Sequence[int]) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -18,66 +17,13 @@ from cae.classifiers import TargetClassifier
 from explainers import mask_compositions as compositions
 from explainers import mask_objective as objective
 from explainers.base import Subject
+from explainers.mask_search import MULTIPLIER_EVERY, Outcome, Search
 from explainers.mask_settings import Settings
 from explainers.smooth_masks import grid_shape, smooth_mask
-from explainers.transforms.bands import Representation
+from explainers.transforms.bands import LOW_PASS, Representation
 
-MULTIPLIER_EVERY = 5  # steps between updates of the multipliers
-STIFFEN_AFTER, STIFFEST = 10, 64.0  # updates in violation before the penalty doubles, and its bound
 BISECTIONS = 6
 AREA_WEIGHT, AREA_GROWTH = 300.0, 1.0035  # Fong et al. 2019, code
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What the search found for one image.
-
-    Attributes:
-        mask: ``(M, n)`` in [0, 1] over the coefficients.
-        explanation: ``(C, H, W)`` in [0, 1], the very picture that was scored.
-        probability: of the target on it.
-        size: of the mask by the measure of the settings.
-        feasible: whether ``probability`` is at least ``accept`` times the image's.
-        repaired: whether the mask was mixed with ones to get there.
-        history: per step the objective, the size, and the probability of the first composition.
-        evaluations: pictures scored.
-    """
-
-    mask: Tensor
-    explanation: Tensor
-    probability: float
-    size: float
-    feasible: bool
-    repaired: bool
-    history: dict[str, list[float]]
-    evaluations: int
-
-
-@dataclass(eq=False)
-class Search:
-    """The state of one image's search."""
-
-    subject: Subject
-    coefficients: Tensor  # (C, n)
-    fill: compositions.Fill
-    baseline: Tensor | None  # coefficients (C, n) of the blurred image, or its blur pyramid
-    weights: Tensor  # of the size, (M or 1, n)
-    parameter: Tensor
-    adam: torch.optim.Optimizer
-    noise: torch.Generator
-    log_probability: float
-    multipliers: Tensor
-    stiffness: float = 1.0
-    violations: int = 0
-    gaps: list[Tensor] = field(default_factory=list)
-    best_size: float = math.inf
-    best_parameter: Tensor | None = None
-    best_picture: Tensor | None = None
-    best_probability: float = 0.0
-    evaluations: int = 0
-    history: dict[str, list[float]] = field(default_factory=lambda: {"objective": [], "size": [], "probability": []})
-    best_sizes: list[float] = field(default_factory=list)
-    stopped: bool = False
 
 
 class MaskOptimiser:
@@ -121,15 +67,26 @@ class MaskOptimiser:
         height, width = self.representation.shape
         return smooth_mask(parameters, height, width).flatten(1)[:, None]
 
-    def measure(self, mask: Tensor, weights: Tensor, coefficients: Tensor) -> Tensor:
+    def measure(self, searches: Sequence[Search], mask: Tensor) -> Tensor:
         """Sizes ``(A,)`` of masks ``(A, M, n)`` by the measure of the settings; 1 for masks of ones."""
-        share = (mask * weights).sum((1, 2))
+        share = (mask * torch.stack([search.weights for search in searches])).sum((1, 2))
         if self.settings.size not in ("entropy", "conciseness"):
             return share
-        disorder = objective.energy_entropy(mask * coefficients) / objective.energy_entropy(coefficients)
+        kept = mask * torch.stack([search.coefficients for search in searches])
+        credits = [search.credit for search in searches if search.credit is not None]
+        if credits:
+            kept = kept * torch.stack(credits)[:, None].sqrt()  # of energies
+        disorder = objective.energy_entropy(kept) / kept.new_tensor([search.disorder for search in searches])
         if self.settings.size == "entropy":
             return disorder
         return (1 - objective.ENTROPY_SHARE) * share + objective.ENTROPY_SHARE * disorder
+
+    def credit(self, mask: Tensor, coefficients: Tensor) -> Tensor | None:
+        """Credit of each coefficient in the entropy ``(n,)``, given a mask ``(M, n)``; None where all count alike."""
+        bands, shape = self.representation.bands, self.representation.shape
+        if self.settings.size != "conciseness" or bands[0].scale != LOW_PASS:
+            return None
+        return objective.low_pass_credit(mask.detach() * coefficients, bands, shape)
 
     def pictures(self, searches: Sequence[Search], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures ``(A, E, C, H, W)`` of the compositions under fresh noise, and the shown intensity ``(A,)``."""
@@ -151,15 +108,14 @@ class MaskOptimiser:
         pictures, intensity = compositions.compose(
             self.representation, mask, coefficients, chosen.compositions, noise, means, blurred
         )
-        return self._shifted(searches, pictures), intensity
+        return self._moved(searches, pictures), intensity
 
     def objective(
         self, searches: Sequence[Search], mask: Tensor, values: Tensor, intensity: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Objective ``(A,)`` and sizes ``(A,)``, as functions of the mask and of the pictures' scores ``(A, E)``."""
         chosen = self.settings
-        coefficients = torch.stack([search.coefficients for search in searches])
-        sizes = self.measure(mask, torch.stack([search.weights for search in searches]), coefficients)
+        sizes = self.measure(searches, mask)
         if chosen.form == "area":
             step = len(searches[0].history["objective"])
             weight = AREA_WEIGHT * AREA_GROWTH**step
@@ -224,8 +180,11 @@ class MaskOptimiser:
         noise = torch.Generator(image.device).manual_seed(salted.initial_seed())
         probability = float(subject.probabilities[subject.target])
         fill, adam, level = self.fill(coefficients, image), self._stepper(parameter), math.log(max(probability, 1e-30))
+        credit = self.credit(torch.ones_like(coefficients), coefficients)
+        counted = coefficients if credit is None else coefficients * credit.sqrt()
+        disorder = float(objective.energy_entropy(counted))
         return Search(
-            subject, coefficients, fill, baseline, weights, parameter, adam, noise, level,
+            subject, coefficients, fill, baseline, weights, credit, disorder, parameter, adam, noise, level,
             torch.ones(len(self.counts)), evaluations=spent,
         )  # fmt: skip
 
@@ -279,27 +238,24 @@ class MaskOptimiser:
 
     def _advance(self, searches: Sequence[Search], step: int) -> None:
         """One step of a group of images."""
+        if step and step % MULTIPLIER_EVERY == 0:
+            for search in searches:
+                search.credit = self.credit(self.mask(search.parameter[None])[0], search.coefficients)
         gradients, report, pictures = self.gradients(searches, step)
+        chosen = self.settings
         for place, (search, figures) in enumerate(zip(searches, report.tolist(), strict=True)):
             search.evaluations += sum(self.counts)
             for name, value in zip(search.history, figures, strict=True):
                 search.history[name].append(value)
-            self._remember(search, pictures[place], *figures[1:])
+            if chosen.best and chosen.compositions[0] == "displayed":
+                least = chosen.accept * math.exp(search.log_probability)
+                search.remember(pictures[place], figures[1], figures[2], least)
             self._update(search, gradients[place], step)
-
-    def _remember(self, search: Search, picture: Tensor, size: float, probability: float) -> None:
-        """Keep the smallest mask whose displayed picture keeps enough."""
-        if not self.settings.best or self.settings.compositions[0] != "displayed":
-            return
-        if size < search.best_size and probability >= self.settings.accept * math.exp(search.log_probability):
-            search.best_size, search.best_probability = size, probability
-            search.best_picture = picture.clone()
-            if search.best_parameter is None:
-                search.best_parameter = search.parameter.clone()
-            search.best_parameter.copy_(search.parameter)
+            search.press()
+            search.stopped = search.settled(chosen.patience)
 
     def _update(self, search: Search, gradient: Tensor, step: int) -> None:
-        """One step of the image's mask, and of its multipliers when they are due; stop it when nothing improves."""
+        """One step of the image's mask."""
         chosen = self.settings
         for group in search.adam.param_groups:
             share = (1 + math.cos(math.pi * step / max(chosen.steps - 1, 1))) / 2
@@ -313,22 +269,6 @@ class MaskOptimiser:
         search.parameter.grad = None
         with torch.no_grad():
             search.parameter.clamp_(0, 1)
-        if len(search.gaps) == MULTIPLIER_EVERY:
-            gap = torch.stack(search.gaps).mean(0).to(search.multipliers)
-            search.multipliers = (search.multipliers + search.stiffness * gap).clamp_min(0)
-            search.gaps.clear()
-            search.violations = search.violations + 1 if bool((gap > 0).any()) else 0
-            if search.violations >= STIFFEN_AFTER:
-                search.stiffness, search.violations = min(2 * search.stiffness, STIFFEST), 0
-        search.stopped = self._settled(search)
-
-    def _settled(self, search: Search) -> bool:
-        """Whether the best size has improved by less than 1 % within ``patience`` steps."""
-        sizes, wait = search.best_sizes, self.settings.patience
-        sizes.append(search.best_size)
-        if not wait or len(sizes) <= wait or math.isinf(sizes[-1 - wait]):
-            return False
-        return sizes[-1] >= 0.99 * sizes[-1 - wait]  # equal: a mask of zeros cannot shrink
 
     def _finish(self, search: Search) -> Outcome:
         bound = self.settings.accept * math.exp(search.log_probability)
@@ -342,7 +282,8 @@ class MaskOptimiser:
         assert search.best_picture is not None
         with torch.no_grad():
             mask = self.mask(search.best_parameter[None])
-            size = float(self.measure(mask, search.weights[None], search.coefficients[None])[0])
+            search.credit = self.credit(mask[0], search.coefficients)
+            size = float(self.measure([search], mask)[0])
         return Outcome(
             mask[0].detach(), search.best_picture, search.best_probability, size,
             search.best_probability >= bound, repaired, search.history, search.evaluations,
@@ -392,14 +333,17 @@ class MaskOptimiser:
         noise = compositions.draw_noise(self.representation, fill, (self.settings.samples, rows), generator)
         return noise + compositions.fill_means(self.representation, fill)
 
-    def _shifted(self, searches: Sequence[Search], pictures: Tensor) -> Tensor:
-        """Pictures with all but the displayed one shifted circularly by up to ``jitter`` pixels."""
-        reach = self.settings.jitter
-        if not reach or pictures.shape[1] == 1:
+    def _moved(self, searches: Sequence[Search], pictures: Tensor) -> Tensor:
+        """Pictures ``(A, E, C, H, W)`` with all but the displayed one moved, an image's by one draw."""
+        reach, zoom = self.settings.jitter, self.settings.zoom
+        if not reach and not zoom:
             return pictures
-        moved = []
+        names = [
+            name for name, count in zip(self.settings.compositions, self.counts, strict=True) for _ in range(count)
+        ]
+        views = []
         for search, row in zip(searches, pictures, strict=True):
-            draws = torch.rand(2, generator=search.noise, device=row.device).tolist()
-            by = [reach * (2 * draw - 1) for draw in draws]
-            moved.append(torch.cat([row[:1], compositions.shifted(row[1:], by[0], by[1])]))
-        return torch.stack(moved)
+            down, right = torch.randint(-reach, reach + 1, (2,), generator=search.noise, device=row.device).tolist()
+            draw = float(torch.rand(1, generator=search.noise, device=row.device))
+            views.append(compositions.moved(row, names, (down, right), (1 + zoom) ** (2 * draw - 1)))
+        return torch.stack(views)

@@ -43,7 +43,8 @@ class Settings:
         smooth: the mask is a coarse grid made smooth, for pixels only.
         area: share of ones that the area form asks for.
         transform: the representation, of ``TRANSFORMS``.
-        jitter: all but the displayed picture are shifted by up to this many pixels, fractions included.
+        jitter: all but the displayed picture are shifted by up to this many whole pixels.
+        zoom: pictures of the composition ``moved`` are enlarged or shrunk by up to this share.
         mixed: run the classifier in bfloat16 where it is on an accelerator.
         budget_seconds: stop all images of a group after this time; None for never.
     """
@@ -64,13 +65,14 @@ class Settings:
     steps: int = 150
     learning_rate: float = 0.1
     last_rate: float = 0.01
-    patience: int = 15
+    patience: int = 30
     best: bool = True
     colour: bool = False
     smooth: bool = False
     area: float = 0.1
     transform: str = "shearlet"
     jitter: int = 0
+    zoom: float = 0.0
     mixed: bool = False
     budget_seconds: float | None = None
 
@@ -92,6 +94,12 @@ def problems(settings: Settings) -> list[str]:
         found.append(f"`compositions` must be some of {', '.join(COMPOSITIONS)}, but is {given}.")
     elif "pyramid" in settings.compositions and (len(settings.compositions) > 1 or settings.transform != "pixel"):
         found.append("`compositions=pyramid` stands alone, and needs `transform=pixel`.")
+    if "moved" in settings.compositions and not settings.jitter and not settings.zoom:
+        found.append(
+            "`compositions` with `moved` needs `jitter` or `zoom` above 0: unmoved, it is `displayed` once more."
+        )
+    elif "moved" not in settings.compositions and (settings.jitter or settings.zoom):
+        found.append("`jitter` and `zoom` above 0 need `moved` among the `compositions`: set them to 0, or add it.")
     if settings.samples < 1 or (settings.samples % 2 and not settings.published_noise):
         found.append(f"`samples` must be even and at least 2 (noise comes in pairs), but is {settings.samples}.")
     if settings.smooth and settings.transform != "pixel":
@@ -101,7 +109,7 @@ def problems(settings: Settings) -> list[str]:
     for name in ("keep", "keep_noise", "accept", "area"):
         if not 0 < getattr(settings, name) <= 1:
             found.append(f"`{name}` must be in (0, 1], but is {getattr(settings, name)}.")
-    for name in ("size_weight", "spatial_weight", "patience", "jitter"):
+    for name in ("size_weight", "spatial_weight", "patience", "jitter", "zoom"):
         if getattr(settings, name) < 0:
             found.append(f"`{name}` must not be negative, but is {getattr(settings, name)}.")
     if settings.steps < 1:
@@ -125,7 +133,7 @@ def settled(settings: Settings, **changes: object) -> Settings:
     return changed
 
 
-SHEARLETX = Settings()
+SHEARLETX = Settings(compositions=("displayed", "moved", "noise"), size="conciseness", jitter=4, zoom=0.2)
 WAVELETX = Settings(transform="wavelet")
 CARTOONX = Settings(transform="wavelet", spatial_weight=0.0)
 PIXELMASK = Settings(transform="pixel", spatial_weight=0.0)

@@ -20,7 +20,8 @@ from explainers import mask_settings
 from explainers.base import Explainer, Finding, Subject
 from explainers.mask_compositions import compose, compose_published
 from explainers.mask_objective import energy_entropy, weighted_magnitude
-from explainers.mask_optimiser import MaskOptimiser, Outcome
+from explainers.mask_optimiser import MaskOptimiser
+from explainers.mask_search import Outcome
 from explainers.mask_settings import Settings, settled
 from explainers.metrics.conciseness import gradient_edges, hallucination_score
 from explainers.transforms.bands import LOW_PASS, PixelRepresentation, Representation, planes, spread
@@ -61,7 +62,8 @@ class MaskExplainer(Explainer):
         colour: a mask per channel.
         area: of the area form.
         transform: another representation, such as ``dual_tree``.
-        jitter: pixels by which all but the displayed picture are shifted at most.
+        jitter: whole pixels by which all but the displayed picture are shifted at most.
+        zoom: share by which pictures of the composition ``moved`` are enlarged or shrunk at most.
         mixed: bfloat16 on an accelerator.
         budget_seconds: for the images explained side by side.
         low_pass: whether the map shows the low-pass band too.
@@ -96,6 +98,7 @@ class MaskExplainer(Explainer):
         area: float | None = None,
         transform: str | None = None,
         jitter: int | None = None,
+        zoom: float | None = None,
         mixed: bool | None = None,
         budget_seconds: float | None = None,
         low_pass: bool = False,

@@ -13,19 +13,29 @@ from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers import get_explainer
 from explainers.base import Subject
-from explainers.mask_compositions import compose, compose_published, draw_noise, matched_fill, published_fill, shifted
+from explainers.mask_compositions import (
+    compose,
+    compose_published,
+    draw_noise,
+    enlarged,
+    matched_fill,
+    moved,
+    published_fill,
+)
 from explainers.mask_figures import edge_picture, mask_figure
 from explainers.mask_objective import (
     ENTROPY_SHARE,
     area_penalty,
     energy_entropy,
     lagrangian,
+    low_pass_credit,
     pooled_log_probability,
     quadratic_shortfall,
     ranks,
 )
 from explainers.mask_optimiser import MaskOptimiser
 from explainers.mask_settings import Settings
+from explainers.metrics.sanity import STAGES, on_classifier, randomised, rank_correlation
 from explainers.shearletx import PixelMask, ShearletX, WaveletX
 from explainers.smooth_masks import grid_shape, smooth_mask
 from explainers.transforms.bands import PixelRepresentation, per_coefficient
@@ -39,7 +49,14 @@ def subject(classifier, image, target=0, seed=1):
 
 
 def precise(channels=1, size=32, seed=0):
-    classifier = small_network(channels, size=size, seed=seed).double()
+    return small_network(channels, size=size, seed=seed).double()
+
+
+def discerning(channels=1, seed=0):
+    """The small network with verdicts that differ, so that masks have something to keep."""
+    classifier = small_network(channels, seed=seed)
+    with torch.no_grad():
+        classifier.network.get_submodule("head").weight.mul_(100)
     return classifier
 
 
@@ -120,9 +137,14 @@ def naive_objective(optimiser, search, parameter, noise):
         first = settings.compositions.index("noise")
         block = pictures[first : first + settings.samples]
         order = pictures[:first] + block[::2] + block[1::2] + pictures[first + settings.samples :]
-    log_p = optimiser.classifier.logits(torch.stack(order)).log_softmax(1)[None, :, search.subject.target]
+    seen = torch.stack(order)
+    if settings.jitter:  # drawn after the noise
+        by = torch.randint(-settings.jitter, settings.jitter + 1, (2,), generator=search.noise).tolist()
+        factor = (1 + settings.zoom) ** (2 * float(torch.rand(1, generator=search.noise)) - 1)
+        seen = moved(seen, ("displayed", "moved", *["noise"] * settings.samples), tuple(by), factor)
+    log_p = optimiser.classifier.logits(seen).log_softmax(1)[None, :, search.subject.target]
     shown = system.synthesise(mask * c).mean(0).clamp(0, 1).mean()
-    size = optimiser.measure(mask[None], search.weights[None], c[None])
+    size = optimiser.measure([search], mask[None])
     cost = settings.size_weight * size + settings.spatial_weight * shown
     if settings.form == "weighted":
         return cost + quadratic_shortfall(log_p, torch.ones(1, 1).double())
@@ -141,7 +163,7 @@ def naive_objective(optimiser, search, parameter, noise):
         Settings(compositions=("displayed", "mean", "blur"), size="coefficients"),
         Settings(form="weighted", compositions=("noise",), samples=2, spatial_weight=3, size="entries"),
         Settings(transform="wavelet", samples=2),
-        Settings(compositions=("displayed", "moved"), size="conciseness"),
+        Settings(compositions=("displayed", "moved", "noise"), samples=2, size="conciseness", jitter=2, zoom=0.2),
     ],
 )
 def test_gradient_with_shared_syntheses_equals_plain_autograd(settings, channels):
@@ -162,11 +184,20 @@ def test_gradient_with_shared_syntheses_equals_plain_autograd(settings, channels
     assert (gradient[0] - expected).abs().max() <= 1e-10 * max(1, float(expected.abs().max()))
 
 
-def test_picture_moves_by_whole_pixels_exactly_and_between_them_linearly():
-    picture = random_images(1)[0].double()
-    assert torch.equal(shifted(picture, 2.0, -3.0), picture.roll((2, -3), (-2, -1)))
-    between = shifted(picture, 0.25, 0.0)
-    assert torch.allclose(between, 0.75 * picture + 0.25 * picture.roll(1, -2), atol=1e-15)
+def test_all_but_the_displayed_picture_move_by_whole_pixels_and_one_is_enlarged():
+    pictures = random_images(3).double()
+    still, view, noisy = moved(pictures, ("displayed", "moved", "noise"), (2, -3), 1.25)
+    assert torch.equal(still, pictures[0])
+    assert torch.equal(noisy, pictures[2].roll((2, -3), (-2, -1)))
+    assert torch.equal(view, enlarged(pictures[1].roll((2, -3), (-2, -1)), 1.25))
+
+
+def test_enlarged_picture_stretches_about_its_centre_with_black_around_smaller_ones():
+    ramp = torch.linspace(-1, 1, 33, dtype=torch.float64).expand(1, 33, 33)
+    larger, smaller = enlarged(ramp, 2.0), enlarged(ramp, 0.5)
+    assert torch.allclose(larger[0, 16], torch.linspace(-0.5, 0.5, 33, dtype=torch.float64), atol=1e-12)
+    assert smaller[0, :7].abs().max() == 0
+    assert torch.allclose(smaller[0, 16, 9:24], 2 * ramp[0, 16, 9:24], atol=1e-12)
 
 
 def test_conciseness_charges_both_scores_and_is_one_for_everything():
@@ -174,11 +205,50 @@ def test_conciseness_charges_both_scores_and_is_one_for_everything():
     settings = Settings(size="conciseness")
     optimiser = MaskOptimiser(precise(), shearlet_system(32, 32, dtype=torch.float64), settings, batch_size=2)
     search = optimiser.begin(subject(precise(), image))
-    c, ones = search.coefficients[None], torch.ones_like(search.parameter)[None]
-    assert float(optimiser.measure(ones, search.weights[None], c)) == pytest.approx(1, abs=1e-12)
+    ones = torch.ones_like(search.parameter)[None]
+    assert float(optimiser.measure([search], ones)) == pytest.approx(1, abs=1e-12)
     # half of every coefficient: half the magnitude, the same entropy
     expected = (1 - ENTROPY_SHARE) / 2 + ENTROPY_SHARE
-    assert float(optimiser.measure(ones / 2, search.weights[None], c)) == pytest.approx(expected, abs=1e-12)
+    assert float(optimiser.measure([search], ones / 2)) == pytest.approx(expected, abs=1e-12)
+
+
+def texture_on_sky():
+    """An image ``(1, 128, 128)``, bright and flat but for a textured square, and the square."""
+    image = torch.full((1, 128, 128), 0.8)
+    square = torch.rand(24, 24, generator=torch.Generator().manual_seed(0))
+    image[:, 84:108, 84:108] = square
+    return image, square
+
+
+def test_low_pass_has_credit_where_detail_is_kept_and_nowhere_else():
+    system = shearlet_system(128, 128)
+    kept, low = system.analyse(texture_on_sky()[0]), system.bands[0]
+    credit = low_pass_credit(kept, system.bands, (128, 128))
+    grid = credit[low.place].view(low.height, low.width)
+    row, column = divmod(int(grid.argmax()), low.width)
+    assert (row * 128 / low.height, column * 128 / low.width) == pytest.approx((96, 96), abs=8)
+    assert grid.max() == 1
+    assert grid[: low.height // 2, : low.width // 2].max() < 1e-2
+    assert (credit[low.place.stop :] == 1).all()
+    assert torch.allclose(credit, low_pass_credit(0.1 * kept, system.bands, (128, 128)), atol=1e-5)
+
+
+@pytest.mark.parametrize("credited", [True, False])
+def test_light_on_an_empty_sky_is_a_gain_only_without_credit(credited):
+    image, _ = texture_on_sky()
+    image += 0.1 * (torch.arange(128) < 24) * (torch.arange(128) < 24)[:, None]  # a bright corner of the sky
+    system, classifier = shearlet_system(128, 128), linear_classifier(torch.zeros(2, 1, 128, 128))
+    optimiser = MaskOptimiser(classifier, system, ShearletX(classifier).settings, batch_size=2)
+    search, low = optimiser.begin(subject(classifier, image)), system.bands[0]
+    mask = torch.ones_like(search.parameter)
+    mask[:, low.place] = 0.2
+    corner, on_square = low.width + 1, 6 * low.width + 6
+    mask[:, [corner, on_square]] = 0.8
+    search.credit = optimiser.credit(mask, search.coefficients) if credited else None
+    mask.requires_grad_()
+    (slope,) = torch.autograd.grad(optimiser.measure([search], mask[None]).sum(), mask)
+    assert slope[0, on_square] < 0
+    assert (slope[0, corner] > 0) == credited
 
 
 def test_displayed_picture_is_one_that_was_scored(monkeypatch):
@@ -234,16 +304,19 @@ def test_evidence_in_one_wavelet_is_kept_by_just_as_much_as_is_needed():
 
 def test_constant_classifier_needs_nothing():
     classifier = linear_classifier(torch.zeros(3, 1, 32, 32))
-    extras = ShearletX(classifier, steps=25, samples=2)(random_images(1)).extras[0]
+    extras = ShearletX(classifier, size="coefficients", steps=25, samples=2)(random_images(1)).extras[0]
     assert extras["size"] == 0
     assert extras["explanation"].abs().max() == 0
     assert extras["feasible"]
+    # the entropy holds on to a few coefficients until the magnitude takes them too
+    assert ShearletX(classifier, steps=60, samples=2)(random_images(1)).extras[0]["kept_l1"] < 0.01
 
 
 def test_what_is_returned_keeps_enough_or_says_that_it_was_mended():
     classifier, images = small_network(3, seed=4), random_images(4, 3, seed=2)
     # a hasty search that overshoots
-    found = ShearletX(classifier, steps=2, samples=2, form="weighted", size_weight=50.0, compositions=["noise"])(images)
+    overshooting = {"form": "weighted", "size_weight": 50.0, "compositions": ["noise"], "jitter": 0, "zoom": 0.0}
+    found = ShearletX(classifier, steps=2, samples=2, **overshooting)(images)
     for extras, probabilities in zip(found.extras, found.probabilities, strict=True):
         assert extras["feasible"]
         assert extras["probability_displayed"] >= 0.9 * float(probabilities.max()) - 1e-6
@@ -279,6 +352,30 @@ def test_images_in_company_fare_as_they_do_alone_at_any_batch_size():
             assert (alone.mask - together[place].mask).abs().max() <= 1e-9
             assert alone.probability == pytest.approx(together[place].probability, abs=1e-9)
             assert alone.evaluations == together[place].evaluations
+
+
+def test_single_precision_tells_a_batch_from_single_images_by_rounding_alone():
+    classifier, images = discerning(3, seed=4), random_images(3, 3, seed=5)
+    explainer = ShearletX(classifier, steps=20, samples=2, patience=0, save_mask=True)
+    together = explainer(images, seed=1)
+    for place, image in enumerate(images):
+        alone, company = explainer(image[None], seed=1).extras[0], together.extras[place]
+        assert alone["probability_displayed"] == pytest.approx(company["probability_displayed"], abs=1e-4)
+        # Adam turns rounding into steps where a gradient is about 0
+        assert (alone["mask"] - company["mask"]).abs().mean() <= 1e-3
+        other = explainer(image[None], seed=2).extras[0]
+        assert (other["mask"] - company["mask"]).abs().mean() > 1e-3  # another noise is no rounding
+
+
+def test_another_classifier_has_another_map():
+    weight = torch.zeros(2, 1, 64, 64)
+    weight[1, 0, 8:24, 36:56] = torch.randn(16, 20, generator=torch.Generator().manual_seed(0))
+    images = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    explainer = ShearletX(linear_classifier(weight), steps=40, samples=2)
+    before = explainer(images, target=1).attribution[0, 0]
+    redrawn = on_classifier(explainer, randomised(explainer.classifier, stage=STAGES))
+    assert rank_correlation(before, redrawn(images, target=1).attribution[0, 0]) < 0.5
+    assert rank_correlation(before, explainer(images, target=1, seed=1).attribution[0, 0]) > 0.5
 
 
 def test_transforms_hold_no_more_images_at_once_when_more_are_explained(monkeypatch):
@@ -380,6 +477,24 @@ def test_smooth_mask_keeps_ones_and_spreads_a_bump():
     assert float(mask[:, :21].max()) <= 1e-6
 
 
+@pytest.mark.parametrize("name", ["smoothmask", "smoothmask_reference"])
+def test_smooth_mask_is_scored_once_not_twice(name):
+    """The published code multiplies what it shows by the mask again before it scores it."""
+    images, weight = random_images(1, 3), torch.zeros(2, 3, 32, 32)
+    weight[0, :, 8:20, 8:20] = 0.05
+    classifier = linear_classifier(weight, torch.tensor([-2.0, 0.0]))  # black is of the other class
+    options = {"samples": 2} if name == "smoothmask" else {"area": 0.3}
+    extras = get_explainer(name, classifier, steps=30, save_mask=True, **options)(images).extras[0]
+    mask = extras["mask"].view(1, 32, 32)
+    once, twice = mask * images[0], mask.square() * images[0]
+    assert torch.allclose(extras["explanation"], once, atol=1e-6)
+    assert extras["kept_l1"] == pytest.approx(float(once.sum() / images.sum()), rel=1e-5)
+    assert extras["kept_pixels"] == pytest.approx(float(once.sum() / images.sum()), rel=1e-5)
+    entropies = [float(energy_entropy(picture.flatten(1))) for picture in (once, images[0])]
+    assert extras["kept_entropy"] == pytest.approx(entropies[0] / entropies[1], rel=1e-5)
+    assert float(twice.sum() / once.sum()) < 0.99  # the two differ
+
+
 def test_budget_of_time_ends_the_search():
     hasty = ShearletX(small_network(), steps=10**6, budget_seconds=0.3, samples=2, patience=0)
     extras = hasty(random_images(1)).extras[0]
@@ -406,6 +521,8 @@ def test_map_lies_where_the_evidence_is():
         ({"form": "best"}, "`form` must be one of constraint, weighted, area"),
         ({"samples": 3}, "`samples` must be even"),
         ({"compositions": ["fog"]}, "`compositions` must be some of displayed"),
+        ({"compositions": ["displayed", "moved"], "jitter": 0, "zoom": 0}, "`moved` needs `jitter` or `zoom`"),
+        ({"compositions": ["displayed", "noise"]}, "`jitter` and `zoom` above 0 need `moved`"),
         ({"keep": 1.5}, r"`keep` must be in \(0, 1\], but is 1.5"),
         ({"steps": 0}, "`steps` must be at least 1"),
         ({"together": 0}, "`together` must be at least 1"),
