@@ -103,6 +103,7 @@ def _measured(config: Config, precision: str) -> dict[str, float]:
     """Milliseconds (median) and peak memory of a step: forward, backward and optimiser, of all networks."""
     device = torch.device("cuda")
     module, batch = _module(config).to(device), _batch(config).to(device)
+    module.objective.classifier.to(device)
     optimiser = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=1e-4)
     torch.cuda.reset_peak_memory_stats()
     seconds = []
