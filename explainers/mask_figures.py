@@ -36,7 +36,7 @@ SHARED, INVENTED, LOST = OKABE_ITO[5], OKABE_ITO[1], "#555555"  # sky blue, verm
 def mask_figure(image: Tensor, explanation: Explanation, classes: Sequence[str], path: str | Path) -> None:
     """Draw one explanation by a mask explainer.
 
-    First row: image, explanation, complement on grey, edges. Second row: the mask by scale, and the search.
+    First row: image, explanation, complement on grey, edges. Second row: the mask by scale. In the shorter: the search.
 
     Args:
         image: ``(C, H, W)`` in [0, 1].
@@ -48,7 +48,8 @@ def mask_figure(image: Tensor, explanation: Explanation, classes: Sequence[str],
     first = _first_row(image, extras, float(explanation.probabilities[0, target]), classes[target])
     width, height = first[0].size
     second = [_scale_tile(plane, name, (width, height - TITLE - NOTES)) for name, plane in _scales(extras)]
-    second.append(_titled(search_curve(extras, (width, height - TITLE - NOTES)), "search", _search_words(extras)))
+    curve = _titled(search_curve(extras, (width, height - TITLE - NOTES)), "search", _search_words(extras))
+    (first if len(second) > len(first) else second).append(curve)
     rows = [first, second]
     columns = max(map(len, rows))
     picture = Image.new("RGB", (GAP + columns * (width + GAP), 30 + len(rows) * (height + GAP) + 40), PAPER)
