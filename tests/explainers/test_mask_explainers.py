@@ -85,6 +85,16 @@ def test_mask_of_ones_returns_the_image_through_the_whole_path(name, channels):
         assert extras[key] == pytest.approx(1, abs=1e-4)
 
 
+def test_detail_and_low_pass_make_the_explanation():
+    classifier, images = small_network(3), random_images(1, 3)
+    extras = ShearletX(classifier, steps=1, samples=2)(images).extras[0]
+    system = shearlet_system(32, 32)
+    low = system.synthesise_low(system.analyse(images[0])[..., system.bands[0].place])
+    assert torch.allclose(extras["detail"] + low, extras["explanation"], atol=1e-5)
+    assert extras["detail"].mean((1, 2)).abs().max() <= 1e-6
+    assert extras["detail"].abs().max() > 0.01
+
+
 def test_mask_of_zeros_shows_black_and_the_mean_is_flat_grey():
     system = shearlet_system(32, 24, dtype=torch.float64)
     image = random_images(1, 3)[0, :, :, :24].double()
