@@ -93,5 +93,6 @@ def sheet(rows: list[tuple[Tensor, tuple[str, float], list[dict[str, Any]]]]) ->
 def reduced(path: Path) -> None:
     """256 colours, and a third of the file; dithered, as bands of colour would look like invented edges."""
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+        full = picture.convert("RGB")
+    small = full.quantize(palette=full.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
     small.save(path, optimize=True)
