@@ -28,6 +28,7 @@ FAMILY = {
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, KEPT = ROOT / "docs" / "images", ROOT / "runs" / "benchmarks" / "shearletx" / "pictures"
 GAP, NOTES = 10, 40  # pixels
+COLOURS = 160
 
 
 def pictures(arguments: argparse.Namespace) -> None:
@@ -91,8 +92,8 @@ def sheet(rows: list[tuple[Tensor, tuple[str, float], list[dict[str, Any]]]]) ->
 
 
 def reduced(path: Path) -> None:
-    """256 colours, and a third of the file; dithered, as bands of colour would look like invented edges."""
+    """A palette, for a third of the file; dithered, as bands of colour would look like invented edges."""
     with Image.open(path) as picture:
         full = picture.convert("RGB")
-    small = full.quantize(palette=full.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
+    small = full.quantize(palette=full.quantize(COLOURS), dither=Image.Dither.FLOYDSTEINBERG)
     small.save(path, optimize=True)
