@@ -34,6 +34,8 @@ WANTED = {
     "counterfactual/end_cout": "≥ 0.6",
     "cae/participation_ratio": "≥ 1.8",
 }
+PRECISIONS = ("32-true", "bf16-mixed")  # of training_cost.py
+PIXELS = {"gpu": ", 128 × 128", "gpu256": ", 256 × 256"}  # the sizes of counterfactual_quality.py
 OTHERS = {
     "gradcam": "Grad-CAM",
     "integrated_gradients": "Integrated Gradients",
@@ -52,9 +54,8 @@ def quality_section(folder: Path) -> str:
     text = ""
     for path in sorted(folder.glob("counterfactual_quality_*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        text += (
-            f"\n## Counterfactuals, ablation: {path.stem.removeprefix('counterfactual_quality_')}\n\n{_table(result)}"
-        )
+        data, _, size = path.stem.removeprefix("counterfactual_quality_").partition("_")
+        text += f"\n## Counterfactuals, ablation: {data}{PIXELS.get(size, '')}\n\n{_table(result)}"
         text += (
             f"\nMean over seeds, in brackets their range.{_where(result)}\n\n* {result['images']} test images each,"
             f" {_seeds(result)}, {result['machine']}: `{result['command']}`\n"
@@ -115,12 +116,16 @@ def _cell(result: Mapping[str, Any], key: str) -> str:
 
 
 def training_cost_section(folder: Path) -> str:
-    """What a training step costs at each size; empty where it was not counted."""
-    path = folder / "training_cost.json"
+    """What a training step costs at each size, counted and, where there was a GPU, measured; empty if neither."""
+    text = _counted_cost(folder / "training_cost.json") + _measured_cost(folder / "training_cost_measured.json")
+    return text and f"\n## What a training step costs\n{text}"
+
+
+def _counted_cost(path: Path) -> str:
     if not path.exists():
         return ""
     result = json.loads(path.read_text(encoding="utf-8"))
-    figures, assumed = result["figures"], result["assumed"]
+    assumed = result["assumed"]
     rows = {
         "parameters": "parameters of encoders and decoder, millions",
         "batch": "images in a step",
@@ -131,17 +136,38 @@ def training_cost_section(folder: Path) -> str:
         "gpu_minutes_estimated": "minutes of training on one H100, estimated",
     }
     units = {"parameters": 1e-6, "operations_per_step": 1e-9}
+    figures = {key: value * units.get(key.split("/")[1], 1) for key, value in result["figures"].items()}
+    return (
+        f"\n{_cost_table(figures, rows)}\nCounted on a CPU, not timed; the minutes assume {assumed['share']:.0%} of"
+        f" {assumed['peak'] / 1e12:.0f} trillion operations a second. `{result['command']}`\n"
+    )
+
+
+def _measured_cost(path: Path) -> str:
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    rows = {
+        "milliseconds": "milliseconds of a step, median",
+        "images_per_second": "images a second",
+        "swaps_per_second": "swaps a second",
+        "peak_gib": "peak memory, GiB",
+        "training_minutes": "minutes of the recipe's steps",
+    }
+    wide = {f"{precision}/{key}": f"{words}, {precision}" for precision in PRECISIONS for key, words in rows.items()}
+    return (
+        f"\n{_cost_table(result['figures'], wide)}\nMeasured: {result['machine']}, whole steps of all networks with"
+        f" Adam, on data that is there already. `{result['command']}`\n"
+    )
+
+
+def _cost_table(figures: Mapping[str, float], rows: Mapping[str, str]) -> str:
+    """A column for each size, ``size/row`` being the keys."""
     sizes = list(dict.fromkeys(key.split("/")[0] for key in figures))
     lines = ["| | " + " | ".join(f"{size} × {size}" for size in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
     for key, words in rows.items():
-        values = [figures[f"{size}/{key}"] * units.get(key, 1) for size in sizes]
+        values = [figures[f"{size}/{key}"] for size in sizes]
         lines.append(
             f"| {words} | " + " | ".join(f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in values) + " |"
         )
-    return (
-        "\n## What a training step costs\n\n"
-        + "\n".join(lines)
-        + "\n\nCounted on a CPU, not timed; the minutes assume "
-        f"{assumed['share']:.0%} of {assumed['peak'] / 1e12:.0f} trillion operations a second, not checked "
-        f"on a GPU. `{result['command']}`\n"
-    )
+    return "\n".join(lines) + "\n"

@@ -17,8 +17,6 @@ import argparse
 import csv
 import importlib.util
 import math
-import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +29,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import machine  # noqa: E402
 from cae.cli import load_config  # noqa: E402 (the script also runs without an installation)
 from cae.data.lesions import marker_box  # noqa: E402
 from cae.files import write_json  # noqa: E402
@@ -228,7 +227,7 @@ def _write(
     shown = f" --images {arguments.images} --rolls {arguments.rolls} --fill {arguments.fill}" if images else ""
     result = {
         "command": f"python benchmarks/caes.py --only {base}{places.get(base, '')}{shown} --seed {arguments.seed}",
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
+        "machine": machine(),
         "seeds": list(seeds),
         "images": images,
         "figures": figures,

@@ -19,8 +19,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import machine  # noqa: E402
 from cae.classifiers import TargetClassifier, load_classifier  # noqa: E402 (the script also runs uninstalled)
 from cae.cli import parse, run_program  # noqa: E402
 from cae.config import Config  # noqa: E402
@@ -251,7 +250,7 @@ def _write(arguments: argparse.Namespace, parts: list[Rows]) -> None:
     kept = [figure for figure in summarise(rows, resamples=2_000) if figure.mean is not None]
     result = {
         "command": _command(arguments),
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
+        "machine": machine(),
         "seeds": [0],
         "images": len(rows),
         "counts": dict(Counter(method for values in rows.values() for method in values)),

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import platform
 import sys
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import machine  # noqa: E402
 from cae.classifiers import TargetClassifier  # noqa: E402 (the script also runs without an installation)
 from cae.classifiers.imagenet import load_imagenet_classifier  # noqa: E402
 from cae.files import write_json  # noqa: E402
@@ -145,7 +145,7 @@ def _write(figures: dict[str, float], intervals: dict[str, list[float]], argumen
     command += f" --threads {arguments.threads}"
     result = {
         "command": command + (" --dense" if arguments.dense else ""),
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
+        "machine": machine(),
         "seeds": [0],
         "images": arguments.images if arguments.dense else arguments.timed,
         "figures": figures,

@@ -16,7 +16,6 @@ import argparse
 import csv
 import hashlib
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -32,6 +31,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import machine  # noqa: E402
 from cae.classifiers import TargetClassifier, load_imagenet_classifier  # noqa: E402 (also runs without installation)
 from cae.files import atomic_path, read_json, write_json  # noqa: E402
 from explainers.multirex import MultiReX  # noqa: E402
@@ -296,7 +296,7 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
     _summarise_official(beside, figures)
     result = {
         "command": _command(arguments),
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), {arguments.threads} thread, no GPU",
+        "machine": machine(arguments.threads),
         "seeds": [arguments.seed],
         "images": len(results),
         "figures": figures,

@@ -12,8 +12,6 @@ test split. Results go to ``benchmarks/results/pipeline_<data>.json`` and from t
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._empty import EMPTY, metrics_of, towards_empty  # noqa: E402 (the script also runs without an installation)
+from benchmarks._machine import machine  # noqa: E402
 from cae.files import write_json  # noqa: E402
 
 RECIPES = {
@@ -116,7 +115,7 @@ def _write(name: str, runs: list[dict[str, float]], arguments: argparse.Namespac
     shown = "" if name != "pneumonia" else " --pneumonia data/pneumoniamnist.npz"
     result = {
         "command": f"python benchmarks/pipeline.py --only {name}{shown} --seeds {' '.join(map(str, arguments.seeds))}",
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
+        "machine": machine(),
         "seeds": arguments.seeds,
         "images": int(runs[0]["counterfactual/images"]),
         "figures": figures,

@@ -12,8 +12,6 @@ paired, with an interval over images. Stopped, a training goes on where it was. 
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import sys
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import machine  # noqa: E402
 from cae.cli import load_config, run_program  # noqa: E402 (the script also runs without an installation)
 from cae.config import Config  # noqa: E402
 from cae.data import CAEDataModule  # noqa: E402
@@ -112,7 +111,7 @@ def _write(arguments: argparse.Namespace, figures: dict[str, float], intervals: 
     command += f" --options {' '.join(arguments.options)}" if arguments.options else ""
     result = {
         "command": command,
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), {torch.get_num_threads()} thread(s), no GPU",
+        "machine": machine(torch.get_num_threads()),
         "seeds": [0],
         "images": int(max(value for name, value in figures.items() if name.endswith("/images"))),
         "figures": figures,

@@ -10,8 +10,6 @@ Each recipe is one command, ``explain.py sanity``, on the same classifiers. Fini
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -20,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import machine  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402 (the script also runs without an installation)
 
 RECIPES = {
@@ -93,7 +92,7 @@ def _write(arguments: argparse.Namespace) -> None:
     result = {
         "command": f"python benchmarks/sanity.py --seed {arguments.seed} --steps {arguments.steps} "
         f"--images {arguments.images}{precision}",
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
+        "machine": machine(),
         "seeds": [arguments.seed],
         "images": arguments.images,
         "figures": figures,

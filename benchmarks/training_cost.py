@@ -1,20 +1,23 @@
-"""What a training step of the CAE costs at 64, 128 and 256 pixels: operations and memory, counted, not timed.
+"""What a training step of the CAE costs at 64, 128 and 256 pixels: operations and memory, counted; on a GPU, timed too.
 
-    python benchmarks/training_cost.py
+    python benchmarks/training_cost.py                on a CPU: operations and memory, counted
+    python benchmarks/training_cost.py --measure      on a GPU: seconds and memory of whole steps
 
 Every size is built as its recipe says and takes one step (forward and backward, all networks) on the CPU. Counted are
 the floating-point operations of matrix products and convolutions (two for a multiply-add), the bytes that the step
 keeps for its backward pass, and parameters with their gradients, averages and optimiser state. The estimate of seconds
 divides by a stated share of an accelerator's peak: a figure to plan with, not a measurement. Results go to
-``benchmarks/results/training_cost.json`` and from there to ``docs/results.md``.
+``benchmarks/results/training_cost.json``, measurements to ``training_cost_measured.json``, and from there to
+``docs/results.md``.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-import os
-import platform
+import statistics
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,14 +28,17 @@ from torch.utils.flop_counter import FlopCounterMode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import machine  # noqa: E402
 from cae.classifiers import TargetClassifier  # noqa: E402 (the script also runs without an installation)
 from cae.classifiers.own import build_network  # noqa: E402
 from cae.cli import parse, run_program  # noqa: E402
 from cae.config import Config  # noqa: E402
 from cae.data import Batch  # noqa: E402
+from cae.errors import UserError  # noqa: E402
 from cae.files import write_json  # noqa: E402
 from cae.judged import Judges  # noqa: E402
 from cae.module import CAEModule  # noqa: E402
+from cae.objective import Objective  # noqa: E402
 
 RECIPES = {
     "64": ["configs/lesions.yaml"],
@@ -43,10 +49,21 @@ PEAK = 60e12  # operations a second: single precision of one H100 (PCIe: 51, SXM
 PART = 8  # the step is taken with an eighth of its images and swaps: what it costs is proportional to them
 SHARE = 0.15  # of the peak that convolutions of so few channels may be expected to reach
 GIBIBYTE = 2**30
+PRECISIONS = ("32-true", "bf16-mixed")
+WARM_UP, TIMED = 10, 30  # steps
 
 
-def main(_: Sequence[str]) -> None:
-    """Count, print and write the file of results."""
+def main(argv: list[str]) -> None:
+    """Count or measure, print, and write the file of results."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", action="store_true", help="time whole steps; needs a GPU")
+    if parser.parse_args(argv).measure:
+        _measure()
+    else:
+        _count()
+
+
+def _count() -> None:
     figures: dict[str, float] = {}
     for size, recipe in RECIPES.items():
         found = _cost(_config(recipe))
@@ -54,13 +71,68 @@ def main(_: Sequence[str]) -> None:
         print(size, {name: float(f"{value:.3g}") for name, value in found.items()})
     result = {
         "command": "python benchmarks/training_cost.py",
-        "machine": f"{os.cpu_count()} CPU cores ({platform.machine()}), no GPU",
+        "machine": machine(),
         "seeds": [0],
         "figures": figures,
         "intervals": {},
         "assumed": {"peak": PEAK, "share": SHARE},
     }
     write_json(ROOT / "benchmarks" / "results" / "training_cost.json", result)
+
+
+def _measure() -> None:
+    if not torch.cuda.is_available():
+        raise UserError("`--measure` needs a GPU, and PyTorch finds none.")
+    figures: dict[str, float] = {}
+    for size, recipe in RECIPES.items():
+        for precision in PRECISIONS:
+            found = _measured(_config(recipe), precision)
+            figures |= {f"{size}/{precision}/{name}": value for name, value in found.items()}
+            print(size, precision, {name: float(f"{value:.3g}") for name, value in found.items()}, flush=True)
+    result = {
+        "command": "python benchmarks/training_cost.py --measure",
+        "machine": machine(),
+        "seeds": [0],
+        "figures": figures,
+        "intervals": {},
+    }
+    write_json(ROOT / "benchmarks" / "results" / "training_cost_measured.json", result)
+
+
+def _measured(config: Config, precision: str) -> dict[str, float]:
+    """Milliseconds (median) and peak memory of a step: forward, backward and optimiser, of all networks."""
+    device = torch.device("cuda")
+    module, batch = _module(config).to(device), _batch(config).to(device)
+    module.objective.classifier.to(device)
+    optimiser = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=1e-4)
+    torch.cuda.reset_peak_memory_stats()
+    seconds = []
+    for _ in range(WARM_UP + TIMED):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16-mixed"):
+            loss = _loss(module.objective, batch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    step = statistics.median(seconds[WARM_UP:])
+    return {
+        "milliseconds": 1000 * step,
+        "images_per_second": len(batch.images) / step,
+        "swaps_per_second": config.cae.pairs / step,
+        "peak_gib": torch.cuda.max_memory_allocated() / GIBIBYTE,
+        "training_minutes": step * config.cae.max_steps / 60,
+    }
+
+
+def _loss(objective: Objective, batch: Batch) -> Tensor:
+    """All terms of all networks, unweighted: weights do not change what a step costs."""
+    swaps = objective.swaps(batch.images, objective.answers(batch))
+    others = objective.other_terms(swaps, penalise=False, query=False)
+    terms = objective.generator_terms(swaps)
+    return torch.stack([term.sum() for term in (terms | others).values()]).sum()
 
 
 def _config(recipe: Sequence[str]) -> Config:
@@ -81,11 +153,7 @@ def _cost(config: Config) -> dict[str, float]:
     module, batch = _module(part), _batch(part)
     objective, kept = module.objective, _Kept()
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda x: x):
-        swaps = objective.swaps(batch.images, objective.answers(batch))
-        others = objective.other_terms(swaps, penalise=False, query=False)
-        terms = objective.generator_terms(swaps)
-        loss = torch.stack([term.sum() for term in (terms | others).values()]).sum()
-        loss.backward()
+        _loss(objective, batch).backward()
     operations = float(counter.get_total_flops()) * PART
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     # weights, gradients, two moments of Adam; the averaged weights need one more copy of the CAE's

@@ -151,6 +151,9 @@ class LossConfig:
     minimal: float = option(6.0, "L_min: swaps change little", low=0)
     gate_area: float = option(0.5, "mean of the gate's mask, over swaps that convince the classifier", low=0)
     gate_variation: float = option(0.0, "total variation of the gate's mask", low=0)
+    undo: float = option(
+        0.5, "L_undo: the original's class code paints back what a swap has changed (needs model.gate)", low=0
+    )
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)
     covariance: float = option(0.2, "L_cov: no duplicate dimension of the class code", low=0)
     smote: float = option(0.5, "L_smote: the space between class codes is valid too", low=0)

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+UNDO_PIXELS = 4.0
+UNDO_MASK = 5.0  # finding the place is what the term is for
 _SMALLEST_SCALE = 1e-12  # only keeps codes without any spread from dividing by zero
 
 
@@ -58,6 +60,25 @@ def total_variation(mask: Tensor) -> Tensor:
     horizontal = (mask[..., 1:] - mask[..., :-1]).abs().flatten(1)
     # a mask of one row or column has no neighbours that way: 0, not the NaN of an empty mean
     return vertical.sum(1) / max(vertical.shape[1], 1) + horizontal.sum(1) / max(horizontal.shape[1], 1)
+
+
+def undo(paint: Tensor, found: Tensor, originals: Tensor, mask: Tensor) -> Tensor:
+    """L_undo ``sum(M abs(p - x)) / (sum M + 4) + 5 mean BCE(m, M)``: what a swap changed is found and painted back.
+
+    Args:
+        paint: ``(B, C, H, W)`` the paint p of a second edit, of the swap back to its original's class code.
+        found: ``(B, 1, H, W)`` the mask m of that edit, in [0, 1].
+        originals: ``(B, C, H, W)`` the images x before the swap.
+        mask: ``(B, 1, H, W)`` the mask M of the swap, in [0, 1]; no gradient flows into it.
+
+    Returns:
+        ``(B,)``, at least 0. The constant 4, in pixels, lets an empty mask ask for no paint.
+    """
+    mask, found = _full(mask).detach(), _full(found).clamp(1e-4, 1 - 1e-4)
+    missed = (mask * (_full(paint) - _full(originals)).abs()).mean(1).flatten(1).sum(1)
+    # written out: PyTorch's own refuses to run under autocast
+    entropy = -(mask * found.log() + (1 - mask) * (1 - found).log())
+    return missed / (mask.flatten(1).sum(1) + UNDO_PIXELS) + UNDO_MASK * _image_mean(entropy)
 
 
 # --- answers of the classifier ----------------------------------------------------------------------------------------

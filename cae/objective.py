@@ -17,6 +17,7 @@ from cae.networks import Discriminator, LeakageAdversary, fixed_statistics
 from cae.views import random_view
 
 SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict
+UNDO_SHARE = 0.25  # of the swaps are undone, for it costs a second pass
 SMOTE_SHARE = 0.25  # of the swaps take a code between two donors
 CONVINCED = 0.25  # nats of divergence at which the pull towards smaller edits has fallen to 1/e
 LABEL_LOGIT = 6.0  # a label as logits: nearly certain, yet finite
@@ -187,6 +188,8 @@ class Objective(nn.Module):
         if weights.leakage > 0:
             logits = _frozen(self.adversary, swaps.codes.individual_code)
             terms["leakage"] = losses.leakage_encoder(self.mean_probabilities, logits).mean()
+        if weights.undo > 0 and swaps.swap.mask is not None:
+            terms["undo"] = self._undo(swaps, shown, swaps.swap.mask).mean()
         return {
             **terms,
             **self._gate_terms(swaps.swap.mask, convinced),
@@ -234,6 +237,23 @@ class Objective(nn.Module):
         if mask is not None and self.weights.gate_variation > 0:
             terms["gate_variation"] = losses.total_variation(mask).mean()
         return terms
+
+    def _undo(self, swaps: Swaps, shown: Tensor, mask: Tensor) -> Tensor:
+        """L_undo of the last swaps, whose donors are images.
+
+        Where evidence is removed, the image says where it is. Where it is to be added, only the classifier could tell,
+        and the gradient of a place that no edit has tried yet is near zero: the cheapest edit is then an adversarial
+        pattern elsewhere. But each swap that removes evidence shows what adding it looks like: the swap is taken for
+        an image, and its original for the counterfactual that is wanted of it. Only the decoder and the editor learn
+        from this; swaps do not become easier to undo.
+        """
+        count = max(int(UNDO_SHARE * len(shown)), 1)
+        own, edited = swaps.recipients[-count:], shown[-count:].detach().clamp(0, 1)
+        with torch.no_grad(), fixed_statistics(self.cae.class_encoder):
+            individual, present = self.cae.encode_individual(edited), self.cae.encode_class(edited)
+        back = self.cae.join(swaps.codes.class_code[own].detach(), self.cae.base(individual, present))
+        assert back.mask is not None  # the swap has one
+        return losses.undo(back.paint, back.mask, swaps.images[own], mask[-count:])
 
     def _code_terms(self, swaps: Swaps) -> dict[str, Tensor]:
         """L_cc, L_ss, L_cyc: both codes are readable from the swap."""

@@ -42,6 +42,27 @@ def test_total_variation_counts_the_steps_between_neighbours():
     assert losses.gate_area(mask).tolist() == [0.5]
 
 
+def test_undo_asks_for_the_original_where_the_swap_changed_it_and_for_the_swaps_mask():
+    mask = torch.zeros(1, 1, 4, 4)
+    mask[..., 0, :] = 1.0  # four pixels
+    originals, paint = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+    paint[..., 1:, :] = 7.0  # outside the mask any paint will do
+    unsure = torch.full_like(mask, 0.5)
+    # four pixels off by one over 4 + 4 pixels, and ln 2 for each pixel of a mask that does not know
+    expected = 0.5 + 5 * math.log(2)
+    assert losses.undo(paint, unsure, originals, mask).item() == pytest.approx(expected, rel=1e-6)
+    # the mask is found: only the clamp at 1e-4 is left
+    assert losses.undo(originals, mask, originals, mask).item() == pytest.approx(5e-4, rel=1e-2)
+
+
+def test_undo_moves_the_second_edit_and_never_the_swap():
+    paint, found, mask = (torch.full((2, 1, 3, 3), 0.5, requires_grad=True) for _ in range(3))
+    losses.undo(paint, found, torch.zeros(2, 1, 3, 3), mask).sum().backward()
+    assert paint.grad is not None
+    assert found.grad is not None
+    assert mask.grad is None
+
+
 # --- answers
 
 

@@ -163,6 +163,23 @@ def test_no_gradient_reaches_the_donors_code_through_the_class_code_target(batch
     assert gradient is None
 
 
+def test_undoing_a_swap_teaches_trunk_and_editor_and_no_encoder(batch):
+    objective = build(weights={"undo": 1.0})
+    terms = objective.generator_terms(swaps_of(objective, batch))
+    assert set(terms) == {"undo"}
+    terms["undo"].backward()
+    assert reached(objective.cae.editor)
+    assert reached(objective.cae.trunk)
+    assert not reached(objective.cae.class_encoder)
+    assert not reached(objective.cae.individual_encoder)
+
+
+def test_without_a_mask_nothing_is_undone(batch):
+    config = tiny_config().cae
+    objective = build(weights={"undo": 1.0}, model=dataclasses.replace(config.model, gate=False))
+    assert objective.generator_terms(swaps_of(objective, batch)) == {}
+
+
 @pytest.mark.parametrize("black_box", [False, True])
 def test_generator_loss_leaves_the_networks_beside_it_without_gradients(batch, black_box):
     objective = build(black_box=black_box)
