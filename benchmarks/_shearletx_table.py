@@ -202,7 +202,8 @@ def _curve_goal(found: Result, place: str) -> list[tuple[str, str, str, bool]]:
     if not found or "steps/faithfulness_change" not in found["figures"]:
         return []
     high = found["intervals"]["steps/faithfulness_change"][1]
-    words = f"{place}: insertion − deletion, last number of steps minus 50, paired"
+    last = max(int(name.split("/")[1]) for name in found["figures"] if name.count("/") == 2)
+    words = f"{place}: insertion − deletion after {last} steps minus after 50, paired"
     return [(words, "no fall beyond its interval", _cell(found, "steps/faithfulness_change"), high >= 0)]
 
 
