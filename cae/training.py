@@ -192,7 +192,9 @@ def _spread(images: ImageSet, count: int) -> Tensor:
 
 
 def _best_average(module: CAEModule | ReferenceModule, best: ModelCheckpoint) -> CAE | ReferenceCAE:
-    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    # its name alone: the folder of a resumed run may have been moved since the checkpoint was written
+    path = Path(best.dirpath or "") / Path(best.best_model_path).name
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     return module.average.eval()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -213,6 +214,18 @@ def test_a_training_stopped_and_continued_is_the_uninterrupted_one_bit_for_bit(
         assert same(expected[part], found[part]), part
     assert rows_of(tmp_path / "parts") == rows_of(whole)
     exported = [CAE.load(folder / "cae.safetensors").state_dict() for folder in (whole, tmp_path / "parts")]
+    assert same(dict(exported[0]), dict(exported[1]))
+
+
+def test_a_run_folder_that_was_moved_can_be_continued(finished, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(finished[0] / "checkpoints", moved / "checkpoints")
+    (finished[0] / "checkpoints").rename(finished[0] / "away")  # only what was moved may be read
+    try:
+        train(moved, checkpoint=moved / "checkpoints" / "last.ckpt")
+    finally:
+        (finished[0] / "away").rename(finished[0] / "checkpoints")
+    exported = [CAE.load(folder / "cae.safetensors").state_dict() for folder in (finished[0], moved)]
     assert same(dict(exported[0]), dict(exported[1]))
 
 
