@@ -107,6 +107,13 @@ def cost(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
     return figures, {}, 1
 
 
+def _peak(device: str) -> float:
+    """Most gigabytes held so far: by the process, libraries included, or on the GPU."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return torch.cuda.max_memory_allocated() / 1e9
+
+
 def memory(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
     """One short search in a process of its own."""
     device, side = arguments.device, arguments.side
@@ -114,6 +121,7 @@ def memory(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
     classifier.to(device).network.to(memory_format=torch.channels_last)
     image = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     most = 3 if device == "cpu" else 23
+    loaded = _peak(device)
     times = []
     for count in (1, 1, most):  # filters and tables are built once, by the first
         explainer = get_explainer(arguments.method, classifier, steps=count, samples=arguments.samples)
@@ -123,12 +131,12 @@ def memory(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
     settings: Settings = SHEARLETX if arguments.method == "shearletx" else SHEARLETX_PUBLISHED
     planes = 3 + 5  # coefficients of three channels; mask, gradient, two moments, best mask
     floats = make_representation(settings.transform, image[0]).bands[-1].place.stop
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return (
         {
             "seconds_per_step": (times[2] - times[1]) / (most - 1),
             "state_megabytes": planes * floats * 4 / 1e6,
-            "peak_gigabytes": peak if device == "cpu" else torch.cuda.max_memory_allocated() / 1e9,
+            "peak_gigabytes": _peak(device),
+            "loaded_gigabytes": loaded,
         },
         {},
         1,

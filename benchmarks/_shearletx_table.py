@@ -55,15 +55,17 @@ SPEED = {
     "cost/shearletx_16_seconds_per_step": "a step of ours, 16 samples, s",
     "cost/shearletx_reference_16_seconds_per_step": "… at published settings on our frame, s",
     "cost/share_of_published_16": "ours, share of the published code's 28.4 s",
-    "cost/default_seconds": "an explanation by our defaults (150 steps, 4 samples, no early stop), s",
+    "cost/default_seconds": "an explanation by our defaults (60 steps, 4 samples), s",
     "cost/default_share_of_published": "… share of the published code's (300 steps, 16 samples)",
     "cost/default_share_of_control": "… share of the published settings on our frame",
     "cost/shearletx_4_state_megabytes": "state per image (float32), MB",
+    "cost/shearletx_4_loaded_gigabytes": "memory before the search: libraries and classifier, GB",
     "cost/shearletx_4_peak_gigabytes": "peak memory, 4 samples, GB",
     "cost/shearletx_16_peak_gigabytes": "… 16 samples, GB",
     "cost/shearletx_reference_16_peak_gigabytes": "… 16 samples, published settings, GB",
 }
-MEMORY = {4: 1.2, 16: 2.5}  # GB wanted at most
+MEMORY = {4: 1.2, 16: 2.5}  # GB wanted at most, of which LOADED is what the published measurements loaded first
+LOADED = 0.35
 
 
 def shearletx_section(folder: Path) -> str:
@@ -155,10 +157,15 @@ def _speed_goals(transform: Result, cost: Result) -> list[tuple[str, str, str, b
         words = "CPU time of an explanation, share of the published code's (4 samples, 16 samples, defaults)"
         rows.append((words, "≤ 0.25", ", ".join(f"{share:.2g}" for share in shares), max(shares) <= 0.25))
         state = cost["figures"]["cost/shearletx_4_state_megabytes"]
-        peaks = {samples: cost["figures"][f"cost/shearletx_{samples}_peak_gigabytes"] for samples in MEMORY}
-        fits = state <= 48 and all(peaks[samples] <= most for samples, most in MEMORY.items())
-        rows.append(("memory: state, peak at 4 and 16 samples", "≤ 48 MB, 1.2 GB, 2.5 GB",
-                     f"{state:.3g} MB, {peaks[4]:.2f} GB, {peaks[16]:.2f} GB", fits))  # fmt: skip
+        own = {
+            samples: cost["figures"][f"cost/shearletx_{samples}_peak_gigabytes"]
+            - cost["figures"][f"cost/shearletx_{samples}_loaded_gigabytes"]
+            for samples in MEMORY
+        }
+        fits = state <= 48 and all(own[samples] <= most - LOADED for samples, most in MEMORY.items())
+        wanted = "≤ 48 MB, " + ", ".join(f"{most - LOADED:.2f} GB" for most in MEMORY.values())
+        measured = f"{state:.3g} MB, " + ", ".join(f"{own[samples]:.2f} GB" for samples in MEMORY)
+        rows.append(("memory: state, and peak above the loaded program at 4 and 16 samples", wanted, measured, fits))
     return rows
 
 
@@ -195,7 +202,8 @@ def _curve_goal(found: Result, place: str) -> list[tuple[str, str, str, bool]]:
     if not found or "steps/faithfulness_change" not in found["figures"]:
         return []
     high = found["intervals"]["steps/faithfulness_change"][1]
-    words = f"{place}: insertion − deletion, last number of steps minus 50, paired"
+    last = max(int(name.split("/")[1]) for name in found["figures"] if name.count("/") == 2)
+    words = f"{place}: insertion − deletion after {last} steps minus after 50, paired"
     return [(words, "no fall beyond its interval", _cell(found, "steps/faithfulness_change"), high >= 0)]
 
 

@@ -4,6 +4,7 @@
     python benchmarks/shearletx.py cost                           seconds and memory, ours and published settings
     python benchmarks/shearletx.py quality --photographs FOLDER   all methods on photographs, paired
     python benchmarks/shearletx.py steps --photographs FOLDER     figures along the search: how many steps do
+    python benchmarks/shearletx.py pictures                       docs/images/shearletx_*.png
 
 FOLDER holds photographs and ``labels.csv`` (columns file, class_index, class_name). Every fifth of the list is taken,
 from ``--offset`` on; those at 0, 1, 20, 21, 40, 41, 60, 61, 80 and 81 chose our defaults and are left out by the usual
@@ -35,6 +36,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks._shearletx_cost import clock, cost, memory, transform  # noqa: E402 (runs without an installation too)
 from benchmarks._shearletx_measures import measured, second_network  # noqa: E402
+from benchmarks._shearletx_pictures import pictures  # noqa: E402
 from benchmarks._shearletx_summary import paired, summary  # noqa: E402
 from cae.classifiers import TargetClassifier  # noqa: E402
 from cae.classifiers.imagenet import load_imagenet_classifier  # noqa: E402
@@ -53,6 +55,9 @@ def main() -> None:
     """Run one part."""
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
+    if arguments.part == "pictures":
+        pictures(arguments)
+        return
     torch.backends.cudnn.allow_tf32 = False  # probabilities are compared to three digits
     parts: dict[str, Callable[[argparse.Namespace], tuple[dict, dict, int]]] = {
         "transform": transform, "cost": cost, "quality": quality, "steps": steps, "memory": memory,
@@ -78,7 +83,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["transform", "cost", "quality", "steps", "memory"])
+    parser.add_argument("part", choices=["transform", "cost", "quality", "steps", "memory", "pictures"])
     parser.add_argument("--photographs", type=Path, help="folder of photographs with labels.csv")
     parser.add_argument("--count", type=int, default=20, help="photographs at most")
     parser.add_argument("--offset", type=int, default=3, help="the first photograph's place in the list")

@@ -30,13 +30,15 @@ from explainers.explanation import Explanation
 from explainers.metrics.conciseness import edges, hallucinated_edges, hallucination_score
 
 GAP, TITLE, NOTES = 12, 24, 40  # pixels
+CLIPPED = 0.998  # share of the detail's values that its picture has room for
 SHARED, INVENTED, LOST = OKABE_ITO[5], OKABE_ITO[1], "#555555"  # sky blue, vermilion, grey
 
 
 def mask_figure(image: Tensor, explanation: Explanation, classes: Sequence[str], path: str | Path) -> None:
     """Draw one explanation by a mask explainer.
 
-    First row: image, explanation, complement on grey, edges. Second row: the mask by scale, and the search.
+    First row: image, explanation, its detail on grey, complement on grey, edges. Second row: the mask by scale. The
+    search is in the shorter one.
 
     Args:
         image: ``(C, H, W)`` in [0, 1].
@@ -48,7 +50,8 @@ def mask_figure(image: Tensor, explanation: Explanation, classes: Sequence[str],
     first = _first_row(image, extras, float(explanation.probabilities[0, target]), classes[target])
     width, height = first[0].size
     second = [_scale_tile(plane, name, (width, height - TITLE - NOTES)) for name, plane in _scales(extras)]
-    second.append(_titled(search_curve(extras, (width, height - TITLE - NOTES)), "search", _search_words(extras)))
+    curve = _titled(search_curve(extras, (width, height - TITLE - NOTES)), "search", _search_words(extras))
+    (first if len(second) > len(first) else second).append(curve)
     rows = [first, second]
     columns = max(map(len, rows))
     picture = Image.new("RGB", (GAP + columns * (width + GAP), 30 + len(rows) * (height + GAP) + 40), PAPER)
@@ -99,10 +102,13 @@ def _first_row(image: Tensor, extras: Mapping[str, Any], probability: float, nam
     invented = hallucination_score(of_shown, of_image)
     score = "no edges in the image" if invented is None else f"invented edges / edges: {invented:.3f}"
     kept = f"kept: {extras['kept_l1']:.0%} of magnitude, {extras['kept_pixels']:.0%} of light"
+    detail = extras["detail"].cpu()
+    gain = 0.5 / max(float(np.quantile(detail.abs().numpy(), CLIPPED)), 0.05)
     repaired = ", mended" if extras["repaired"] else ""
     return [
         _titled(tile(image), "image", [f"p({name}) = {probability:.3f}"]),
         _titled(tile(shown), "explanation, on black", [f"p = {extras['probability_displayed']:.3f}{repaired}", kept]),
+        _titled(tile((0.5 + gain * detail).clamp(0, 1)), "its detail, on grey", [f"{gain:.1f} times the contrast"]),
         _titled(tile(extras["complement"]), "the rest, on grey", [f"p = {extras['probability_complement']:.3f}"]),
         _titled(tile(edge_picture(image, shown)), "edges", [score, "blue kept, orange invented, grey lost"]),
     ]

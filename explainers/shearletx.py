@@ -36,11 +36,12 @@ class MaskExplainer(Explainer):
     picture keeps ``keep`` of the probability; ``published`` has the settings of the paper's code, for comparison.
     ``mask_settings.Settings`` explains each.
 
-    Extras: ``explanation``, ``complement`` (C, H, W); ``probability_displayed``, ``_mean``, ``_noise`` (under fresh
-    noise), ``_complement``; ``feasible``, ``repaired``, ``steps``, ``size``; ``kept_l1`` (shares of magnitude kept,
-    comparable over frames), ``kept_l1_plain``, ``kept_pixels``, ``kept_entropy``, ``entropy_gain``,
-    ``hallucination``; ``mask_by_scale`` (list, coarse to fine, mean over directions), ``kept_by_band``; ``objective``,
-    ``sizes`` and ``probabilities`` over the steps; ``mask`` where it was asked for.
+    Extras: ``explanation``, ``complement`` (C, H, W); ``detail`` (C, H, W), signed, what is kept without the low-pass;
+    ``probability_displayed``, ``_mean``, ``_noise`` (under fresh noise), ``_complement``; ``feasible``, ``repaired``,
+    ``steps``, ``size``; ``kept_l1`` (shares of magnitude kept, comparable over frames), ``kept_l1_plain``,
+    ``kept_pixels``, ``kept_entropy``, ``entropy_gain``, ``hallucination``; ``mask_by_scale`` (list, coarse to fine,
+    mean over directions), ``kept_by_band``; ``objective``, ``sizes`` and ``probabilities`` over the steps; ``mask``
+    where it was asked for.
 
     Args:
         classifier: with gradients.
@@ -149,6 +150,7 @@ class MaskExplainer(Explainer):
         mask = outcome.mask
         extras: dict[str, Any] = {
             "explanation": outcome.explanation,
+            "detail": representation.synthesise(_without_low_pass(representation, mask * coefficients)),
             "probability_displayed": outcome.probability,
             "feasible": outcome.feasible,
             "repaired": outcome.repaired,
@@ -274,6 +276,15 @@ def make_representation(name: str, image: Tensor) -> Representation:
         extension = "zero" if name.endswith("zero") else "automatic"
         return wavelet_system(height, width, "db3", None, extension, image.dtype, image.device)
     return PixelRepresentation(height, width)
+
+
+def _without_low_pass(representation: Representation, coefficients: Tensor) -> Tensor:
+    """Coefficients with the low-pass, where the representation has one, set to 0."""
+    kept = coefficients.clone()
+    for band in representation.bands:
+        if band.scale == LOW_PASS:
+            kept[..., band.place] = 0
+    return kept
 
 
 def _kept(

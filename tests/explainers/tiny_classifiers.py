@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
 from cae.classifiers.networks import PlainConvNet
+from explainers.base import Subject
 
 
 class LinearHead(nn.Module):
@@ -53,3 +54,22 @@ def random_images(count: int, channels: int = 1, size: int = 32, seed: int = 0) 
     """Smooth noise in [0, 1], so that windows differ."""
     noise = torch.rand(count, channels, size // 4, size // 4, generator=torch.Generator().manual_seed(seed))
     return nn.functional.interpolate(noise, size=(size, size), mode="bilinear").clamp(0, 1)
+
+
+def subject(classifier: TargetClassifier, image: Tensor, target: int = 0, seed: int = 1) -> Subject:
+    """An image as the explainers see it."""
+    with torch.no_grad():
+        return Subject(image, target, classifier.probabilities(image[None])[0], seed)
+
+
+def precise(channels: int = 1, size: int = 32, seed: int = 0) -> TargetClassifier:
+    """The small network in double precision."""
+    return small_network(channels, size=size, seed=seed).double()
+
+
+def discerning(channels: int = 1, seed: int = 0) -> TargetClassifier:
+    """The small network with verdicts that differ, so that masks have something to keep."""
+    classifier = small_network(channels, seed=seed)
+    with torch.no_grad():
+        classifier.network.get_submodule("head").weight.mul_(100)
+    return classifier
