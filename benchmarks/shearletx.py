@@ -83,7 +83,8 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["transform", "cost", "quality", "steps", "memory", "pictures"])
+    parts = ["transform", "cost", "quality", "steps", "memory", "pictures"]
+    parser.add_argument("part", nargs="?", default=parts[0], choices=parts)
     parser.add_argument("--photographs", type=Path, help="folder of photographs with labels.csv")
     parser.add_argument("--count", type=int, default=20, help="photographs at most")
     parser.add_argument("--offset", type=int, default=3, help="the first photograph's place in the list")
