@@ -1,6 +1,6 @@
 """How many disjoint explanations MultiReX finds in photographs, at which cost, beside the authors' tool.
 
-    python benchmarks/multirex.py --photographs ../shared/data/imagenet-sample
+    python benchmarks/multirex.py --photographs data/imagenet-sample
     python benchmarks/multirex.py --photographs … --images 10 --official /path/to/python-with-rex-xai
 
 The photographs (``labels.csv``: file, class_index, class_name) that EfficientNet-Lite0 classifies right are explained;
@@ -308,7 +308,7 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
 
 def _command(arguments: argparse.Namespace) -> str:
     """What to type for the same figures, without places that differ between machines."""
-    words = ["python benchmarks/multirex.py --photographs ../shared/data/imagenet-sample"]
+    words = ["python benchmarks/multirex.py --photographs data/imagenet-sample"]
     words += [f"--images {arguments.images}"] + [f"--skip {arguments.skip}"] * bool(arguments.skip)
     words += ["--budgets " + " ".join(map(str, arguments.budgets))]
     words += ["--thresholds " + " ".join(f"{value:g}" for value in arguments.thresholds)]
