@@ -129,7 +129,8 @@ def memory(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
         explainer(image)
         times.append(clock(device) - start)
     settings: Settings = SHEARLETX if arguments.method == "shearletx" else SHEARLETX_PUBLISHED
-    planes = 3 + 5  # coefficients of three channels; mask, gradient, two moments, best mask
+    # coefficients of three channels; mask, two moments, best mask, weights of the size; a gradient lives within a step
+    planes = 3 + 5
     floats = make_representation(settings.transform, image[0]).bands[-1].place.stop
     return (
         {

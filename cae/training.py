@@ -157,12 +157,28 @@ def train_loader(config: Config, data: CAEDataModule, judges: Judges, progress: 
     )
 
 
+class MovableCheckpoint(ModelCheckpoint):
+    """Remembers its best score although the run's folder has been moved, where Lightning begins to compare anew."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the paths of the folder that the checkpoint was written in for those of the present one."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        state = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = here(state[name])
+        state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict(state)
+
+
 def checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
     """Keep the checkpoint of the best validation, and that of the last."""
     # not at the end of the epoch, from where Lightning (2.6) continues with all steps in the log one too high
     at_validation: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
-    best = ModelCheckpoint(folder, "best", monitor="val/score", mode="max", **at_validation)
-    return best, ModelCheckpoint(folder, "last", **at_validation)
+    best = MovableCheckpoint(folder, "best", monitor="val/score", mode="max", **at_validation)
+    return best, MovableCheckpoint(folder, "last", **at_validation)
 
 
 @rank_zero_only
@@ -192,9 +208,7 @@ def _spread(images: ImageSet, count: int) -> Tensor:
 
 
 def _best_average(module: CAEModule | ReferenceModule, best: ModelCheckpoint) -> CAE | ReferenceCAE:
-    # its name alone: the folder of a resumed run may have been moved since the checkpoint was written
-    path = Path(best.dirpath or "") / Path(best.best_model_path).name
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     return module.average.eval()
 

@@ -75,18 +75,18 @@ class MaskOptimiser:
         kept = mask * torch.stack([search.coefficients for search in searches])
         credits = [search.credit for search in searches if search.credit is not None]
         if credits:
-            kept = kept * torch.stack(credits)[:, None].sqrt()  # of energies
+            kept = _credited(kept, torch.stack(credits))
         disorder = objective.energy_entropy(kept) / kept.new_tensor([search.disorder for search in searches])
         if self.settings.size == "entropy":
             return disorder
         return (1 - objective.ENTROPY_SHARE) * share + objective.ENTROPY_SHARE * disorder
 
     def credit(self, mask: Tensor, coefficients: Tensor) -> Tensor | None:
-        """Credit of each coefficient in the entropy ``(n,)``, given a mask ``(M, n)``; None where all count alike."""
+        """Credit of the low-pass in the entropy, ``(l,)``, given a mask ``(M, n)``; None where all count alike."""
         bands, shape = self.representation.bands, self.representation.shape
         if self.settings.size != "conciseness" or bands[0].scale != LOW_PASS:
             return None
-        return objective.low_pass_credit(mask.detach() * coefficients, bands, shape)
+        return objective.low_pass_credit(mask.detach() * coefficients, bands, shape)[bands[0].place].clone()
 
     def pictures(self, searches: Sequence[Search], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures ``(A, E, C, H, W)`` of the compositions under fresh noise, and the shown intensity ``(A,)``."""
@@ -181,7 +181,7 @@ class MaskOptimiser:
         probability = float(subject.probabilities[subject.target])
         fill, adam, level = self.fill(coefficients, image), self._stepper(parameter), math.log(max(probability, 1e-30))
         credit = self.credit(torch.ones_like(coefficients), coefficients)
-        counted = coefficients if credit is None else coefficients * credit.sqrt()
+        counted = coefficients if credit is None else _credited(coefficients, credit)
         disorder = float(objective.energy_entropy(counted))
         return Search(
             subject, coefficients, fill, baseline, weights, credit, disorder, parameter, adam, noise, level,
@@ -347,3 +347,9 @@ class MaskOptimiser:
             draw = float(torch.rand(1, generator=search.noise, device=row.device))
             views.append(compositions.moved(row, names, (down, right), (1 + zoom) ** (2 * draw - 1)))
         return torch.stack(views)
+
+
+def _credited(kept: Tensor, credit: Tensor) -> Tensor:
+    """Coefficients ``(..., C, n)`` whose low-pass, which comes first, counts by the credit ``(..., l)`` of its energy."""
+    low, details = kept.split([credit.shape[-1], kept.shape[-1] - credit.shape[-1]], dim=-1)
+    return torch.cat([low * credit[..., None, :].sqrt(), details], dim=-1)

@@ -51,7 +51,7 @@ class Search:
     fill: Fill
     baseline: Tensor | None  # coefficients (C, n) of the blurred image, or its blur pyramid
     weights: Tensor  # of the size, (M or 1, n)
-    credit: Tensor | None  # of each coefficient in the entropy, (n,)
+    credit: Tensor | None  # of the low-pass in the entropy, (l,)
     disorder: float  # entropy of the whole image under its credit
     parameter: Tensor
     adam: torch.optim.Optimizer

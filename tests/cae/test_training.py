@@ -217,16 +217,30 @@ def test_a_training_stopped_and_continued_is_the_uninterrupted_one_bit_for_bit(
     assert same(dict(exported[0]), dict(exported[1]))
 
 
-def test_a_run_folder_that_was_moved_can_be_continued(finished, tmp_path):
-    moved = tmp_path / "moved"
-    shutil.copytree(finished[0] / "checkpoints", moved / "checkpoints")
-    (finished[0] / "checkpoints").rename(finished[0] / "away")  # only what was moved may be read
-    try:
-        train(moved, checkpoint=moved / "checkpoints" / "last.ckpt")
-    finally:
-        (finished[0] / "away").rename(finished[0] / "checkpoints")
-    exported = [CAE.load(folder / "cae.safetensors").state_dict() for folder in (finished[0], moved)]
-    assert same(dict(exported[0]), dict(exported[1]))
+def test_a_run_folder_that_was_moved_keeps_its_best_score(tmp_path, monkeypatch):
+    before, moved = tmp_path / "before", tmp_path / "moved"
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(Stopped):
+            train(before)
+    before.rename(moved)
+    for name in ("best", "last"):  # as if nothing that follows were as good
+        path = moved / "checkpoints" / f"{name}.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        for state in checkpoint["callbacks"].values():
+            if state.get("monitor") == "val/score":
+                state["best_model_score"] = state["current_score"] = torch.tensor(2.0)
+                state["best_k_models"] = dict.fromkeys(state["best_k_models"], torch.tensor(2.0))
+                state["kth_value"] = torch.tensor(2.0)
+        torch.save(checkpoint, path)
+    first = torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)
+    assert first["global_step"] == 5
+    train(moved, checkpoint=moved / "checkpoints" / "last.ckpt")
+    exported = CAE.load(moved / "cae.safetensors").state_dict()
+    average = {
+        key.removeprefix("average."): value for key, value in first["state_dict"].items() if key.startswith("average.")
+    }
+    assert same(dict(exported), average)
 
 
 def test_a_training_stopped_within_an_epoch_goes_on_at_the_next_step(tmp_path, finished):
