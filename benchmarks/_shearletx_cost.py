@@ -90,7 +90,7 @@ def cost(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
         for method in ("shearletx", "shearletx_reference"):
             command = [sys.executable, str(SCRIPT), "memory", "--method", method, "--samples", str(samples),
                        "--side", str(SIDE), "--device", arguments.device]  # fmt: skip
-            answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found = json.loads(answer.splitlines()[-1])
             figures |= {f"cost/{method}_{samples}_{name}": value for name, value in found.items()}
         ours = figures[f"cost/shearletx_{samples}_seconds_per_step"]

@@ -84,7 +84,7 @@ ARMS = {
         ("cae.target=labels", "cae.black_box=true", "cae.query_every=1000000"),
     ),
     "without_evidence": Arm("ours without the class encoder's maps in the editor", ("cae.model.evidence=false",)),
-    "without_gate": Arm("ours without a mask", ("cae.model.gate=false",)),
+    "without_gate": Arm("ours without a mask, and the terms that need one", ("cae.model.gate=false",)),
     "without_undo": Arm("ours, swaps are not undone", ("cae.loss.undo=0",)),
     "without_views": Arm("ours, the classifier sees swaps as they are", ("cae.robust_views=false",)),
     "without_discriminator": Arm("ours without a discriminator", ("cae.loss.adversarial=0",)),

@@ -7,11 +7,12 @@
     python benchmarks/shearletx.py pictures                       docs/images/shearletx_*.png
 
 FOLDER holds photographs and ``labels.csv`` (columns file, class_index, class_name). Every fifth of the list is taken,
-from ``--offset`` on; those at 0, 1, 20, 21, 40, 41, 60, 61, 80 and 81 chose our defaults and are left out by the usual
-offset of 3. The classifier is EfficientNet-Lite0 (extra ``imagenet``), the second network Lite1 (extra ``benchmarks``).
-Each explanation's figures are kept under ``runs/benchmarks/shearletx`` and not made twice, so that a run can be stopped
-and continued. Results go to ``benchmarks/results/shearletx_<part>.json``, or ``..._gpu.json`` with ``--device cuda``,
-where several photographs are searched side by side and seconds are those of the wall, shared out.
+from ``--offset`` on; those at 0, 1, 20, 21, 40, 41, 60, 61, 80 and 81 chose our defaults (but for the number of steps)
+and are left out by the usual offset of 3. The classifier is EfficientNet-Lite0 (extra ``imagenet``), the second
+network Lite1 (extra ``benchmarks``). Each explanation's figures are kept under ``runs/benchmarks/shearletx`` and not
+made twice, so that a run can be stopped and continued: remove that folder after a change of the code, or for other
+photographs of the same names. Results go to ``benchmarks/results/shearletx_<part>.json``, or ``..._gpu.json`` with
+``--device cuda``, where several photographs are searched side by side and seconds are those of the wall, shared out.
 """
 
 from __future__ import annotations
@@ -55,14 +56,14 @@ def main() -> None:
     """Run one part."""
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    if arguments.part == "pictures":
-        pictures(arguments)
-        return
     torch.backends.cudnn.allow_tf32 = False  # probabilities are compared to three digits
     parts: dict[str, Callable[[argparse.Namespace], tuple[dict, dict, int]]] = {
         "transform": transform, "cost": cost, "quality": quality, "steps": steps, "memory": memory,
     }  # fmt: skip
     try:
+        if arguments.part == "pictures":
+            pictures(arguments)
+            return
         figures, intervals, images = parts[arguments.part](arguments)
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -187,9 +188,18 @@ def _measured(
 
 def photographs(folder: Path, offset: int, stride: int, count: int) -> list[Path]:
     """Files at places ``offset``, ``offset + stride``, ... of the list, ``count`` at most."""
-    with (folder / "labels.csv").open(encoding="utf-8") as lines:
-        files = sorted(folder / line["file"] for line in csv.DictReader(lines))
-    return files[offset::stride][:count]
+    table = folder / "labels.csv"
+    if not table.is_file():
+        raise UserError(f"--photographs needs a folder with 'labels.csv', but '{table}' is no file.")
+    with table.open(encoding="utf-8", newline="") as lines:
+        rows = csv.DictReader(lines)
+        if "file" not in (rows.fieldnames or ()):
+            raise UserError(f"'{table}' must have a column `file`, but has {', '.join(rows.fieldnames or ())}.")
+        files = sorted(folder / row["file"] for row in rows)
+    chosen = files[offset::stride][:count]
+    if not chosen:
+        raise UserError(f"'{table}' names {len(files)} photographs: none is at {offset}, {offset + stride}, ...")
+    return chosen
 
 
 def photograph(file: Path, side: int) -> Tensor:

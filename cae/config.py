@@ -360,7 +360,7 @@ class SanityConfig:
 
     tests: list[str] = option(
         ["randomised", "shortcut", "labels", "guards"],
-        "randomised: another classifier, other maps; shortcut: a planted marker is found; labels: edits follow the "
+        "randomised: another classifier, other maps; shortcut: a marker is found; labels: edits follow the "
         "classifier, not the labels; guards: nothing is shown where there is nothing",
         choices=("randomised", "shortcut", "labels", "guards"),
     )

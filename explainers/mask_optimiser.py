@@ -350,6 +350,6 @@ class MaskOptimiser:
 
 
 def _credited(kept: Tensor, credit: Tensor) -> Tensor:
-    """Coefficients ``(..., C, n)`` whose low-pass, which comes first, counts by the credit ``(..., l)`` of its energy."""
+    """Coefficients ``(..., C, n)`` whose low-pass, which comes first, counts by ``credit (..., l)`` of its energy."""
     low, details = kept.split([credit.shape[-1], kept.shape[-1] - credit.shape[-1]], dim=-1)
     return torch.cat([low * credit[..., None, :].sqrt(), details], dim=-1)

@@ -133,7 +133,7 @@ def settled(settings: Settings, **changes: object) -> Settings:
     return changed
 
 
-# more steps make masks smaller, maps no more faithful, and explanations that convince fewer other networks
+# more steps make masks smaller, maps not measurably more faithful, and convince a second network less often
 SHEARLETX = Settings(compositions=("displayed", "moved", "noise"), size="conciseness", jitter=4, zoom=0.2, steps=60)
 WAVELETX = Settings(transform="wavelet")
 CARTOONX = Settings(transform="wavelet", spatial_weight=0.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import csv
 import math
-import shutil
 
 import numpy as np
 import pytest

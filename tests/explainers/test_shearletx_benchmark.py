@@ -9,6 +9,7 @@ import pytest
 from benchmarks._shearletx_summary import summary, wilson
 from benchmarks._shearletx_table import shearletx_section
 from benchmarks.shearletx import photographs
+from cae.errors import UserError
 
 DEVELOPMENT = {0, 1, 20, 21, 40, 41, 60, 61, 80, 81}
 
@@ -31,12 +32,23 @@ def test_differences_are_paired_and_what_is_unknown_is_left_out():
     assert figures["ours_minus/theirs/edges"] == pytest.approx(0.1)
 
 
-def test_usual_photographs_took_no_part_in_choosing_the_defaults(tmp_path):
+def test_usual_photographs_are_none_of_the_development(tmp_path):
     names = [f"{place:03}.jpg" for place in range(100)]
     (tmp_path / "labels.csv").write_text("file\n" + "\n".join(reversed(names)), encoding="utf-8")
     taken = [int(path.stem) for path in photographs(tmp_path, offset=3, stride=5, count=20)]
     assert len(taken) == 20
     assert not DEVELOPMENT & set(taken)
+
+
+def test_photographs_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(UserError, match="'labels.csv'"):
+        photographs(tmp_path, 3, 5, 20)
+    (tmp_path / "labels.csv").write_text("name\na.jpg\n", encoding="utf-8")
+    with pytest.raises(UserError, match="column `file`, but has name"):
+        photographs(tmp_path, 3, 5, 20)
+    (tmp_path / "labels.csv").write_text("file\na.jpg\n", encoding="utf-8")
+    with pytest.raises(UserError, match="none is at 3, 8"):
+        photographs(tmp_path, 3, 5, 20)
 
 
 def test_goals_are_called_met_or_missed_by_the_figures(tmp_path):
@@ -53,7 +65,7 @@ def test_goals_are_called_met_or_missed_by_the_figures(tmp_path):
     text = shearletx_section(tmp_path)
     lines = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| CPU: ")}
     assert lines["CPU: shown picture keeps 0.9, share"].endswith("| met |")
-    assert lines["CPU: CP-l1, capped"].endswith("| ≥ 1.5 (waveletx) | 2 | met |")
+    assert lines["CPU: CP-l1, capped"].endswith("| ≥ 1.5 (published waveletx) | 2 | met |")
     assert lines["CPU: invented edges (gradient)"].endswith("| met |")
     assert lines["CPU: probability kept, second network"].endswith("| **missed** |")
     assert not any("GPU" in line for line in text.splitlines())
