@@ -37,7 +37,7 @@ def pictures(arguments: argparse.Namespace) -> None:
     classifier.network.to(memory_format=torch.channels_last)
     rows = []
     for name in PHOTOGRAPHS:
-        image = bundled(name, arguments.side)
+        image = centre_square(Image.fromarray(getattr(skimage.data, name)()), arguments.side)
         row = []
         for method in FAMILY:
             path = KEPT / f"{name}-{method}-{arguments.steps}-{arguments.samples}-{arguments.seed}.safetensors"
@@ -60,9 +60,9 @@ def pictures(arguments: argparse.Namespace) -> None:
     reduced(path)
 
 
-def bundled(name: str, side: int) -> Tensor:
-    """The centre square of a photograph of scikit-image, ``(1, 3, side, side)`` in [0, 1]."""
-    picture = Image.fromarray(getattr(skimage.data, name)()).convert("RGB")
+def centre_square(picture: Image.Image, side: int) -> Tensor:
+    """The centre square of a picture, resampled to ``(1, 3, side, side)`` in [0, 1]."""
+    picture = picture.convert("RGB")
     short = min(picture.size)
     left, top = (picture.width - short) // 2, (picture.height - short) // 2
     square = picture.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.BICUBIC)

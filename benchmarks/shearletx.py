@@ -20,14 +20,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -35,9 +32,10 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks._machine import machine  # noqa: E402
 from benchmarks._shearletx_cost import clock, cost, memory, transform  # noqa: E402 (runs without an installation too)
 from benchmarks._shearletx_measures import measured, second_network  # noqa: E402
-from benchmarks._shearletx_pictures import pictures  # noqa: E402
+from benchmarks._shearletx_pictures import centre_square, pictures  # noqa: E402
 from benchmarks._shearletx_summary import paired, summary  # noqa: E402
 from cae.classifiers import TargetClassifier  # noqa: E402
 from cae.classifiers.imagenet import load_imagenet_classifier  # noqa: E402
@@ -74,7 +72,7 @@ def main() -> None:
     suffix = "" if arguments.device == "cpu" else "_gpu"
     name = f"shearletx_{arguments.part}{suffix}{arguments.name}.json"
     write_json(arguments.results / name, {
-        "command": f"python benchmarks/shearletx.py {shown}", "machine": machine(arguments),
+        "command": f"python benchmarks/shearletx.py {shown}", "machine": machine(arguments.threads, arguments.device),
         "seeds": [arguments.seed], "images": images, "figures": figures, "intervals": intervals,
     })  # fmt: skip
     for name, value in figures.items():
@@ -112,13 +110,6 @@ def _arguments() -> argparse.Namespace:
     arguments.together = arguments.together or (1 if on_cpu else 20)
     arguments.batch_size = arguments.batch_size or (16 if on_cpu else 96)
     return arguments
-
-
-def machine(arguments: argparse.Namespace) -> str:
-    """What the figures were measured on."""
-    if arguments.device == "cuda":
-        return f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}"
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}), {arguments.threads} thread(s), no GPU"
 
 
 def quality(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
@@ -204,11 +195,8 @@ def photographs(folder: Path, offset: int, stride: int, count: int) -> list[Path
 
 def photograph(file: Path, side: int) -> Tensor:
     """The centre square at ``side`` pixels, ``(1, 3, side, side)`` in [0, 1]."""
-    picture = Image.open(file).convert("RGB")
-    short = min(picture.size)
-    left, top = (picture.width - short) // 2, (picture.height - short) // 2
-    square = picture.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.asarray(square).copy()).permute(2, 0, 1)[None].float() / 255
+    with Image.open(file) as picture:
+        return centre_square(picture, side)
 
 
 if __name__ == "__main__":
