@@ -85,6 +85,7 @@ ARMS = {
     ),
     "without_evidence": Arm("ours without the class encoder's maps in the editor", ("cae.model.evidence=false",)),
     "without_gate": Arm("ours without a mask, and the terms that need one", ("cae.model.gate=false",)),
+    "without_grafts": Arm("ours without grafts in the warm-up", ("cae.loss.graft=0",)),
     "without_undo": Arm("ours, swaps are not undone", ("cae.loss.undo=0",)),
     "without_views": Arm("ours, the classifier sees swaps as they are", ("cae.robust_views=false",)),
     "without_discriminator": Arm("ours without a discriminator", ("cae.loss.adversarial=0",)),
@@ -154,6 +155,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--arms-alone", action="store_true", help="leave the other explainers out")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--size", choices=list(SIZES), default="cpu")
+    parser.add_argument("--steps", type=int, help="training steps of ours; by default those of the data and the size")
     parser.add_argument("--images", type=int, default=300, help="test images explained by each arm")
     parser.add_argument("--precision", default="32-true", help="trainer.precision; bf16-mixed where the CPU has it")
     parser.add_argument("--pneumonia", type=Path, help="path of pneumoniamnist.npz, which is not part of the project")
@@ -191,7 +193,7 @@ def _arm(data: str, arm: str, seed: int, arguments: argparse.Namespace) -> None:
     oracle_stage(config)
     name = _name(data, arm, seed, arguments)
     _lend(arguments.runs / shared, arguments.runs / name)
-    steps = round(ARMS[arm].steps * STEPS[data][arguments.size])
+    steps = round(ARMS[arm].steps * (arguments.steps or STEPS[data][arguments.size]))
     options = [*ARMS[arm].options, f"cae.max_steps={steps}", f"cae.validate_every={-(-steps // 2)}"]
     words = _words(data, name, seed, arguments, options)
     print(f"== {name}: {ARMS[arm].words}", flush=True)
@@ -332,6 +334,8 @@ def _command(data: str, seeds: Sequence[int], arguments: argparse.Namespace) -> 
         words.append("--pneumonia data/pneumoniamnist.npz")
     if arguments.size != "cpu":
         words.append(f"--size {arguments.size}")
+    if arguments.steps:
+        words.append(f"--steps {arguments.steps}")
     if arguments.precision != "32-true":
         words.append(f"--precision {arguments.precision}")
     return " ".join(words)

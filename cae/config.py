@@ -154,6 +154,9 @@ class LossConfig:
     undo: float = option(
         0.5, "L_undo: the original's class code paints back what a swap has changed (needs model.gate)", low=0
     )
+    graft: float = option(
+        1.0, "L_graft, in the warm-up: patches of other images that change the verdict (not for black boxes)", low=0
+    )
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)
     covariance: float = option(0.2, "L_cov: no duplicate dimension of the class code", low=0)
     smote: float = option(0.5, "L_smote: the space between class codes is valid too", low=0)

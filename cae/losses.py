@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-UNDO_PIXELS = 4.0
-UNDO_MASK = 5.0  # finding the place is what the term is for
+EDIT_PAINT = 4.0
+EDIT_MASK = 5.0  # finding the place is what the terms are for
+EDIT_CHANGE = 1.0  # pixels from black to white
 _SMALLEST_SCALE = 1e-12  # only keeps codes without any spread from dividing by zero
 
 
@@ -62,23 +63,32 @@ def total_variation(mask: Tensor) -> Tensor:
     return vertical.sum(1) / max(vertical.shape[1], 1) + horizontal.sum(1) / max(horizontal.shape[1], 1)
 
 
-def undo(paint: Tensor, found: Tensor, originals: Tensor, mask: Tensor) -> Tensor:
-    """L_undo ``sum(M abs(p - x)) / (sum M + 4) + 5 mean BCE(m, M)``: what a swap changed is found and painted back.
+def known_edit(paint: Tensor, found: Tensor, logits: Tensor, images: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """L_graft and L_undo ``4 sum(e abs(p - y)) / (sum e + 1) + 5 mean BCE(m, M)``: an edit of x that is to give y.
+
+    ``e = abs(y - x)`` counts each pixel by how much it is to change: what the paint is elsewhere does not matter.
+    The mask m is a factor s times the sigmoid of logits z, and ``-M log m`` is taken as ``-M log sigmoid(z)``: the same
+    but for the constant ``-M log s``.
 
     Args:
-        paint: ``(B, C, H, W)`` the paint p of a second edit, of the swap back to its original's class code.
-        found: ``(B, 1, H, W)`` the mask m of that edit, in [0, 1].
-        originals: ``(B, C, H, W)`` the images x before the swap.
-        mask: ``(B, 1, H, W)`` the mask M of the swap, in [0, 1]; no gradient flows into it.
+        paint: ``(B, C, H, W)`` p of the edit.
+        found: ``(B, 1, H, W)`` m of the edit, in [0, 1].
+        logits: ``(B, 1, H, W)`` z. A mask that has shut itself somewhere has no gradient left, they have.
+        images: ``(B, C, H, W)`` x; no gradient flows into it.
+        wanted: ``(B, C, H, W)`` y, in [0, 1]; no gradient flows into it.
+        mask: ``(B, 1, H, W)`` M, in [0, 1]; no gradient flows into it.
 
     Returns:
-        ``(B,)``, at least 0. The constant 4, in pixels, lets an empty mask ask for no paint.
+        ``(B,)``, at least 0. The constant 1, in pixels from black to white, lets an edit of next to nothing ask for no
+        paint.
     """
-    mask, found = _full(mask).detach(), _full(found).clamp(1e-4, 1 - 1e-4)
-    missed = (mask * (_full(paint) - _full(originals)).abs()).mean(1).flatten(1).sum(1)
+    mask, wanted = _full(mask).detach(), _full(wanted).detach()
+    change = (wanted - _full(images).detach()).abs()
+    missed = (change * (_full(paint) - wanted).abs()).flatten(1).sum(1) / (change.flatten(1).sum(1) + EDIT_CHANGE)
     # written out: PyTorch's own refuses to run under autocast
-    entropy = -(mask * found.log() + (1 - mask) * (1 - found).log())
-    return missed / (mask.flatten(1).sum(1) + UNDO_PIXELS) + UNDO_MASK * _image_mean(entropy)
+    spared = torch.log1p(-_full(found).clamp_max(1 - 1e-4))
+    entropy = -(mask * functional.logsigmoid(_full(logits)) + (1 - mask) * spared)
+    return EDIT_PAINT * missed + EDIT_MASK * _image_mean(entropy)
 
 
 # --- answers of the classifier ----------------------------------------------------------------------------------------

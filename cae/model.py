@@ -81,11 +81,13 @@ class Decoded:
         image: the decoder's image.
         paint: what the class code paints where the mask is; without a gate, what it adds everywhere.
         mask: ``(B, 1, H, W)`` in [0, 1]; None without a gate.
+        logits: ``(B, 1, H, W)`` of the mask, before the factor for the distance of the codes; None without a gate.
     """
 
     image: Tensor
     paint: Tensor
     mask: Tensor | None
+    logits: Tensor | None
 
     def onto(self, images: Tensor) -> Tensor:
         """Images ``(B, C, H, W)`` in place of the base image, with what the class code changes; not clamped.
@@ -171,13 +173,13 @@ class CAE(nn.Module):
 
     def join(self, class_code: Tensor, base: Base) -> Decoded:
         """Decode; not clamped, because a clamp in the loss stops gradients for good."""
-        paint, mask = self.editor(base.features, class_code, base.class_code.to(class_code))
-        if mask is None:
-            return Decoded(self.to_unit(base.image + paint), self._crop(paint / 2), None)
+        paint, mask, logits = self.editor(base.features, class_code, base.class_code.to(class_code))
+        if mask is None or logits is None:
+            return Decoded(self.to_unit(base.image + paint), self._crop(paint / 2), None, None)
         # over what surrounds the mask: where the paint adds nothing, the mask erases
         paint = paint + surroundings(base.image, mask)
         edited = base.image + mask * (paint - base.image)
-        return Decoded(self.to_unit(edited), self.to_unit(paint), self._crop(mask))
+        return Decoded(self.to_unit(edited), self.to_unit(paint), self._crop(mask), self._crop(logits))
 
     def to_unit(self, x: Tensor) -> Tensor:
         """Decoder's images, padded and in [-1, 1], to ``(B, C, H, W)`` in [0, 1]; not clamped."""

@@ -231,11 +231,13 @@ class Editor(nn.Module):
         last = channels_at(width, 1)
         self.exit = Modulated(last, channels + (1 if gate else 0), style)
 
-    def forward(self, features: Sequence[Tensor], class_code: Tensor, own_code: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, features: Sequence[Tensor], class_code: Tensor, own_code: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Features of ``Trunk``, codes ``(B, D)`` asked for and of the base, to paint ``(B, C, H, W)`` and mask.
 
         The paint is relative: to the base image without a gate, to the base image blurred with one. The mask is
-        ``(B, 1, H, W)`` in [0, 1], or None.
+        ``(B, 1, H, W)`` in [0, 1], and with it come its logits, before the factor; both are None without a gate.
         """
         change = class_code - own_code
         style = self.style(torch.cat([class_code, change], dim=1))
@@ -252,8 +254,9 @@ class Editor(nn.Module):
         # bounded by black to white: no loss may gain from driving pixels ever further out of range
         paint = 2 * torch.tanh(out[:, : self.channels] / 2)
         if not self.gate:
-            return strength * paint, None
-        return paint, strength * torch.sigmoid(out[:, self.channels :])
+            return strength * paint, None, None
+        logits = out[:, self.channels :]
+        return paint, strength * torch.sigmoid(logits), logits
 
 
 def _doubled(x: Tensor) -> Tensor:

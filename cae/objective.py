@@ -12,9 +12,10 @@ from cae import losses
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
-from cae.model import CAE, Codes, Decoded
+from cae.grafts import find_grafts
+from cae.model import CAE, Base, Codes, Decoded
 from cae.networks import Discriminator, LeakageAdversary, fixed_statistics
-from cae.views import random_view
+from cae.views import displayed, random_view
 
 SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict
 UNDO_SHARE = 0.25  # of the swaps are undone, for it costs a second pass
@@ -163,8 +164,31 @@ class Objective(nn.Module):
         """Reconstruction, and class codes that tell the answer: a start from which swaps make sense."""
         count = min(self.config.recipients, len(images))
         codes = self._encode(images, count)
-        reconstruction = self.cae.to_unit(self.cae.trunk(codes.individual_code)[0])
-        return self._own_terms(reconstruction, images[:count], codes, answers)
+        if not self._grafting:
+            reconstruction = self.cae.to_unit(self.cae.trunk(codes.individual_code)[0])
+            return self._own_terms(reconstruction, images[:count], codes, answers)
+        base = self.cae.base(codes.individual_code, codes.class_code[:count])
+        terms = self._own_terms(self.cae.to_unit(base.image), images[:count], codes, answers)
+        return terms | {"graft": self._graft(images, answers.argmax(1), codes, base)}
+
+    @property
+    def _grafting(self) -> bool:
+        """Whether L_graft is wanted, and can be had: it needs a mask, and a classifier that may be asked often."""
+        config = self.config
+        return self.weights.graft > 0 and config.model.gate and config.target == "classifier" and not config.black_box
+
+    def _graft(self, images: Tensor, verdicts: Tensor, codes: Codes, base: Base) -> Tensor:
+        """L_graft, a scalar: with a donor's class code, the editor makes of an image what a patch of the donor made."""
+        recipients = torch.arange(len(base.image), device=images.device)
+        donors = choose_donors(verdicts, recipients, same_class_share=0.0)
+        wanted = torch.where(verdicts[donors] == verdicts[recipients], -1, verdicts[donors])
+        own = images[: len(recipients)]
+        grafts = find_grafts(own, images[donors], wanted, self.classifier.logits)
+        if len(grafts) == 0:
+            return images.new_zeros(())
+        edit = self.cae.join(codes.class_code[donors[grafts.rows]].detach(), base[grafts.rows])
+        # no mean: a step that finds few shall not count each for more
+        return _known_edit(edit, own[grafts.rows], grafts.images, grafts.masks).sum() / len(own)
 
     def generator_terms(self, swaps: Swaps) -> dict[str, Tensor]:
         """Raw terms of the generator by name, each a scalar; those of weight 0 are absent."""
@@ -183,7 +207,7 @@ class Objective(nn.Module):
             # only an edit that convinces is asked to be smaller: before that, the smallest edit would be none
             terms["minimal"] = (convinced * losses.minimal_edit(shown, swaps.images[swaps.recipients])).mean()
         if weights.adversarial > 0:
-            logits = self._discriminated(shown.clamp(0, 1))
+            logits = self._discriminated(displayed(shown))
             terms["adversarial"] = losses.wanted_class(swaps.donor_probabilities, logits).mean()
         if weights.leakage > 0:
             logits = _frozen(self.adversary, swaps.codes.individual_code)
@@ -224,7 +248,7 @@ class Objective(nn.Module):
 
     def _judge(self, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` with a gradient to the images: of the classifier, or of the class head that imitates it."""
-        images = images.clamp(0, 1)
+        images = displayed(images)
         images = random_view(images) if self.config.robust_views else images
         if self.config.black_box:
             return self._discriminated(images)[:, : self.classes]
@@ -252,8 +276,7 @@ class Objective(nn.Module):
         with torch.no_grad(), fixed_statistics(self.cae.class_encoder):
             individual, present = self.cae.encode_individual(edited), self.cae.encode_class(edited)
         back = self.cae.join(swaps.codes.class_code[own].detach(), self.cae.base(individual, present))
-        assert back.mask is not None  # the swap has one
-        return losses.undo(back.paint, back.mask, swaps.images[own], mask[-count:])
+        return _known_edit(back, edited, swaps.images[own], mask[-count:])
 
     def _code_terms(self, swaps: Swaps) -> dict[str, Tensor]:
         """L_cc, L_ss, L_cyc: both codes are readable from the swap."""
@@ -350,6 +373,13 @@ class Objective(nn.Module):
         for name, term in terms.items():
             total = total + weights.get(name, 1.0) * term
         return total
+
+
+def _known_edit(edit: Decoded, images: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
+    """The loss of a decoding with a mask that is known to give ``wanted``, ``(N,)``."""
+    assert edit.mask is not None
+    assert edit.logits is not None
+    return losses.known_edit(edit.paint, edit.mask, edit.logits, images, wanted, mask)
 
 
 def _frozen(network: nn.Module, *inputs: Tensor) -> Tensor:

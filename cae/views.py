@@ -1,4 +1,4 @@
-"""What the classifier sees of a generated image in training: a little shifted, blurred and noisy views.
+"""What the classifier sees of a generated image in training: within [0, 1], a little shifted, blurred and noisy.
 
 An edit that is noise made for one network's weights does not survive them; an edit that shows evidence does.
 """
@@ -11,6 +11,32 @@ from torch import Tensor
 
 SHIFT = 1 / 16  # largest shift, as a share of the side
 NOISE = 0.1  # largest standard deviation of the noise, on [0, 1]
+
+
+class _Displayed(torch.autograd.Function):
+    """The clamp to [0, 1]; see ``displayed``."""
+
+    @staticmethod
+    def forward(ctx, images: Tensor) -> Tensor:
+        ctx.save_for_backward(images)
+        return images.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (images,) = ctx.saved_tensors
+        # descent goes against the gradient: below 0 a negative one leads back in
+        leads_out = ((images < 0) & (gradient > 0)) | ((images > 1) & (gradient < 0))
+        return gradient.masked_fill(leads_out, 0)
+
+
+def displayed(images: Tensor) -> Tensor:
+    """Images clamped to [0, 1], whose gradient keeps what leads pixels back into the range.
+
+    A plain clamp has no gradient outside the range. Black ground is painted a little below 0 as often as above, and
+    evidence that is wanted there would never be tried. A gradient passed through whole would drive pixels ever further
+    out.
+    """
+    return _Displayed.apply(images)
 
 
 def random_shift(images: Tensor, largest: int) -> Tensor:

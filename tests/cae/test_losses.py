@@ -42,25 +42,36 @@ def test_total_variation_counts_the_steps_between_neighbours():
     assert losses.gate_area(mask).tolist() == [0.5]
 
 
-def test_undo_asks_for_the_original_where_the_swap_changed_it_and_for_the_swaps_mask():
+def test_known_edit_asks_for_the_wanted_image_where_it_differs_and_for_its_mask():
     mask = torch.zeros(1, 1, 4, 4)
     mask[..., 0, :] = 1.0  # four pixels
-    originals, paint = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
-    paint[..., 1:, :] = 7.0  # outside the mask any paint will do
-    unsure = torch.full_like(mask, 0.5)
-    # four pixels off by one over 4 + 4 pixels, and ln 2 for each pixel of a mask that does not know
-    expected = 0.5 + 5 * math.log(2)
-    assert losses.undo(paint, unsure, originals, mask).item() == pytest.approx(expected, rel=1e-6)
-    # the mask is found: only the clamp at 1e-4 is left
-    assert losses.undo(originals, mask, originals, mask).item() == pytest.approx(5e-4, rel=1e-2)
+    images, wanted = torch.zeros(1, 1, 4, 4), 0.5 * mask
+    paint = wanted + 0.25
+    paint[..., 1:, :] = 7.0  # where nothing is to change, any paint will do
+    unsure, logits = torch.full_like(mask, 0.5), torch.zeros_like(mask)
+    # four pixels, each to change by 0.5, are off by 0.25; and ln 2 for each pixel of a mask that does not know
+    expected = 4 * (4 * 0.5 * 0.25) / (4 * 0.5 + 1) + 5 * math.log(2)
+    assert losses.known_edit(paint, unsure, logits, images, wanted, mask).item() == pytest.approx(expected, rel=1e-6)
+    found = (2 * mask - 1) * 40
+    exact = losses.known_edit(wanted, found.sigmoid(), found, images, wanted, mask)
+    assert exact.item() == pytest.approx(0, abs=1e-6)
+    # an edit of nothing asks for no paint
+    nothing = losses.known_edit(paint, 0 * mask, -found.abs(), images, images, 0 * mask)
+    assert nothing.item() == pytest.approx(0, abs=1e-6)
 
 
-def test_undo_moves_the_second_edit_and_never_the_swap():
-    paint, found, mask = (torch.full((2, 1, 3, 3), 0.5, requires_grad=True) for _ in range(3))
-    losses.undo(paint, found, torch.zeros(2, 1, 3, 3), mask).sum().backward()
-    assert paint.grad is not None
-    assert found.grad is not None
-    assert mask.grad is None
+def test_known_edit_moves_a_mask_that_has_shut_itself():
+    logits = torch.full((1, 1, 2, 2), -30.0, requires_grad=True)
+    ones, zeros = torch.ones(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)
+    losses.known_edit(ones, logits.sigmoid(), logits, zeros, ones, ones).sum().backward()
+    # of -5 mean log sigmoid(z), four pixels
+    torch.testing.assert_close(logits.grad, torch.full_like(logits, -5 / 4))
+
+
+def test_known_edit_moves_the_edit_and_nothing_else():
+    inputs = [torch.full((2, 1, 3, 3), 0.5, requires_grad=True) for _ in range(6)]
+    losses.known_edit(*inputs).sum().backward()
+    assert [one.grad is not None for one in inputs] == [True, True, True, False, False, False]
 
 
 # --- answers

@@ -18,7 +18,8 @@ from cae.objective import Objective, choose_donors
 
 # every weight is that of a term of the same name, but for these
 OTHER_OPTIONS = {"r1", "smote", "temperature"}
-GENERATOR_TERMS = {field.name for field in dataclasses.fields(LossConfig)} - OTHER_OPTIONS
+WARM_UP_TERMS = {"graft"}
+GENERATOR_TERMS = {field.name for field in dataclasses.fields(LossConfig)} - OTHER_OPTIONS - WARM_UP_TERMS
 
 
 def build(classifier=None, weights=None, **options):
@@ -115,14 +116,14 @@ def test_all_terms_are_there_and_finite(batch):
     assert all(term.ndim == 0 and torch.isfinite(term) for term in terms.values())
 
 
-@pytest.mark.parametrize("name", sorted(GENERATOR_TERMS))
+@pytest.mark.parametrize("name", sorted(GENERATOR_TERMS | WARM_UP_TERMS))
 def test_weight_zero_removes_a_term(batch, name):
     weights = {field.name: 1.0 for field in dataclasses.fields(LossConfig)} | {name: 0.0}
     objective = build(weights=weights)
     swaps = swaps_of(objective, batch)
     assert set(objective.generator_terms(swaps)) == GENERATOR_TERMS - {name}
     warmup = objective.warmup_terms(batch.images, swaps.answers)
-    assert set(warmup) == {"reconstruction", "class_answer", "variance", "covariance"} - {name}
+    assert set(warmup) == {"reconstruction", "class_answer", "variance", "covariance", "graft"} - {name}
     others = set(objective.other_terms(swaps, penalise=True, query=True))
     gone = {"adversarial": {"real", "fake", "r1"}, "leakage": {"adversary"}}.get(name, set())
     assert others == {"real", "fake", "r1", "adversary"} - gone
@@ -178,6 +179,35 @@ def test_without_a_mask_nothing_is_undone(batch):
     config = tiny_config().cae
     objective = build(weights={"undo": 1.0}, model=dataclasses.replace(config.model, gate=False))
     assert objective.generator_terms(swaps_of(objective, batch)) == {}
+
+
+class CornerNet(LevelNet):
+    """The same of a corner alone: a patch can change the answer."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images[..., :4, :4])
+
+
+def test_grafts_teach_trunk_and_editor_and_no_class_encoder(batch):
+    objective = build(TargetClassifier(CornerNet(), CLASSES, image_shape=(1, SIDE, SIDE)), weights={"graft": 1.0})
+    terms = objective.warmup_terms(batch.images, objective.answers(batch))
+    assert set(terms) == {"graft"}
+    terms["graft"].backward()
+    assert reached(objective.cae.editor)
+    assert reached(objective.cae.trunk)
+    assert not reached(objective.cae.class_encoder)
+
+
+def test_where_no_patch_changes_the_verdict_there_are_no_grafts(batch):
+    objective = build(weights={"graft": 1.0})  # half of the image at most does not change the mean level enough
+    assert objective.warmup_terms(batch.images, objective.answers(batch))["graft"] == 0
+
+
+def test_no_grafts_without_a_mask_or_with_a_classifier_that_is_not_to_be_asked(batch):
+    model = dataclasses.replace(tiny_config().cae.model, gate=False)
+    for options in ({"model": model}, {"target": "labels"}, {"black_box": True}):
+        objective = build(weights={"graft": 1.0}, **options)
+        assert objective.warmup_terms(batch.images, objective.answers(batch)) == {}
 
 
 @pytest.mark.parametrize("black_box", [False, True])

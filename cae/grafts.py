@@ -1,0 +1,76 @@
+"""Patches of one image laid into another that change the classifier's verdict: counterfactuals that are found by trial.
+
+They teach the editor before the classifier's gradient does. That gradient does not know evidence which an image lacks:
+between a black corner and a white mark in it lie grey ones that mean nothing to the classifier, and the way downhill
+leads to adversarial patterns elsewhere. A patch that holds the mark is a jump across.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+TRIES = 16  # patches for each recipient
+SIDES = 1 / 8, 1 / 2  # of a patch, shares of the image's side
+CHANGED = 0.05  # change of a pixel, of [0, 1], from which it counts as changed
+
+
+@dataclass(frozen=True)
+class Grafts:
+    """N images that took their donor's verdict.
+
+    Attributes:
+        rows: ``(N,)`` of the recipients.
+        images: ``(N, C, H, W)`` with the patch.
+        masks: ``(N, 1, H, W)``, 1 where the patch changed the recipient.
+    """
+
+    rows: Tensor
+    images: Tensor
+    masks: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@torch.no_grad()
+def find_grafts(
+    recipients: Tensor, donors: Tensor, wanted: Tensor, classify: Callable[[Tensor], Tensor], tries: int = TRIES
+) -> Grafts:
+    """Lay random rectangles of the donors into the recipients, and keep for each the smallest that is believed.
+
+    Args:
+        recipients: ``(R, C, H, W)`` in [0, 1].
+        donors: of the same shape, one for each recipient.
+        wanted: ``(R,)`` classes of the donors; where it is -1, nothing is wanted.
+        classify: ``(N, C, H, W)`` to logits ``(N, K)``; asked about R x ``tries`` images at once.
+        tries: rectangles for each recipient.
+    """
+    count = len(recipients)
+    patches = random_rectangles(count * tries, recipients).unflatten(0, (tries, count))
+    images = recipients + patches * (donors - recipients)
+    believed = classify(images.flatten(0, 1)).argmax(1).view(tries, count) == wanted
+    smallest = patches.sum((2, 3, 4)).masked_fill(~believed, torch.inf).argmin(0)
+    rows = believed.any(0).nonzero()[:, 0]
+    kept = images[smallest[rows], rows]
+    masks = (kept - recipients[rows]).abs().amax(1, keepdim=True) > CHANGED
+    return Grafts(rows, kept, masks.to(kept))
+
+
+def random_rectangles(count: int, like: Tensor) -> Tensor:
+    """Masks ``(count, 1, H, W)``, 1 inside a rectangle: its centre anywhere in ``like (…, H, W)``, cut at the border.
+
+    Its sides are drawn apart, log-uniformly between ``SIDES``.
+    """
+    low, high = SIDES
+    lines = []
+    for size in like.shape[-2:]:
+        side = size * low * (high / low) ** torch.rand(count, 1, device=like.device)
+        centre = size * torch.rand(count, 1, device=like.device)
+        pixels = torch.arange(size, device=like.device) + 0.5
+        lines.append(((pixels - centre).abs() < side / 2).to(like))
+    rows, columns = lines
+    return (rows[:, :, None] * columns[:, None, :])[:, None]
