@@ -50,12 +50,13 @@ def sanity_section(folder: Path) -> str:
     found = json.loads(path.read_text(encoding="utf-8"))
     recipes = [name for name in RECIPES if any(figure.startswith(f"{name}/") for figure in found["figures"])]
     text = "\n## Sanity tests: do explanations follow the classifier?\n\n"
-    text += "| | " + " | ".join(RECIPES[name] for name in recipes) + " | must be |\n|---|" + "---|" * (len(recipes) + 1)
+    heads = (f"{RECIPES[name]}, seed {found['seeds'][name]}" for name in recipes)
+    text += "| | " + " | ".join(heads) + " | must be |\n|---|" + "---|" * (len(recipes) + 1)
     for words, figure, wanted, rule in ROWS:
         cells = " | ".join(_cell(found, f"{name}/{figure}", f"{name}/{rule}") for name in recipes)
         text += f"\n| {words} | {cells} | {wanted} |"
     return (
-        f"{text}\n\n{found['images']} test images of the lesions data, seed {found['seeds'][0]}, {found['machine']}: "
+        f"{text}\n\n{found['images']} test images of the lesions data, {found['machine']}: "
         f"`{found['command']}`. In brackets: 95 % bootstrap interval over images.\n"
     )
 

@@ -34,6 +34,7 @@ RECIPES = {
 }
 LENT = ("classifier.safetensors", "classifier.json", "oracle.safetensors", "oracle.json")
 NAME = "sanity"  # of the run
+PARTS = ("figures", "intervals", "passed")
 
 
 def main() -> None:
@@ -77,29 +78,36 @@ def _call(command: list[str]) -> None:
 
 
 def _write(arguments: argparse.Namespace) -> None:
-    """Numbers, intervals and verdicts of the recipes that are finished, each name led by its recipe."""
-    figures, intervals, passed = {}, {}, {}
+    """Numbers, intervals and verdicts, each name led by its recipe; a recipe that was not run now keeps what it had."""
+    path = ROOT / "benchmarks" / "results" / "sanity.json"
+    before = read_json(path)
+    result: dict = {"command": "", "machine": machine(), "seeds": {}, "images": arguments.images}
+    result |= {part: {} for part in PARTS}
     for recipe in RECIPES:
         found = read_json(ROOT / arguments.runs / NAME / recipe / "sanity.json")
-        for name, value in found.items():
-            if isinstance(value, bool):
-                passed[f"{recipe}/{name.removesuffix('_passed')}"] = value
-            elif not name.endswith(("_low", "_high")):
-                figures[f"{recipe}/{name}"] = value
-                if f"{name}_low" in found:
-                    intervals[f"{recipe}/{name}"] = [found[f"{name}_low"], found[f"{name}_high"]]
+        if found:
+            result["seeds"][recipe] = arguments.seed
+            _add(recipe, found, result)
+        elif recipe in before.get("seeds", {}) and before["images"] == arguments.images:
+            result["seeds"][recipe] = before["seeds"][recipe]
+            for part in PARTS:
+                result[part] |= {name: one for name, one in before[part].items() if name.startswith(f"{recipe}/")}
     precision = "" if arguments.precision == "32-true" else f" --precision {arguments.precision}"
-    result = {
-        "command": f"python benchmarks/sanity.py --seed {arguments.seed} --steps {arguments.steps} "
-        f"--images {arguments.images}{precision}",
-        "machine": machine(),
-        "seeds": [arguments.seed],
-        "images": arguments.images,
-        "figures": figures,
-        "intervals": intervals,
-        "passed": passed,
-    }
-    write_json(ROOT / "benchmarks" / "results" / "sanity.json", result)
+    result["command"] = (
+        f"python benchmarks/sanity.py --seed {arguments.seed} --steps {arguments.steps} "
+        f"--images {arguments.images}{precision}"
+    )
+    write_json(path, result)
+
+
+def _add(recipe: str, found: dict, result: dict) -> None:
+    for name, value in found.items():
+        if isinstance(value, bool):
+            result["passed"][f"{recipe}/{name.removesuffix('_passed')}"] = value
+        elif not name.endswith(("_low", "_high")):
+            result["figures"][f"{recipe}/{name}"] = value
+            if f"{name}_low" in found:
+                result["intervals"][f"{recipe}/{name}"] = [found[f"{name}_low"], found[f"{name}_high"]]
 
 
 if __name__ == "__main__":
