@@ -183,6 +183,7 @@ class CAEConfig:
     recipients: int = option(
         16, "images autoencoded in one step; class codes to swap in come from the whole batch", low=1
     )
+    grafts: int = option(16, "patches of another image tried for each recipient in a step of the warm-up", low=1)
     pairs: int = option(16, "swaps decoded in one step (recipient, donor), off the diagonal", low=1)
     learning_rate: float = option(1e-3, "learning rate of encoder and decoder", low=0)
     discriminator_learning_rate: float = option(1e-3, "learning rate of discriminator and leakage adversary", low=0)

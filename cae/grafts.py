@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-TRIES = 16  # patches for each recipient
+AT_ONCE = 64  # images that the classifier is asked about
 SIDES = 1 / 8, 1 / 2  # of a patch, shares of the image's side
 CHANGED = 0.05  # change of a pixel, of [0, 1], from which it counts as changed
 
@@ -38,7 +38,7 @@ class Grafts:
 
 @torch.no_grad()
 def find_grafts(
-    recipients: Tensor, donors: Tensor, wanted: Tensor, classify: Callable[[Tensor], Tensor], tries: int = TRIES
+    recipients: Tensor, donors: Tensor, wanted: Tensor, classify: Callable[[Tensor], Tensor], tries: int
 ) -> Grafts:
     """Lay random rectangles of the donors into the recipients, and keep for each the smallest that is believed.
 
@@ -46,13 +46,14 @@ def find_grafts(
         recipients: ``(R, C, H, W)`` in [0, 1].
         donors: of the same shape, one for each recipient.
         wanted: ``(R,)`` classes of the donors; where it is -1, nothing is wanted.
-        classify: ``(N, C, H, W)`` to logits ``(N, K)``; asked about R x ``tries`` images at once.
-        tries: rectangles for each recipient.
+        classify: ``(N, C, H, W)`` to logits ``(N, K)``.
+        tries: rectangles for each recipient; the classifier is asked about as many images.
     """
     count = len(recipients)
     patches = random_rectangles(count * tries, recipients).unflatten(0, (tries, count))
     images = recipients + patches * (donors - recipients)
-    believed = classify(images.flatten(0, 1)).argmax(1).view(tries, count) == wanted
+    verdicts = torch.cat([classify(part).argmax(1) for part in images.flatten(0, 1).split(AT_ONCE)])
+    believed = verdicts.view(tries, count) == wanted
     smallest = patches.sum((2, 3, 4)).masked_fill(~believed, torch.inf).argmin(0)
     rows = believed.any(0).nonzero()[:, 0]
     kept = images[smallest[rows], rows]

@@ -183,7 +183,7 @@ class Objective(nn.Module):
         donors = choose_donors(verdicts, recipients, same_class_share=0.0)
         wanted = torch.where(verdicts[donors] == verdicts[recipients], -1, verdicts[donors])
         own = images[: len(recipients)]
-        grafts = find_grafts(own, images[donors], wanted, self.classifier.logits)
+        grafts = find_grafts(own, images[donors], wanted, self.classifier.logits, self.config.grafts)
         if len(grafts) == 0:
             return images.new_zeros(())
         edit = self.cae.join(codes.class_code[donors[grafts.rows]].detach(), base[grafts.rows])
