@@ -91,15 +91,16 @@ ARMS = {
     "without_discriminator": Arm("ours without a discriminator", ("cae.loss.adversarial=0",)),
     "without_small_edits": Arm("ours without terms for small edits", ("cae.loss.minimal=0", "cae.loss.gate_area=0")),
 }
+WIDE = "cae.learning_rate=5e-4"  # of networks twice as wide: at 1e-3 one of two trainings lost its reconstructions
 SIZES: dict[str, tuple[str, ...]] = {
     "cpu": ("trainer.threads=1",),
     "gpu": (
         *("data.image_size=128", "cae.model.width=32", "cae.model.individual_downsampling=3"),
-        *("cae.model.class_downsampling=5", "cae.model.individual_channels=64"),
+        *("cae.model.class_downsampling=5", "cae.model.individual_channels=64", WIDE),
     ),
     "gpu256": (
         *("data.image_size=256", "cae.model.width=32", "cae.model.individual_downsampling=4"),
-        *("cae.model.class_downsampling=6", "cae.model.individual_channels=64"),
+        *("cae.model.class_downsampling=6", "cae.model.individual_channels=64", WIDE),
     ),
 }
 STEPS = {
