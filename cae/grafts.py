@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cae.quality import changed_pixels
+
 AT_ONCE = 64  # images that the classifier is asked about
 SIDES = 1 / 8, 1 / 2  # of a patch, shares of the image's side
-CHANGED = 0.05  # change of a pixel, of [0, 1], from which it counts as changed
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ def find_grafts(
     smallest = patches.sum((2, 3, 4)).masked_fill(~believed, torch.inf).argmin(0)
     rows = believed.any(0).nonzero()[:, 0]
     kept = images[smallest[rows], rows]
-    masks = (kept - recipients[rows]).abs().amax(1, keepdim=True) > CHANGED
-    return Grafts(rows, kept, masks.to(kept))
+    return Grafts(rows, kept, changed_pixels(recipients[rows], kept)[:, None].to(kept))
 
 
 def random_rectangles(count: int, like: Tensor) -> Tensor:

@@ -64,14 +64,19 @@ def linf_distance(originals: Tensor, counterfactuals: Tensor) -> Tensor:
     return (counterfactuals - originals).abs().flatten(1).amax(1)
 
 
+def changed_pixels(originals: Tensor, counterfactuals: Tensor, threshold: float = 0.05) -> Tensor:
+    """Pixels ``(B, H, W)``, bool, in which some channel changes by more than ``threshold``."""
+    return (counterfactuals - originals).abs().amax(1) > threshold
+
+
 def changed_share(originals: Tensor, counterfactuals: Tensor, threshold: float = 0.05) -> Tensor:
-    """Sparsity: share of pixels ``(B,)`` in which some channel changes by more than ``threshold``."""
-    return _changed(originals, counterfactuals, threshold).float().flatten(1).mean(1)
+    """Sparsity: share ``(B,)`` of the pixels that are changed, as in ``changed_pixels``."""
+    return changed_pixels(originals, counterfactuals, threshold).float().flatten(1).mean(1)
 
 
 def changed_regions(originals: Tensor, counterfactuals: Tensor, threshold: float = 0.05) -> Tensor:
-    """Number ``(B,)`` of connected regions (8 neighbours) of the pixels that ``changed_share`` counts."""
-    masks = _changed(originals, counterfactuals, threshold).cpu().numpy()
+    """Number ``(B,)`` of connected regions (8 neighbours) of the pixels of ``changed_pixels``."""
+    masks = changed_pixels(originals, counterfactuals, threshold).cpu().numpy()
     return torch.tensor([ndimage.label(mask, structure=np.ones((3, 3)))[1] for mask in masks], dtype=torch.int64)
 
 
@@ -85,11 +90,11 @@ def changed_outside(
         counterfactuals: ``(B, C, H, W)``.
         masks: ``(B, 1, H, W)`` bool, none of them empty.
         rim: largest distance to the mask, in pixels, that still counts as inside.
-        threshold: as in ``changed_share``.
+        threshold: as in ``changed_pixels``.
     """
     distance = [ndimage.distance_transform_edt(~mask[0]) for mask in masks.cpu().numpy()]
     far = torch.from_numpy(np.stack(distance) > rim)
-    return (_changed(originals, counterfactuals, threshold).cpu() & far).float().flatten(1).mean(1)
+    return (changed_pixels(originals, counterfactuals, threshold).cpu() & far).float().flatten(1).mean(1)
 
 
 def structural_similarity(originals: Tensor, counterfactuals: Tensor) -> Tensor | None:
@@ -114,10 +119,6 @@ def diversity(counterfactuals: Tensor) -> float:
     """
     flat = counterfactuals.flatten(1).double()
     return float(torch.pdist(flat, p=1).mean()) / flat.shape[1]
-
-
-def _changed(originals: Tensor, counterfactuals: Tensor, threshold: float) -> Tensor:
-    return (counterfactuals - originals).abs().amax(1) > threshold
 
 
 @dataclass(frozen=True, eq=False)
