@@ -48,17 +48,20 @@ def sanity_section(folder: Path) -> str:
     if not path.exists():
         return ""
     found = json.loads(path.read_text(encoding="utf-8"))
-    recipes = [name for name in RECIPES if any(figure.startswith(f"{name}/") for figure in found["figures"])]
+    origins = found["origins"]
+    recipes = [name for name in RECIPES if name in origins]
     text = "\n## Sanity tests: do explanations follow the classifier?\n\n"
-    heads = (f"{RECIPES[name]}, seed {found['seeds'][name]}" for name in recipes)
+    heads = (f"{RECIPES[name]}, seed {origins[name]['seed']}" for name in recipes)
     text += "| | " + " | ".join(heads) + " | must be |\n|---|" + "---|" * (len(recipes) + 1)
     for words, figure, wanted, rule in ROWS:
         cells = " | ".join(_cell(found, f"{name}/{figure}", f"{name}/{rule}") for name in recipes)
         text += f"\n| {words} | {cells} | {wanted} |"
-    return (
-        f"{text}\n\n{found['images']} test images of the lesions data, {found['machine']}: "
-        f"`{found['command']}`. In brackets: 95 % bootstrap interval over images.\n"
+    text += (
+        f"\n\n{found['images']} test images of the lesions data. In brackets: 95 % bootstrap interval over images.\n\n"
     )
+    for name in recipes:
+        text += f"* **{RECIPES[name]}**: {origins[name]['machine']}: `{origins[name]['command']}`\n"
+    return text
 
 
 def _cell(found: dict[str, Any], figure: str, rule: str) -> str:

@@ -81,23 +81,26 @@ def _write(arguments: argparse.Namespace) -> None:
     """Numbers, intervals and verdicts, each name led by its recipe; a recipe that was not run now keeps what it had."""
     path = ROOT / "benchmarks" / "results" / "sanity.json"
     before = read_json(path)
-    result: dict = {"command": "", "machine": machine(), "seeds": {}, "images": arguments.images}
-    result |= {part: {} for part in PARTS}
+    result: dict = {"images": arguments.images, "origins": {}, **{part: {} for part in PARTS}}
     for recipe in RECIPES:
         found = read_json(ROOT / arguments.runs / NAME / recipe / "sanity.json")
         if found:
-            result["seeds"][recipe] = arguments.seed
+            command = _command(recipe, arguments)
+            result["origins"][recipe] = {"seed": arguments.seed, "machine": machine(), "command": command}
             _add(recipe, found, result)
-        elif recipe in before.get("seeds", {}) and before["images"] == arguments.images:
-            result["seeds"][recipe] = before["seeds"][recipe]
+        elif recipe in before.get("origins", {}) and before["images"] == arguments.images:
+            result["origins"][recipe] = before["origins"][recipe]
             for part in PARTS:
                 result[part] |= {name: one for name, one in before[part].items() if name.startswith(f"{recipe}/")}
-    precision = "" if arguments.precision == "32-true" else f" --precision {arguments.precision}"
-    result["command"] = (
-        f"python benchmarks/sanity.py --seed {arguments.seed} --steps {arguments.steps} "
-        f"--images {arguments.images}{precision}"
-    )
     write_json(path, result)
+
+
+def _command(recipe: str, arguments: argparse.Namespace) -> str:
+    words = ["python benchmarks/sanity.py", f"--only {recipe}", f"--seed {arguments.seed}"]
+    words += [f"--steps {arguments.steps}", f"--images {arguments.images}"]
+    if arguments.precision != "32-true":
+        words.append(f"--precision {arguments.precision}")
+    return " ".join(words)
 
 
 def _add(recipe: str, found: dict, result: dict) -> None:
