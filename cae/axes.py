@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cae.manifold import ClassManifold, device_of
+from cae.devices import device_of
+from cae.manifold import ClassManifold
 from cae.measures import spread_over_classes
 from cae.summary import interval
 from cae.transfer import Transfer

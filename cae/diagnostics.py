@@ -14,8 +14,9 @@ from tqdm.auto import tqdm
 from cae.cautions import warnings
 from cae.config import Config
 from cae.data.types import ImageSet, collate
+from cae.devices import device_of
 from cae.errors import UserError
-from cae.manifold import CONFIDENT, ClassManifold, device_of
+from cae.manifold import CONFIDENT, ClassManifold
 from cae.measures import (
     Coherency,
     baseline_codes,

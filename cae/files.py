@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -44,3 +49,44 @@ def update_json(path: str | Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     content = {**read_json(path), **changes}
     write_json(path, content)
     return content
+
+
+def file_name(text: str) -> str:
+    """A text as part of the name of a file, different for different texts.
+
+    >>> file_name("test/00017"), file_name("a b/c_d.png")
+    ('test_00017', 'a-b_c_d.png-e09882c5')
+    """
+    name = text.replace("/", "_")
+    if re.fullmatch(r"\w[\w.-]{0,99}", name) and "_" not in text:
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return re.sub(r"[^\w.-]+", "-", name).strip(".-")[-80:] + f"-{digest}"
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, header: Any) -> None:
+    """Write tensors, with ``header`` as JSON under the name ``kind``."""
+    import torch
+    from safetensors.torch import save_file
+
+    # copies: safetensors refuses tensors that share memory or are not contiguous
+    copies = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(copies, temporary, metadata={kind: json.dumps(header)})
+
+
+def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
+    """The header under the name ``kind`` (empty where there is none) and all tensors, on the CPU.
+
+    Raises:
+        OSError: if the file is missing or cannot be read.
+        safetensors.SafetensorError: if it is no safetensors file.
+        ValueError: if the header is not JSON.
+    """
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        header = json.loads((file.metadata() or {}).get(kind, "{}"))
+        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

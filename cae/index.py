@@ -19,8 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cae.errors import UserError
-from cae.files import atomic_path, read_json, write_json
-from cae.tensors import read_tensors, write_tensors
+from cae.files import atomic_path, read_json, read_tensors, write_json, write_tensors
 
 LARGEST_SHARE = 0.05  # of the time that goes into writing the index
 

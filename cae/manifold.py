@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Iterable
@@ -12,16 +11,17 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from cae.config import ManifoldConfig
 from cae.data.types import Batch
+from cae.devices import device_of
 from cae.errors import UserError
+from cae.files import read_tensors, write_tensors
 from cae.graph import CodeGraph, nearest
 from cae.mapper import MapperGraph, build_mapper, principal_lens
 from cae.paths import Polylines, path_length
 from cae.prototypes import Prototypes, SmoteSample, class_prototypes, farthest_points, smote
-from cae.tensors import read_tensors, write_tensors
 
 CONFIDENT = 0.8  # probability from which a code of a class may serve as its reference
 METHODS = ("nearest", "prototype", "medoid", "diverse", "random")
@@ -288,14 +288,6 @@ class ClassManifold:
         if int((confidence >= CONFIDENT).sum()) >= count:
             return members[confidence >= CONFIDENT]
         return members[confidence.argsort(descending=True, stable=True)[:count].sort().values]
-
-
-def device_of(model) -> torch.device:
-    """Device of a module's weights or buffers; the CPU for one without, or for any other object."""
-    if not isinstance(model, nn.Module):
-        return torch.device("cpu")
-    first = next(itertools.chain(model.parameters(), model.buffers()), None)
-    return first.device if first is not None else torch.device("cpu")
 
 
 def _problems(manifold: ClassManifold) -> list[str]:

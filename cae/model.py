@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cae.config import ModelConfig
 from cae.errors import UserError
+from cae.files import read_tensors, write_tensors
 from cae.networks import (
     ClassEncoder,
     Editor,
@@ -23,7 +24,6 @@ from cae.networks import (
     channels_at,
     fixed_statistics,
 )
-from cae.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cae.devices import device_of
 from cae.errors import UserError
-from cae.manifold import device_of
 from cae.transfer import Transfer
 
 RESAMPLES = 1000  # bootstrap replicates of an interval

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cae.errors import UserError
+from cae.files import write_tensors
 from cae.model import Codes, read_weights
 from cae.reference_networks import ReferenceDecoder, ReferenceDiscriminator, ReferenceEncoders
-from cae.tensors import write_tensors
 
 __all__ = [
     "DISCRIMINATOR_WEIGHTS",

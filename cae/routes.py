@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cae.config import CounterfactualConfig
 from cae.counterfactual import Counterfactual, find_counterfactuals
-from cae.manifold import ClassManifold, device_of
+from cae.devices import device_of
+from cae.manifold import ClassManifold
 from cae.paths import path_length
 from cae.smoothness import monotone_share
 from cae.summary import interval

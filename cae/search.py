@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cae.manifold import device_of
+from cae.devices import device_of
 from cae.paths import Polylines
 from cae.transfer import Transfer
 

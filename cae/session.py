@@ -13,14 +13,14 @@ import torch
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own
 from cae.classifiers.target import state_digest
-from cae.config import Config, TrainerConfig
+from cae.config import Config
 from cae.data import CAEDataModule
+from cae.devices import device_for
 from cae.errors import UserError, did_you_mean
 from cae.manifold import ClassManifold
 from cae.model import CAE, read_weights
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder
-from cae.trainer import parse_devices
 
 CAE_COMMAND = "python train.py cae …"
 STALE = 0.05  # standard deviations by which a code may differ from the manifold's; another device moves it by far less
@@ -87,31 +87,6 @@ def load_cae(path: str | Path) -> tuple[CAE | ReferenceCAE, dict[str, Any]]:
     """The CAE in a file, ours or that of the preset ``reference``, with what its training noted in the header."""
     header, _ = read_weights(path)
     return (ReferenceCAE if header.get("preset") == "reference" else CAE).load(path), header
-
-
-def device_for(config: TrainerConfig) -> torch.device:
-    """The one device that explains: the first of ``trainer.devices``; with ``auto``, a CUDA GPU where there is one.
-
-    Raises:
-        UserError: if this machine does not have it.
-    """
-    wanted, devices = config.accelerator.lower(), parse_devices(config.devices)
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        number = devices[0] if isinstance(devices, list) and devices else 0
-        if number < torch.cuda.device_count():
-            return torch.device("cuda", number)
-        raise UserError(f"trainer.devices names GPU {number}, but this machine has {torch.cuda.device_count()}.")
-    if wanted in ("gpu", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    known = ("auto", "cpu", "gpu", "cuda", "mps")
-    if wanted not in known:
-        raise UserError(
-            f"trainer.accelerator must be one of {', '.join(known)} to explain, but is {wanted!r}"
-            f"{did_you_mean(wanted, known)}."
-        )
-    raise UserError(f"trainer.accelerator={config.accelerator}, but this machine has none; use auto or cpu.")
 
 
 def _trained_files(folder: RunFolder) -> tuple[Path, Path]:

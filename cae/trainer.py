@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from cae.config import Config, LoggingConfig, TrainerConfig
+from cae.devices import parse_devices
 from cae.errors import UserError
 from cae.files import atomic_path
 
@@ -89,23 +90,6 @@ class ContinuedCSVLogger(CSVLogger):
         else:
             writer.metrics = []  # all of them stay where they are
         self._history = []
-
-
-def parse_devices(devices: str) -> str | int | list[int]:
-    """``auto``, a number of devices, or a list of device numbers.
-
-    >>> parse_devices("auto"), parse_devices("2"), parse_devices("[0,1]"), parse_devices("3,")
-    ('auto', 2, [0, 1], [3])
-    """
-    text = str(devices).strip().strip("[]").replace(" ", "")
-    if text == "auto":
-        return "auto"
-    try:
-        return [int(part) for part in text.split(",") if part] if "," in text or "[" in str(devices) else int(text)
-    except ValueError:
-        raise UserError(
-            f"`trainer.devices` must be `auto`, a number like 2, or a list like 0,1, but is {devices!r}."
-        ) from None
 
 
 def _strategy(config: TrainerConfig, devices: str | int | list[int]) -> str:

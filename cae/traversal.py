@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from cae.counterfactual import Counterfactual, find_counterfactuals, targets_for
 from cae.data import Sample
 from cae.errors import UserError
 from cae.figures import gallery, traversal_gif, traversal_strip
-from cae.files import read_json, write_json
+from cae.files import file_name, read_json, write_json
 from cae.index import Index, IndexRow, continue_work
 from cae.scoring import Files, index_row, opinions
 from cae.session import Run, open_run
@@ -65,19 +63,6 @@ def traverse(config: Config) -> None:
     _report(run, index, subjects, folder)
     if problems:
         raise UserError(problems)
-
-
-def file_name(text: str) -> str:
-    """A text as part of the name of a file, different for different texts.
-
-    >>> file_name("test/00017"), file_name("a b/c_d.png")
-    ('test_00017', 'a-b_c_d.png-e09882c5')
-    """
-    name = text.replace("/", "_")
-    if re.fullmatch(r"\w[\w.-]{0,99}", name) and "_" not in text:
-        return name
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return re.sub(r"[^\w.-]+", "-", name).strip(".-")[-80:] + f"-{digest}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,10 +19,9 @@ from tqdm.auto import tqdm
 from cae.config import Config
 from cae.data import ImageFiles, ImageSet, Sample
 from cae.errors import UserError
-from cae.files import read_json, write_json
+from cae.files import file_name, read_json, write_json
 from cae.measured import image_options
 from cae.subjects import image_ids, readable, spread_order
-from cae.traversal import file_name
 from explainers.base import Explainer
 from explainers.explanation import Explanation
 from explainers.mask_figures import mask_figure

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cae.errors import UserError
-from cae.tensors import read_tensors, write_tensors
+from cae.files import read_tensors, write_tensors
 
 FORMAT = "explanation-1"
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cae.errors import UserError
-from cae.tensors import read_tensors, write_tensors
+from cae.files import read_tensors, write_tensors
 from explainers.cause_effect_pairs import SMALLEST_DEVIATION, standardised
 
 FORMAT = "ncc-1"

@@ -14,8 +14,8 @@ from cae.classifiers import TargetClassifier, load_classifier
 from cae.classifiers.zoo import brings_classes
 from cae.config import Config
 from cae.data import CAEDataModule, ImageFiles, ImageSet
+from cae.devices import device_for
 from cae.runs import RunFolder
-from cae.session import device_for
 from explainers.base import Explainer
 from explainers.registry import explainer_class, get_explainer
 

@@ -13,12 +13,12 @@ from cae.classifiers import TargetClassifier, load_classifier
 from cae.config import Config
 from cae.counterfactual import Counterfactual, find_counterfactuals
 from cae.data import CAEDataModule
+from cae.devices import device_for
 from cae.reassignment import judge_swaps
 from cae.runs import RunFolder
 from cae.sanity.figures import EXAMPLES
 from cae.sanity.models import Arm, arm_config, cae_arm
 from cae.sanity.rules import Estimate, Rule
-from cae.session import device_for
 from cae.subjects import spread_order
 
 

@@ -20,6 +20,7 @@ from cae.data import CAEDataModule
 from cae.data.arrays import ArraySet
 from cae.data.lesions import KINDS, marker_box
 from cae.data.types import Splits
+from cae.devices import device_for
 from cae.errors import UserError
 from cae.files import atomic_path
 from cae.manifold import ClassManifold
@@ -27,7 +28,7 @@ from cae.model import CAE, read_weights
 from cae.options import all_options, get_value, set_value, shown
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder, load_run_config
-from cae.session import device_for, load_cae
+from cae.session import load_cae
 from cae.training import answers_of, train_cae
 
 NO_MATTER = ("data.workers", "data.cache")  # options of an arm that change none of its results

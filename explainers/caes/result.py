@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from cae.tensors import read_tensors, write_tensors
+from cae.files import read_tensors, write_tensors
 
 STATEMENT = "CaES formula not public; readouts as defined here."
 

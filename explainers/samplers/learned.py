@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cae.errors import UserError
-from cae.files import write_json
-from cae.tensors import read_tensors, write_tensors
+from cae.files import read_tensors, write_json, write_tensors
 from explainers.samplers import likelihood
 from explainers.samplers.base import Sampler, place_crops
 from explainers.samplers.networks import PUBLISHED_WINDOWS, PatchUNet, PublishedNetwork

@@ -21,8 +21,9 @@ from cae.classifiers import (
 from cae.classifiers.augmentation import random_noise, random_shift
 from cae.config import ClassifierConfig, Config, DataConfig, LoggingConfig, OracleConfig, TrainerConfig
 from cae.data import ArraySet, CAEDataModule, Splits
+from cae.devices import parse_devices
 from cae.errors import UserError
-from cae.trainer import AtomicCheckpointIO, build_trainer, parse_devices
+from cae.trainer import AtomicCheckpointIO, build_trainer
 
 CLASSES = ("rows", "columns")
 

@@ -31,7 +31,7 @@ from cae.sanity.rules import Rule
 from cae.sanity.stage import sanity, table
 from cae.stages import classifier_stage
 from cae.training import answers_of
-from tests.cae.tiny_training import tiny_config
+from tests.support.tiny_training import tiny_config
 
 LESIONS = (
     "name=toy", "data.batch_size=12", "data.lesions.train=96", "data.lesions.val=24", "data.lesions.test=36",

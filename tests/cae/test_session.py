@@ -14,12 +14,13 @@ from cae.classifiers.networks import PlainConvNet
 from cae.cli import load_config, run_program, save_config
 from cae.config import Config, OracleConfig, TrainerConfig
 from cae.data import CAEDataModule
+from cae.devices import device_for
 from cae.errors import UserError
 from cae.index import read_index
 from cae.manifold import ClassManifold
 from cae.model import CAE
 from cae.reference import ReferenceCAE
-from cae.session import device_for, load_cae, open_run
+from cae.session import load_cae, open_run
 
 OPTIONS = (
     "name=tiny", "data.image_size=32", "data.lesions.train=24", "data.lesions.val=3", "data.lesions.test=6",

@@ -24,13 +24,13 @@ from cae.cli import load_config, run_program, save_config
 from cae.config import Config, OracleConfig
 from cae.data import CAEDataModule
 from cae.errors import UserError
-from cae.files import read_json, write_json
+from cae.files import file_name, read_json, write_json
 from cae.index import COLUMNS, Index, read_index
 from cae.manifold import ClassManifold
 from cae.model import Codes
 from cae.scoring import boundary_code
 from cae.subjects import spread_order
-from cae.traversal import file_name, traverse
+from cae.traversal import traverse
 
 SCORES = """
 import numpy as np

@@ -1,0 +1,61 @@
+"""Which device computes: ``trainer.accelerator`` and ``trainer.devices``, read and checked."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import nn
+
+from cae.config import TrainerConfig
+from cae.errors import UserError, did_you_mean
+
+
+def device_for(config: TrainerConfig) -> torch.device:
+    """The one device that explains: the first of ``trainer.devices``; with ``auto``, a CUDA GPU where there is one.
+
+    Raises:
+        UserError: if this machine does not have it.
+    """
+    wanted, devices = config.accelerator.lower(), parse_devices(config.devices)
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        number = devices[0] if isinstance(devices, list) and devices else 0
+        if number < torch.cuda.device_count():
+            return torch.device("cuda", number)
+        raise UserError(f"trainer.devices names GPU {number}, but this machine has {torch.cuda.device_count()}.")
+    if wanted in ("gpu", "mps") and torch.backends.mps.is_available():
+        return torch.device("mps")
+    known = ("auto", "cpu", "gpu", "cuda", "mps")
+    if wanted not in known:
+        raise UserError(
+            f"trainer.accelerator must be one of {', '.join(known)} to explain, but is {wanted!r}"
+            f"{did_you_mean(wanted, known)}."
+        )
+    raise UserError(f"trainer.accelerator={config.accelerator}, but this machine has none; use auto or cpu.")
+
+
+def parse_devices(devices: str) -> str | int | list[int]:
+    """``auto``, a number of devices, or a list of device numbers.
+
+    >>> parse_devices("auto"), parse_devices("2"), parse_devices("[0,1]"), parse_devices("3,")
+    ('auto', 2, [0, 1], [3])
+    """
+    text = str(devices).strip().strip("[]").replace(" ", "")
+    if text == "auto":
+        return "auto"
+    try:
+        return [int(part) for part in text.split(",") if part] if "," in text or "[" in str(devices) else int(text)
+    except ValueError:
+        raise UserError(
+            f"`trainer.devices` must be `auto`, a number like 2, or a list like 0,1, but is {devices!r}."
+        ) from None
+
+
+def device_of(model) -> torch.device:
+    """Device of a module's weights or buffers; the CPU for one without, or for any other object."""
+    if not isinstance(model, nn.Module):
+        return torch.device("cpu")
+    first = next(itertools.chain(model.parameters(), model.buffers()), None)
+    return first.device if first is not None else torch.device("cpu")
