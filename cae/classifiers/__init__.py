@@ -2,7 +2,7 @@
 
 from cae.classifiers.imagenet import imagenet_classes, load_imagenet_classifier
 from cae.classifiers.networks import PlainConvNet, SmallResNet
-from cae.classifiers.own import OWN_NETWORKS, load_own, save_classifier
+from cae.classifiers.saved import OWN_NETWORKS, load_own, save_classifier
 from cae.classifiers.target import TargetClassifier
 from cae.classifiers.training import ClassifierModule, train_classifier, train_oracle
 from cae.classifiers.zoo import brings_classes, load_classifier

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cae.classifiers.onnx_runtime import OnnxForward
 from cae.classifiers.preprocessing import Preprocessing
-from cae.classifiers.runtime import OnnxForward
 from cae.errors import UserError
 
 SMALLEST_PROBABILITY = 1e-12  # where probabilities become logits

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from cae.classifiers.augmentation import random_noise, random_shift
-from cae.classifiers.own import OWN_NETWORKS, build_network, save_classifier
 from cae.classifiers.preprocessing import Preprocessing
+from cae.classifiers.saved import OWN_NETWORKS, build_network, save_classifier
 from cae.classifiers.target import TargetClassifier
 from cae.config import Config
 from cae.data.types import Batch

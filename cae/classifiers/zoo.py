@@ -22,7 +22,7 @@ from cae.classifiers.imagenet import (
     timm_pretrained,
     torchvision_pretrained,
 )
-from cae.classifiers.own import OWN_NETWORKS, load_own_for
+from cae.classifiers.saved import OWN_NETWORKS, load_own_for
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig
 from cae.errors import UserError, did_you_mean

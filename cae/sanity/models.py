@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cae.checks import check_config
 from cae.classifiers import TargetClassifier, load_classifier, load_own, save_classifier, train_classifier, train_oracle
-from cae.classifiers.own import OWN_NETWORKS, build_network
+from cae.classifiers.saved import OWN_NETWORKS, build_network
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.data.arrays import ArraySet

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_training import OPTIONS, same
 
-from cae.classifiers.own import build_network, save_classifier
+from cae.classifiers.saved import build_network, save_classifier
 from cae.config import OracleConfig
 from cae.files import read_json
 from cae.model import CAE
