@@ -1,7 +1,7 @@
 """Train the classifier to be explained, the oracle, or the class association embedding: ``python train.py --help``."""
 
 from cae.cli import parse, run_program
-from cae.stages import TRAINING_STAGES
+from cae.commands.train import TRAINING_STAGES
 from explainers.ncc_training import NCC_STAGES
 from explainers.samplers.training import SAMPLER_STAGE
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cae.stages import Stage
+from cae.commands.train import Stage
 from explainers.compare import compare, run
 
 COMPARING_STAGES = {

@@ -14,10 +14,10 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from cae.commands.train import Stage
 from cae.config import Config, NCCConfig
 from cae.files import update_json
 from cae.runs import RunFolder
-from cae.stages import Stage
 from cae.trainer import build_trainer, checkpoint_to_continue, close_loggers
 from explainers.caes.statistics import binomial_interval
 from explainers.cause_effect_pairs import PairRecipe, draw_pairs, labelled_clouds

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier, load_classifier
+from cae.commands.traverse_inputs import spread_order
 from cae.config import Config
 from cae.counterfactual import Counterfactual, find_counterfactuals
 from cae.data import CAEDataModule
@@ -19,7 +20,6 @@ from cae.runs import RunFolder
 from cae.sanity.figures import EXAMPLES
 from cae.sanity.models import Arm, arm_config, cae_arm
 from cae.sanity.rules import Estimate, Rule
-from cae.subjects import spread_order
 
 
 @dataclass(frozen=True, eq=False)

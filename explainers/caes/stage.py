@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+from cae.commands.train import Stage
 from cae.config import Config
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
-from cae.stages import Stage
 from explainers.base import Explainer
 from explainers.caes.figures import class_figure
 from explainers.caes.readouts import INTERVENTIONAL

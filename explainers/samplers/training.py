@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cae.callbacks import TrainingClock
+from cae.commands.train import Stage
 from cae.config import Config
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream
 from cae.errors import UserError
 from cae.files import update_json
 from cae.runs import RunFolder
-from cae.stages import Stage
 from cae.trainer import build_trainer, close_loggers
 from cae.training import say
 from explainers.samplers.base import digest, place_crops

@@ -9,10 +9,10 @@ import pytest
 from safetensors import safe_open
 
 from cae.cli import parse
+from cae.commands.traverse import traverse
 from cae.errors import UserError
 from cae.pretrained import SHIPPED, install_pretrained
 from cae.runs import explanation_config
-from cae.traversal import traverse
 
 RECIPE = Path(__file__).parents[2] / "configs" / "pretrained.yaml"
 

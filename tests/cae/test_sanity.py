@@ -12,6 +12,8 @@ import explain
 from cae.classifiers import TargetClassifier
 from cae.classifiers.networks import PlainConvNet
 from cae.cli import run_program
+from cae.commands.sanity import sanity, table
+from cae.commands.train import classifier_stage
 from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
 from cae.errors import UserError
@@ -28,8 +30,6 @@ from cae.sanity.models import (
     permuted_labels,
 )
 from cae.sanity.rules import Rule
-from cae.sanity.stage import sanity, table
-from cae.stages import classifier_stage
 from cae.training import answers_of
 from tests.support.tiny_training import tiny_config
 

@@ -10,6 +10,15 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cae.commands.traverse_inputs import (
+    Reference,
+    Subjects,
+    check_options,
+    identity,
+    open_reference,
+    open_subjects,
+    readable,
+)
 from cae.config import Config
 from cae.counterfactual import Counterfactual, find_counterfactuals, targets_for
 from cae.data import Sample
@@ -19,7 +28,6 @@ from cae.files import file_name, read_json, write_json
 from cae.index import Index, IndexRow, continue_work
 from cae.scoring import Files, index_row, opinions
 from cae.session import Run, open_run
-from cae.subjects import Reference, Subjects, check_options, identity, open_reference, open_subjects, readable
 from cae.summary import summarise, summarise_features, table
 
 CHUNK = 16  # images searched at once and entered into the index together

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from cae.atlas import manifold
-from cae.sanity.stage import sanity
-from cae.stages import Stage
-from cae.traversal import traverse
+from cae.commands.manifold import manifold
+from cae.commands.sanity import sanity
+from cae.commands.train import Stage
+from cae.commands.traverse import traverse
 
 EXPLAINING_STAGES = {
     "traverse": Stage("counterfactual paths for images, a folder or a split; started again, it goes on", traverse),

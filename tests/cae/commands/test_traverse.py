@@ -16,11 +16,14 @@ from PIL import Image
 from torch import nn
 
 import explain
-from cae import session, traversal
-from cae.atlas import axis_codes, manifold
+from cae import session
 from cae.classifiers import load_classifier, save_classifier
 from cae.classifiers.networks import PlainConvNet
 from cae.cli import load_config, run_program, save_config
+from cae.commands import traverse as traversal
+from cae.commands.manifold import axis_codes, manifold
+from cae.commands.traverse import traverse
+from cae.commands.traverse_inputs import spread_order
 from cae.config import Config, OracleConfig
 from cae.data import CAEDataModule
 from cae.errors import UserError
@@ -29,8 +32,6 @@ from cae.index import COLUMNS, Index, read_index
 from cae.manifold import ClassManifold
 from cae.model import Codes
 from cae.scoring import boundary_code
-from cae.subjects import spread_order
-from cae.traversal import traverse
 
 SCORES = """
 import numpy as np

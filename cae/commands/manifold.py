@@ -17,6 +17,7 @@ from cae.axes import (
     measure_class_axes,
     measure_edit_axes,
 )
+from cae.commands.traverse_inputs import image_ids
 from cae.config import Config
 from cae.data import ImageSet
 from cae.diagnostics import matrix_of, warnings
@@ -27,7 +28,6 @@ from cae.measured import measured
 from cae.measures import spread_over_classes
 from cae.routes import compare_routes
 from cae.session import Run, open_run
-from cae.subjects import image_ids
 from cae.summary import table
 from cae.suspects import Candidates, Suspect, find_suspects, write_suspects
 
