@@ -1,7 +1,7 @@
 """Explain images, or the classifier as a whole: ``python explain.py --help``."""
 
-from cae.cli import parse, run_program
 from cae.commands.explain import EXPLAINING_STAGES
+from cae.config.command_line import parse, run_program
 from cae.runs import explanation_config
 from explainers.caes.stage import CAUSAL_STAGES
 from explainers.explaining import COMPARING_STAGES

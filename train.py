@@ -1,7 +1,7 @@
 """Train the classifier to be explained, the oracle, or the class association embedding: ``python train.py --help``."""
 
-from cae.cli import parse, run_program
 from cae.commands.train import TRAINING_STAGES
+from cae.config.command_line import parse, run_program
 from explainers.ncc_training import NCC_STAGES
 from explainers.samplers.training import SAMPLER_STAGE
 

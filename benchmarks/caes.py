@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import machine  # noqa: E402
-from cae.cli import load_config  # noqa: E402 (the script also runs without an installation)
+from cae.config.command_line import load_config  # noqa: E402 (the script also runs without an installation)
 from cae.data.lesions import marker_box  # noqa: E402
 from cae.files import write_json  # noqa: E402
 from explainers.caes import Plan, Study  # noqa: E402

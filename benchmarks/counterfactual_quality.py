@@ -31,11 +31,11 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks._empty import EMPTY, metrics_of, towards_empty  # noqa: E402 (the script also runs without an installation)
 from benchmarks._machine import machine  # noqa: E402
-from cae.cli import parse, run_program  # noqa: E402
 from cae.commands.train import cae_stage, classifier_stage, oracle_stage  # noqa: E402
 from cae.commands.traverse import traverse  # noqa: E402
 from cae.commands.traverse_inputs import open_subjects  # noqa: E402
 from cae.config import Config  # noqa: E402
+from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.localisation import localise  # noqa: E402
 from cae.runs import explanation_config  # noqa: E402

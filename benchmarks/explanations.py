@@ -32,8 +32,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import machine  # noqa: E402
 from cae.classifiers import TargetClassifier, load_classifier  # noqa: E402 (the script also runs uninstalled)
-from cae.cli import parse, run_program  # noqa: E402
 from cae.config import Config  # noqa: E402
+from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.data import ImageFiles  # noqa: E402
 from cae.errors import UserError  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402

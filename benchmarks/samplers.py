@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import machine  # noqa: E402
-from cae.cli import load_config, run_program  # noqa: E402 (the script also runs without an installation)
 from cae.config import Config  # noqa: E402
+from cae.config.command_line import load_config, run_program  # noqa: E402 (the script also runs without an installation)
 from cae.data import CAEDataModule  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from explainers.metrics.statistics import Bootstrap  # noqa: E402

@@ -31,8 +31,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks._machine import machine  # noqa: E402
 from cae.classifiers import TargetClassifier  # noqa: E402 (the script also runs without an installation)
 from cae.classifiers.saved import build_network  # noqa: E402
-from cae.cli import parse, run_program  # noqa: E402
 from cae.config import Config  # noqa: E402
+from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.data import Batch  # noqa: E402
 from cae.errors import UserError  # noqa: E402
 from cae.files import write_json  # noqa: E402

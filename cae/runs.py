@@ -9,12 +9,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from cae.checks import check_config
-from cae.cli import ParsedArguments, load_config, save_config
 from cae.config import Config
+from cae.config.checks import check_config
+from cae.config.command_line import ParsedArguments, load_config, save_config
+from cae.config.fields import all_options, get_value, set_value, shown
 from cae.errors import UserError
 from cae.files import read_json, write_json
-from cae.options import all_options, get_value, set_value, shown
 from cae.pretrained import install_pretrained
 
 # What a stage writes. The first is its result: a stage that has it is finished.

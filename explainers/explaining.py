@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cae.commands.train import Stage
+from cae.config.command_line import Stage
 from explainers.compare import compare, run
 
 COMPARING_STAGES = {

@@ -14,8 +14,8 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cae.commands.train import Stage
 from cae.config import Config, NCCConfig
+from cae.config.command_line import Stage
 from cae.files import update_json
 from cae.runs import RunFolder
 from cae.trainer import build_trainer, checkpoint_to_continue, close_loggers

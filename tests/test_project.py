@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from cae.cli import VERSION, load_config
 from cae.config import Config
-from cae.options import all_options, get_value
-from cae.settings import read_file
+from cae.config.command_line import VERSION, load_config
+from cae.config.fields import all_options, get_value
+from cae.config.parsing import read_file
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from cae.commands.manifold import manifold
 from cae.commands.sanity import sanity
-from cae.commands.train import Stage
 from cae.commands.traverse import traverse
+from cae.config.command_line import Stage
 
 EXPLAINING_STAGES = {
     "traverse": Stage("counterfactual paths for images, a folder or a split; started again, it goes on", traverse),

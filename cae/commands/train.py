@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own, train_classifier, train_oracle
 from cae.config import Config
+from cae.config.command_line import Stage
 from cae.data import CAEDataModule
 from cae.diagnostics import warnings
 from cae.errors import UserError
@@ -20,14 +18,6 @@ from cae.reference import ReferenceCAE
 from cae.runs import RunFolder
 from cae.session import load_cae
 from cae.training import say, train_cae
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A word of the command line, what ``--help`` says of it, and what it does."""
-
-    help: str
-    run: Callable[[Config], None]
 
 
 def classifier_stage(config: Config) -> None:

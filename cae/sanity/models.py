@@ -12,10 +12,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from cae.checks import check_config
 from cae.classifiers import TargetClassifier, load_classifier, load_own, save_classifier, train_classifier, train_oracle
 from cae.classifiers.saved import OWN_NETWORKS, build_network
 from cae.config import Config
+from cae.config.checks import check_config
+from cae.config.fields import all_options, get_value, set_value, shown
 from cae.data import CAEDataModule
 from cae.data.arrays import ArraySet
 from cae.data.lesions import KINDS, marker_box
@@ -25,7 +26,6 @@ from cae.errors import UserError
 from cae.files import atomic_path
 from cae.manifold import ClassManifold
 from cae.model import CAE, read_weights
-from cae.options import all_options, get_value, set_value, shown
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder, load_run_config
 from cae.session import load_cae

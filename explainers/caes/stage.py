@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from cae.commands.train import Stage
 from cae.config import Config
+from cae.config.command_line import Stage
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
 from explainers.base import Explainer

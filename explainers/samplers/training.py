@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cae.callbacks import TrainingClock
-from cae.commands.train import Stage
 from cae.config import Config
+from cae.config.command_line import Stage
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream
 from cae.errors import UserError

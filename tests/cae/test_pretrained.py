@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from cae.cli import parse
 from cae.commands.traverse import traverse
+from cae.config.command_line import parse
 from cae.errors import UserError
 from cae.pretrained import SHIPPED, install_pretrained
 from cae.runs import explanation_config

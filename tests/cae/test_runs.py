@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cae.cli import load_config, parse, run_program, save_config
 from cae.config import Config
+from cae.config.command_line import load_config, parse, run_program, save_config
 from cae.errors import UserError
 from cae.files import read_json, write_json
 from cae.runs import OUTPUTS, RunFolder, Start, explanation_config, load_run_config, merge_saved

@@ -11,9 +11,9 @@ from PIL import Image
 import explain
 from cae.classifiers import TargetClassifier
 from cae.classifiers.networks import PlainConvNet
-from cae.cli import run_program
 from cae.commands.sanity import sanity, table
 from cae.commands.train import classifier_stage
+from cae.config.command_line import run_program
 from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
 from cae.errors import UserError

@@ -11,8 +11,8 @@ import torch
 import explain
 from cae.classifiers import SmallResNet, load_classifier, save_classifier
 from cae.classifiers.networks import PlainConvNet
-from cae.cli import load_config, run_program, save_config
 from cae.config import Config, OracleConfig, TrainerConfig
+from cae.config.command_line import load_config, run_program, save_config
 from cae.data import CAEDataModule
 from cae.devices import device_for
 from cae.errors import UserError

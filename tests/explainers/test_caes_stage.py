@@ -7,7 +7,7 @@ import torch
 from halves import untrained_ncc
 
 from cae.classifiers import SmallResNet, save_classifier
-from cae.cli import load_config
+from cae.config.command_line import load_config
 from cae.errors import UserError
 from cae.files import read_json
 from explainers.caes import CausalScores

@@ -17,8 +17,8 @@ from PIL import Image
 
 import explainers.compare
 from cae.classifiers import SmallResNet, TargetClassifier, save_classifier
-from cae.cli import load_config, run_program
 from cae.config import Config
+from cae.config.command_line import load_config, run_program
 from cae.data import CAEDataModule
 from cae.errors import UserError
 from explainers.compare import compare, run

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_classifiers import random_images, small_network
 
-from cae.cli import load_config
+from cae.config.command_line import load_config
 from cae.data import CAEDataModule, Splits
 from cae.data.arrays import ArraySet
 from cae.errors import UserError

@@ -5,7 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from cae.cli import load_config
+from cae.config.command_line import load_config
 from cae.errors import UserError
 from cae.files import read_json
 from explainers.cause_effect_pairs import draw_pairs, standardised

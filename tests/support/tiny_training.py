@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
-from cae.cli import load_config
 from cae.config import Config
+from cae.config.command_line import load_config
 from cae.data import CAEDataModule, Splits
 from cae.data.arrays import ArraySet
 from cae.training import build_module, gather_judges, train_loader

@@ -17,8 +17,8 @@ from cae.classifiers import (
     load_imagenet_classifier,
 )
 from cae.classifiers.imagenet import LITE0_MEAN, LITE0_STD
-from cae.cli import load_config
 from cae.config import ClassifierConfig
+from cae.config.command_line import load_config
 from cae.errors import UserError
 
 RGB = (3, 224, 224)

@@ -19,12 +19,12 @@ import explain
 from cae import session
 from cae.classifiers import load_classifier, save_classifier
 from cae.classifiers.networks import PlainConvNet
-from cae.cli import load_config, run_program, save_config
 from cae.commands import traverse as traversal
 from cae.commands.manifold import axis_codes, manifold
 from cae.commands.traverse import traverse
 from cae.commands.traverse_inputs import spread_order
 from cae.config import Config, OracleConfig
+from cae.config.command_line import load_config, run_program, save_config
 from cae.data import CAEDataModule
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cae.checks import check_config, find_problems
-from cae.cli import VERSION, load_config, parse, run_program, save_config, to_container
 from cae.config import CAEConfig, Config, DataConfig
+from cae.config.checks import check_config, find_problems
+from cae.config.command_line import VERSION, load_config, parse, run_program, save_config, to_container
+from cae.config.fields import all_options, all_sections
 from cae.errors import UserError
-from cae.options import all_options, all_sections
 
 STAGES = {"classifier": "train the classifier", "cae": "train the CAE"}
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def outcome(capsys, *argv: str) -> tuple[int, str, str]:
@@ -417,7 +417,10 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
 
 
-PROGRAM = "from cae.cli import parse, run_program; run_program(lambda a: print(parse(a, {'cae': 'x'}, 'p').stage))"
+PROGRAM = (
+    "from cae.config.command_line import parse, run_program; "
+    "run_program(lambda a: print(parse(a, {'cae': 'x'}, 'p').stage))"
+)
 
 
 def test_a_process_ends_with_words_and_exit_code_2():
@@ -431,5 +434,5 @@ def test_a_process_ends_with_words_and_exit_code_2():
 
 def test_reading_the_command_line_does_not_load_torch():
     """So that --help answers at once."""
-    loaded = run_python("import sys, cae.cli, cae.runs; print('torch' in sys.modules)")
+    loaded = run_python("import sys, cae.config.command_line, cae.runs; print('torch' in sys.modules)")
     assert loaded.stdout.strip() == "False"

@@ -9,18 +9,19 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cae.checks import contradictions, out_of_range
 from cae.config import Config
+from cae.config.checks import contradictions, out_of_range
+from cae.config.fields import all_options, nearest, option_of, options_table, shown
+from cae.config.parsing import Setting, foreign_reference, read_argument, read_file, references, typed
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path
-from cae.options import all_options, nearest, option_of, options_table, shown
-from cae.settings import Setting, foreign_reference, read_argument, read_file, references, typed
 
 VERSION = "0.1.0"
 INTERRUPTED = 130  # what a shell reports of a program stopped by Ctrl-C
@@ -253,3 +254,11 @@ def _unresolved(merged: DictConfig, settings: Sequence[Setting]) -> list[str]:
         option = option_of(key)
         OmegaConf.update(merged, key, option.default if option and option.name == key else "", merge=False)
     return list(problems.values())
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A word of the command line, what ``--help`` says of it, and what it does."""
+
+    help: str
+    run: Callable[[Config], None]

@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
+from cae.config.fields import Option, all_options, all_sections, nearest, option_of, section_name
 from cae.errors import UserError, did_you_mean
-from cae.options import Option, all_options, all_sections, nearest, option_of, section_name
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _REFERENCE = re.compile(r"(?<!\\)\$\{\s*([a-z_0-9.]+)\s*\}")

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cae.config import Config
+from cae.config.fields import Option, all_options, get_value, shown
 from cae.errors import UserError, did_you_mean
-from cae.options import Option, all_options, get_value, shown
 
 TABLE_COLUMNS = ("path", "label", "split", "mask", "group")
 OWN_CLASSIFIERS = ("resnet", "plain")

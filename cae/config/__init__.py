@@ -1,0 +1,43 @@
+"""Every option, from file and command line to a checked ``Config``."""
+
+from cae.config.options import (
+    CAEConfig,
+    CausalConfig,
+    ClassifierConfig,
+    Config,
+    CounterfactualConfig,
+    DataConfig,
+    ExplainConfig,
+    LesionsConfig,
+    LoggingConfig,
+    LossConfig,
+    ManifoldConfig,
+    ModelConfig,
+    NCCConfig,
+    OracleConfig,
+    SamplerConfig,
+    SanityConfig,
+    TrainerConfig,
+    TraverseConfig,
+)
+
+__all__ = [
+    "CAEConfig",
+    "CausalConfig",
+    "ClassifierConfig",
+    "Config",
+    "CounterfactualConfig",
+    "DataConfig",
+    "ExplainConfig",
+    "LesionsConfig",
+    "LoggingConfig",
+    "LossConfig",
+    "ManifoldConfig",
+    "ModelConfig",
+    "NCCConfig",
+    "OracleConfig",
+    "SamplerConfig",
+    "SanityConfig",
+    "TrainerConfig",
+    "TraverseConfig",
+]
