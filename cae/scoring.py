@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.counterfactual import Counterfactual
+from cae.counterfactuals.path_search import round_to_8_bits
+from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
 from cae.index import IndexRow
 from cae.localisation import Localisation, localise
@@ -25,7 +26,6 @@ from cae.quality import (
     structural_similarity,
 )
 from cae.realism import feature_similarity
-from cae.search import round_to_8_bits
 from cae.session import Run
 from cae.smoothness import backtracking, largest_jump, monotone_share
 

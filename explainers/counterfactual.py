@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.attribution import class_score, path_attribution_finite, path_attribution_gradient
 from cae.classifiers import TargetClassifier
 from cae.config import CounterfactualConfig
-from cae.counterfactual import Counterfactual, find_counterfactuals, targets_for
+from cae.counterfactuals.find import find_counterfactuals, targets_for
+from cae.counterfactuals.path_attribution import class_score, path_attribution_finite, path_attribution_gradient
+from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
 from cae.manifold import ClassManifold
 from cae.session import CAE_COMMAND, load_cae

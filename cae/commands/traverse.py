@@ -20,10 +20,11 @@ from cae.commands.traverse_inputs import (
     readable,
 )
 from cae.config import Config
-from cae.counterfactual import Counterfactual, find_counterfactuals, targets_for
+from cae.counterfactuals.figures import gallery, traversal_gif, traversal_strip
+from cae.counterfactuals.find import find_counterfactuals, targets_for
+from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
 from cae.errors import UserError
-from cae.figures import gallery, traversal_gif, traversal_strip
 from cae.files import file_name, read_json, write_json
 from cae.index import Index, IndexRow, continue_work
 from cae.scoring import Files, index_row, opinions

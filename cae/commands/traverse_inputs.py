@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cae.config import Config
-from cae.counterfactual import WORDS, targets_for
+from cae.counterfactuals.find import WORDS, targets_for
 from cae.data import ImageFiles, ImageSet, Sample
 from cae.data.images import ImageRef, load_image
 from cae.errors import UserError, did_you_mean

@@ -12,7 +12,8 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier, load_classifier
 from cae.commands.traverse_inputs import spread_order
 from cae.config import Config
-from cae.counterfactual import Counterfactual, find_counterfactuals
+from cae.counterfactuals.find import find_counterfactuals
+from cae.counterfactuals.result import Counterfactual
 from cae.data import CAEDataModule
 from cae.devices import device_for
 from cae.reassignment import judge_swaps

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
-from cae.counterfactual import find_counterfactuals
+from cae.counterfactuals.find import find_counterfactuals
 from cae.sanity.bench import Bench, Record, Subjects, explain
 from cae.sanity.models import (
     Arm,

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from cae.axes import Mover, class_axes, edit_axes, find_edit_axes, measure_class_axes, measure_edit_axes
 from cae.config import CounterfactualConfig, ManifoldConfig
+from cae.counterfactuals.path_comparison import compare_routes
 from cae.manifold import ClassManifold
 from cae.model import Codes
-from cae.routes import compare_routes
 
 CLASSES = ("a", "b", "c")
 CORNERS = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.1, 0.6]])

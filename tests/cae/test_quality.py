@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cae.attribution import class_score, path_attribution_finite, path_attribution_gradient
+from cae.counterfactuals.path_attribution import class_score, path_attribution_finite, path_attribution_gradient
 from cae.quality import (
     bkl,
     changed_outside,

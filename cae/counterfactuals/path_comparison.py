@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from cae.config import CounterfactualConfig
-from cae.counterfactual import Counterfactual, find_counterfactuals
+from cae.counterfactuals.find import find_counterfactuals
+from cae.counterfactuals.result import Counterfactual
 from cae.devices import device_of
 from cae.manifold import ClassManifold
 from cae.paths import path_length

@@ -11,146 +11,15 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from cae.attempts import Attempts, find_references, walk_to_references
 from cae.config import CounterfactualConfig
+from cae.counterfactuals.path_search import Crossing, Goal, Renderer, Walk
+from cae.counterfactuals.references import Attempts, find_references, walk_to_references
+from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
-from cae.localisation import evidence_map
 from cae.manifold import ClassManifold
 from cae.quality import diversity
-from cae.search import Crossing, Goal, Renderer, Walk
 
 WORDS = ("runner-up", "any", "all")
-
-
-@dataclass(frozen=True, eq=False)
-class Counterfactual:
-    """One image, and what would have to change for the classifier to see another class in it. Tensors are on the CPU.
-
-    A counterfactual is there only if ``found``: nothing else is ever shown as one. ``status`` is ``found``,
-    ``already_target`` (the verdict is the target's before any change), ``reconstruction_flip`` (decoded output only:
-    the reconstruction alone changes the verdict, so the path would prove nothing) or ``not_found``.
-
-    Attributes:
-        id: of the image.
-        classes: names of the K classes.
-        source: verdict on the original.
-        target: class to be reached; if any class would do, the one that was reached or came closest.
-        status: one of the four words above.
-        reason: the same in words.
-        output: ``residual`` or ``decoded``: what kind of images these are.
-        original: ``(C, H, W)`` as it was given.
-        reconstruction: ``(C, H, W)`` by the autoencoder.
-        counterfactual: ``(C, H, W)`` image at the boundary; None unless found.
-        closest: ``(C, H, W)`` image with the largest margin on the best path; None if found or if there is no path.
-        tau: ``(G,)`` positions along the path, shares of its length in [0, 1]; ``(1,)`` where no path was walked.
-        path_codes: ``(G, D)`` class codes there, from the image's own to the reference.
-        path_images: ``(G, C, H, W)`` images there.
-        path_probabilities: ``(G, K)`` answers of the classifier on them.
-        boundary: position at which the goal is reached, in (0, 1]; None unless found.
-        boundary_probabilities: ``(K,)`` answer of the classifier on the counterfactual; None unless found.
-        margin: of the target's probability over every other one, at the counterfactual, or at ``closest``.
-        overshoot: how much further than asked the margin is; None unless found.
-        overshoot_without_bisection: the same at the point of the grid that first reaches the goal.
-        sign_changes: how often the goal is reached or lost between points of the path; above 1, a crossing shorter
-            than a step may also have been missed.
-        difference: ``(C, H, W)`` in [-1, 1], signed: counterfactual minus original (residual) or minus reconstruction
-            (decoded); averaged over several references, their mean. None unless found.
-        difference_std: ``(C, H, W)`` standard deviation over references; None unless two or more were found.
-        averaged: number of references whose differences were averaged.
-        diversity: mean absolute difference between the counterfactuals towards them; None of fewer than two.
-        reference_ids: ids of the training images walked to (of all averaged, or of the path's alone).
-        classifier_evaluations: images that the classifier judged for this one, the original included.
-        decoder_evaluations: images that were decoded for this one.
-        seconds: wall time of the search for its batch, divided by the images in it.
-        seed: of the search.
-        fingerprint: of the options and of the models behind the manifold.
-    """
-
-    id: str
-    classes: tuple[str, ...]
-    source: int
-    target: int
-    status: str
-    reason: str
-    output: str
-    original: Tensor
-    reconstruction: Tensor
-    counterfactual: Tensor | None
-    closest: Tensor | None
-    tau: Tensor
-    path_codes: Tensor
-    path_images: Tensor
-    path_probabilities: Tensor
-    boundary: float | None
-    boundary_probabilities: Tensor | None
-    margin: float | None
-    overshoot: float | None
-    overshoot_without_bisection: float | None
-    sign_changes: int
-    difference: Tensor | None
-    difference_std: Tensor | None
-    averaged: int
-    diversity: float | None
-    reference_ids: tuple[str, ...]
-    classifier_evaluations: int
-    decoder_evaluations: int
-    seconds: float
-    seed: int
-    fingerprint: str
-
-    @property
-    def found(self) -> bool:
-        """Whether there is a counterfactual."""
-        return self.status == "found"
-
-    @property
-    def source_class(self) -> str:
-        """Name of the verdict on the original."""
-        return self.classes[self.source]
-
-    @property
-    def target_class(self) -> str:
-        """Name of the class to be reached."""
-        return self.classes[self.target]
-
-    @property
-    def saliency(self) -> Tensor | None:
-        """``(1, H, W)``: size of the difference, summed over channels."""
-        return None if self.difference is None else self.difference.abs().sum(0, keepdim=True)
-
-    @property
-    def evidence(self) -> Tensor | None:
-        """``(1, H, W)``: where the class lies: energy of the whole change, at the end of the path, as whole regions.
-
-        The counterfactual itself is barely over the boundary, and what it changes is faint. None where no path was
-        walked; there also where no counterfactual was found.
-        """
-        if len(self.tau) == 1:
-            return None
-        # the path starts at the original (residual) or at the reconstruction (decoded)
-        return evidence_map(self.path_images[-1] - self.path_images[0])
-
-    @property
-    def added(self) -> Tensor | None:
-        """``(1, H, W)``: by how much the change brightens, in the mean of the channels."""
-        return None if self.difference is None else self.difference.mean(0, keepdim=True).clamp_min(0)
-
-    @property
-    def removed(self) -> Tensor | None:
-        """``(1, H, W)``: by how much the change darkens, in the mean of the channels; not negative."""
-        return None if self.difference is None else (-self.difference.mean(0, keepdim=True)).clamp_min(0)
-
-    @property
-    def confidence(self) -> Tensor | None:
-        """``(C, H, W)``: mean difference over its standard deviation among references; None unless averaged."""
-        if self.difference is None or self.difference_std is None:
-            return None
-        return self.difference.abs() / (self.difference_std + 1e-6)
-
-    @property
-    def reconstruction_error(self) -> Tensor:
-        """``(C, H, W)``: what the autoencoder loses of the original; no part of the explanation."""
-        return (self.reconstruction - self.original).abs()
 
 
 def targets_for(probabilities: Tensor, option: str, classes: Sequence[str]) -> list[Tensor]:

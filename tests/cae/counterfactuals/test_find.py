@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from cae.config import CounterfactualConfig, ManifoldConfig, ModelConfig
-from cae.counterfactual import find_counterfactuals, targets_for
+from cae.counterfactuals.find import find_counterfactuals, targets_for
+from cae.counterfactuals.path_search import round_to_8_bits, target_margin
 from cae.errors import UserError
 from cae.manifold import ClassManifold
 from cae.model import CAE
-from cae.search import round_to_8_bits, target_margin
 from cae.transfer import Transfer
 
 SIDE = 6

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from cae.config import CounterfactualConfig
+from cae.counterfactuals.code_optimisation import optimise_codes
+from cae.counterfactuals.path_search import Crossing, Goal, Renderer, Walk, bisect, walk
 from cae.manifold import ClassManifold
-from cae.optimise import optimise_codes
-from cae.search import Crossing, Goal, Renderer, Walk, bisect, walk
 
 
 @dataclass(eq=False)

@@ -31,7 +31,7 @@ from cae.canvas import (
     tile,
     tile_size,
 )
-from cae.counterfactual import Counterfactual
+from cae.counterfactuals.result import Counterfactual
 from cae.files import atomic_path
 
 MARGIN, GAP, HEAD, BAR = 14, 10, 20, 19  # pixels: around the page, between tiles, above a tile, of one bar with its gap

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cae.search import Renderer
+from cae.counterfactuals.path_search import Renderer
 
 LEARNING_RATE = 0.1  # of Adam, in standard deviations of the codes
 PROPOSALS = 8  # codes judged in one step of the random search

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from cae.canvas import ACCENT, SOURCE, TARGET, mapped, tile, tile_size, wrapped
-from cae.counterfactual import Counterfactual
+from cae.counterfactuals.figures import gallery, swap_grid, traversal_gif, traversal_strip
+from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError
-from cae.figures import gallery, swap_grid, traversal_gif, traversal_strip
 from cae.maps import draw_axes, draw_embedding, draw_reassignment, embed
 
 CLASSES = ("healthy", "mass", "cyst")
@@ -138,7 +138,7 @@ def test_any_number_of_frames_fits(tmp_path: Path, frames: int):
 
 
 def test_the_start_of_the_path_is_shown_even_where_the_boundary_is_nearest_to_it(tmp_path: Path):
-    from cae.figures import _frames
+    from cae.counterfactuals.figures import _frames
 
     early = dataclasses.replace(counterfactual(), boundary=0.01)
     frames = _frames(early, 5)
