@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cae.data.selection import spread_over_classes
 from cae.devices import device_of
 from cae.manifold import ClassManifold
-from cae.measures import spread_over_classes
 from cae.summary import interval
 from cae.transfer import Transfer
 

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from cae.cautions import warnings
 from cae.config import Config
+from cae.data.selection import spread_over_classes
 from cae.data.types import ImageSet, collate
 from cae.devices import device_of
 from cae.errors import UserError
@@ -25,7 +26,6 @@ from cae.measures import (
     edit_coherency,
     participation_ratio,
     peak_signal_to_noise,
-    spread_over_classes,
 )
 from cae.probes import balanced_accuracy, channel_statistics, conv_probe, knn_probe, logistic_probe, pooled
 from cae.reassignment import (

@@ -8,21 +8,12 @@ from typing import Any
 
 from cae.classifiers import TargetClassifier
 from cae.classifiers.target import state_digest
-from cae.config import Config, DataConfig
+from cae.config import Config
 from cae.data import CAEDataModule
+from cae.data.selection import image_options
 from cae.diagnostics import diagnose
 from cae.files import read_json, update_json, write_json
 from cae.manifold import ClassManifold
-
-NO_MATTER = {"batch_size", "workers", "cache", "flip"}  # options of the data that change no image of a split
-OF_FILES = ("image_size", "channels", "crop")  # those that change images given as files
-
-
-def image_options(config: DataConfig, files: bool = False) -> dict[str, Any]:
-    """The options that images of a split, or given as files, depend on, by name."""
-    values = dataclasses.asdict(config)
-    names = OF_FILES if files else sorted(set(values) - NO_MATTER)
-    return {name: values[name] for name in names}
 
 
 def measured(

@@ -107,16 +107,6 @@ def baseline_codes(codes: Tensor, count: int, seed: int) -> dict[str, Tensor]:
     }
 
 
-def spread_over_classes(verdicts: Tensor, count: int, seed: int) -> Tensor:
-    """At most ``count`` indices, taken from the classes in turn, at random within each."""
-    order = torch.randperm(len(verdicts), generator=torch.Generator().manual_seed(seed))
-    rank = torch.zeros(len(verdicts), dtype=torch.int64)
-    for k in verdicts.unique():
-        members = order[verdicts[order] == k]
-        rank[members] = torch.arange(len(members))
-    return order[torch.argsort(rank[order], stable=True)][:count]
-
-
 def peak_signal_to_noise(mean_squared_error: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of images in [0, 1]; errors below 1e-10 count as that (100 dB)."""
     return -10 * mean_squared_error.clamp_min(1e-10).log10()

@@ -16,12 +16,11 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from cae.commands.traverse_inputs import image_ids, readable, spread_order
 from cae.config import Config
 from cae.data import ImageFiles, ImageSet, Sample
+from cae.data.selection import image_ids, image_options, readable, spread_order
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
-from cae.measured import image_options
 from explainers.base import Explainer
 from explainers.explanation import Explanation
 from explainers.mask_figures import mask_figure

@@ -17,16 +17,15 @@ from cae.axes import (
     measure_class_axes,
     measure_edit_axes,
 )
-from cae.commands.traverse_inputs import image_ids
 from cae.config import Config
 from cae.counterfactuals.figures import swap_grid
 from cae.counterfactuals.path_comparison import compare_routes
 from cae.data import ImageSet
+from cae.data.selection import image_ids, spread_over_classes
 from cae.diagnostics import matrix_of, warnings
 from cae.files import update_json, write_json
 from cae.maps import draw_axes, draw_embedding, draw_reassignment, embed
 from cae.measured import measured
-from cae.measures import spread_over_classes
 from cae.session import Run, open_run
 from cae.summary import table
 from cae.suspects import Candidates, Suspect, find_suspects, write_suspects

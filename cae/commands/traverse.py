@@ -10,20 +10,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cae.commands.traverse_inputs import (
-    Reference,
-    Subjects,
-    check_options,
-    identity,
-    open_reference,
-    open_subjects,
-    readable,
-)
+from cae.commands.traverse_inputs import Reference, Subjects, check_options, identity, open_reference, open_subjects
 from cae.config import Config
 from cae.counterfactuals.figures import gallery, traversal_gif, traversal_strip
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
+from cae.data.selection import readable
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.index import Index, IndexRow, continue_work

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from cae.config import Config
 from cae.counterfactuals.find import WORDS, targets_for
-from cae.data import ImageFiles, ImageSet, Sample
+from cae.data import ImageFiles, ImageSet
 from cae.data.images import ImageRef, load_image
+from cae.data.selection import image_ids, image_options, spread_order
 from cae.errors import UserError, did_you_mean
-from cae.measured import image_options
 from cae.session import Run
 
 
@@ -53,19 +52,6 @@ def open_subjects(run: Run) -> Subjects:
         return Subjects(images, image_ids(images), f"the {traverse.split} split")
     files = ImageFiles(traverse.images, data.image_size, data.channels, data.crop)
     return Subjects(files, tuple(files.ids), f"'{traverse.images}'")
-
-
-def spread_order(labels: Tensor) -> list[int]:
-    """All places, taken from the classes in turn, in data order within each: every start of it is spread evenly.
-
-    >>> spread_order(torch.tensor([0, 0, 0, 1, 1, 2]))
-    [0, 3, 5, 1, 4, 2]
-    """
-    rank = torch.zeros(len(labels), dtype=torch.int64)
-    for k in labels.unique():
-        members = (labels == k).nonzero()[:, 0]
-        rank[members] = torch.arange(len(members))
-    return torch.argsort(rank, stable=True).tolist()
 
 
 def check_options(config: Config, classes: tuple[str, ...]) -> None:
@@ -121,21 +107,6 @@ def identity(run: Run) -> dict[str, Any]:
     of_paths = ("neighbours", "density", "max_codes") if config.counterfactual.path == "graph" else ("max_codes",)
     found |= {f"manifold.{name}": getattr(config.manifold, name) for name in of_paths}
     return found | {f"fingerprint of the {name}": value for name, value in run.fingerprints.items()}
-
-
-def image_ids(images: ImageSet) -> tuple[str, ...]:
-    """The ids of a set, in its order; where it does not list them, every image is read once."""
-    known = getattr(images, "ids", None)
-    return tuple(known) if known is not None else tuple(images[place].id for place in range(len(images)))
-
-
-def readable(images: ImageSet, places: Iterable[int], problems: list[str]) -> Iterator[tuple[int, Sample]]:
-    """The samples at these places; a damaged file costs no other image, and is told in ``problems``."""
-    for place in places:
-        try:
-            yield place, images[place]
-        except UserError as error:
-            problems += error.problems
 
 
 def _reference_pixels(run: Run, name: str) -> Tensor:

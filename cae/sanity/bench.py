@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier, load_classifier
-from cae.commands.traverse_inputs import spread_order
 from cae.config import Config
 from cae.counterfactuals.find import find_counterfactuals
 from cae.counterfactuals.result import Counterfactual
 from cae.data import CAEDataModule
+from cae.data.selection import spread_order
 from cae.devices import device_for
 from cae.reassignment import judge_swaps
 from cae.runs import RunFolder

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cae.config import Config
 from cae.data.arrays import ArraySet
+from cae.data.selection import spread_over_classes
 from cae.diagnostics import (
     baseline_codes,
     coherency,
@@ -30,7 +31,7 @@ from cae.diagnostics import (
 )
 from cae.errors import UserError
 from cae.manifold import ClassManifold
-from cae.measures import peak_signal_to_noise, spread_over_classes
+from cae.measures import peak_signal_to_noise
 from cae.model import Codes
 from cae.probes import balanced_accuracy, channel_statistics, conv_probe, knn_probe, logistic_probe, pooled
 

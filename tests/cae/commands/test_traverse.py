@@ -22,10 +22,10 @@ from cae.classifiers.networks import PlainConvNet
 from cae.commands import traverse as traversal
 from cae.commands.manifold import axis_codes, manifold
 from cae.commands.traverse import traverse
-from cae.commands.traverse_inputs import spread_order
 from cae.config import Config, OracleConfig
 from cae.config.command_line import load_config, run_program, save_config
 from cae.data import CAEDataModule
+from cae.data.selection import spread_order
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.index import COLUMNS, Index, read_index
