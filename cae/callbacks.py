@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cae.counterfactuals.figures import swap_grid
+from cae.diagnostics.figures import swap_grid
 from cae.judged import JudgedModule
 
 

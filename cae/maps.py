@@ -207,47 +207,6 @@ def _draw_thumbnails(axes: Axes, points: np.ndarray, verdicts: np.ndarray, image
         axes.add_artist(box)
 
 
-def draw_reassignment(
-    matrix_target: Tensor, matrix_oracle: Tensor | None, classes: Sequence[str], path: str | Path
-) -> None:
-    """Reassignment matrices ``(K, K)`` under the target and under the oracle, side by side, as numbers on colours."""
-    panels = [("judged by the classifier", matrix_target)]
-    if matrix_oracle is not None:
-        panels.append(("judged by the oracle", matrix_oracle))
-    side = float(np.clip(0.62 * len(classes) + 1.6, 3.6, 9))
-    figure = Figure(figsize=(side * len(panels) + 1, side + 0.5), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (name, matrix) in zip(grid, panels, strict=True):
-        shown = _draw_matrix(axes, matrix.double().cpu().numpy(), classes)
-        off = matrix[~torch.eye(len(matrix), dtype=torch.bool)].nanmean()
-        axes.set_title(f"{name}\nbetween classes {off:.2f}, kept {matrix.diagonal().nanmean():.2f}", fontsize=11)
-    figure.colorbar(shown, ax=list(grid), label="share judged as the donor's class", shrink=0.85)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png")
-
-
-def _draw_matrix(axes: Axes, matrix: np.ndarray, classes: Sequence[str]):
-    number = len(classes)
-    shown = axes.imshow(np.ma.masked_invalid(matrix), cmap="viridis", vmin=0, vmax=1)
-    axes.set_facecolor("#EEEEEE")
-    names = [name if len(name) <= 14 else name[:13] + "…" for name in classes]
-    turned = number > 4 or max(map(len, names)) > 9
-    axes.set_xticks(range(number), names, rotation=40 if turned else 0, ha="right" if turned else "center", fontsize=9)
-    axes.set_yticks(range(number), names, fontsize=9)
-    axes.set_xlabel("class of the donor of the class code")
-    axes.set_ylabel("class of the recipient")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    for (row, column), value in np.ndenumerate(matrix):
-        text = "–" if np.isnan(value) else f"{value:.2f}"
-        colour = INK if np.isnan(value) or value > 0.6 else "white"
-        axes.text(
-            column, row, text, ha="center", va="center", fontsize=9 if number > 5 else 11, color=colour, in_layout=False
-        )
-    return shown
-
-
 def draw_axes(
     images: Tensor,
     probabilities: Tensor,

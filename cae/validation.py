@@ -7,9 +7,9 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
-from cae.measures import participation_ratio
+from cae.diagnostics.embedding import participation_ratio
+from cae.diagnostics.reassignment import measure_reassignment, pervasiveness, sample_pairs
 from cae.model import CAE
-from cae.reassignment import measure_reassignment, pervasiveness, sample_pairs
 from cae.reference import ReferenceCAE
 
 BATCH = 64

@@ -18,14 +18,14 @@ from cae.axes import (
     measure_edit_axes,
 )
 from cae.config import Config
-from cae.counterfactuals.figures import swap_grid
 from cae.counterfactuals.path_comparison import compare_routes
 from cae.data import ImageSet
 from cae.data.selection import image_ids, spread_over_classes
-from cae.diagnostics import matrix_of, warnings
+from cae.diagnostics.cache import measured
+from cae.diagnostics.diagnose import matrix_of, warnings
+from cae.diagnostics.figures import draw_reassignment, swap_grid
 from cae.files import update_json, write_json
-from cae.maps import draw_axes, draw_embedding, draw_reassignment, embed
-from cae.measured import measured
+from cae.maps import draw_axes, draw_embedding, embed
 from cae.session import Run, open_run
 from cae.summary import table
 from cae.suspects import Candidates, Suspect, find_suspects, write_suspects

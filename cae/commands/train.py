@@ -8,11 +8,11 @@ from cae.classifiers import TargetClassifier, load_classifier, load_own, train_c
 from cae.config import Config
 from cae.config.command_line import Stage
 from cae.data import CAEDataModule
-from cae.diagnostics import warnings
+from cae.diagnostics.cache import measured
+from cae.diagnostics.diagnose import warnings
 from cae.errors import UserError
 from cae.files import read_json
 from cae.manifold import ClassManifold
-from cae.measured import measured
 from cae.model import CAE
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder

@@ -122,33 +122,6 @@ def gallery(counterfactuals: Sequence[Counterfactual], path: str | Path, rows: i
         page.save(temporary, format="PNG")
 
 
-def swap_grid(recipients: Tensor, donors: Tensor, swaps: Tensor, path: str | Path) -> None:
-    """The matrix of swaps: recipients down the left side, donors along the top, each swap where they meet.
-
-    Args:
-        recipients: ``(N, C, H, W)`` in [0, 1], which keep their appearance.
-        donors: ``(M, C, H, W)``, which give their class.
-        swaps: ``(N, M, C, H, W)``.
-        path: PNG file to write.
-    """
-    height, width = tile_size(*recipients.shape[2:])
-    left, top = width + 18, height + 38
-    page = Image.new("RGB", (left + len(donors) * (width + 4) + 4, top + len(recipients) * (height + 4) + 4), PAPER)
-    draw = ImageDraw.Draw(page)
-    draw.text((left, 8), "donors of the class code →", fill=INK, font=font(13))
-    draw.multiline_text((8, top - 40), "recipients ↓", fill=INK, font=font(13))
-    draw.line((left - 8, 8, left - 8, page.height - 8), fill="#BBBBBB", width=1)
-    draw.line((8, top - 8, page.width - 8, top - 8), fill="#BBBBBB", width=1)
-    for column, donor in enumerate(donors):
-        page.paste(tile(donor), (left + column * (width + 4), 26))
-    for row, recipient in enumerate(recipients):
-        page.paste(tile(recipient), (6, top + row * (height + 4)))
-        for column, swap in enumerate(swaps[row]):
-            page.paste(tile(swap), (left + column * (width + 4), top + row * (height + 4)))
-    with atomic_path(path) as temporary:
-        page.save(temporary, format="PNG")
-
-
 def _frames(result: Counterfactual, count: int) -> list[tuple[Tensor, Tensor, float, bool]]:
     """Image, probabilities, position, and whether it is the boundary: evenly spaced, the boundary among them."""
     picked = np.unique(np.linspace(0, len(result.tau) - 1, min(count, len(result.tau))).round().astype(int))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cae.reassignment import sample_pairs
+from cae.diagnostics.reassignment import sample_pairs
 from cae.sanity.bench import Bench, Record, Subjects, answers, evidence, examples, explain, swaps
 from cae.sanity.figures import Cell, sanity_figure
 from cae.sanity.models import (

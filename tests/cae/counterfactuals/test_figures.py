@@ -11,10 +11,11 @@ from PIL import Image
 from torch import Tensor
 
 from cae.canvas import ACCENT, SOURCE, TARGET, mapped, tile, tile_size, wrapped
-from cae.counterfactuals.figures import gallery, swap_grid, traversal_gif, traversal_strip
+from cae.counterfactuals.figures import gallery, traversal_gif, traversal_strip
 from cae.counterfactuals.result import Counterfactual
+from cae.diagnostics.figures import draw_reassignment, swap_grid
 from cae.errors import UserError
-from cae.maps import draw_axes, draw_embedding, draw_reassignment, embed
+from cae.maps import draw_axes, draw_embedding, embed
 
 CLASSES = ("healthy", "mass", "cyst")
 

@@ -11,14 +11,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cae.cautions import warnings
 from cae.config import Config
 from cae.data.selection import spread_over_classes
 from cae.data.types import ImageSet, collate
 from cae.devices import device_of
-from cae.errors import UserError
-from cae.manifold import CONFIDENT, ClassManifold
-from cae.measures import (
+from cae.diagnostics.embedding import (
     Coherency,
     baseline_codes,
     coherency,
@@ -27,8 +24,8 @@ from cae.measures import (
     participation_ratio,
     peak_signal_to_noise,
 )
-from cae.probes import balanced_accuracy, channel_statistics, conv_probe, knn_probe, logistic_probe, pooled
-from cae.reassignment import (
+from cae.diagnostics.probes import balanced_accuracy, channel_statistics, conv_probe, knn_probe, logistic_probe, pooled
+from cae.diagnostics.reassignment import (
     SwapJudgement,
     judge_swaps,
     matrices,
@@ -40,6 +37,9 @@ from cae.reassignment import (
     sample_pairs,
     soft_reassignment_matrix,
 )
+from cae.diagnostics.warnings import warnings
+from cae.errors import UserError
+from cae.manifold import CONFIDENT, ClassManifold
 from cae.smoothness import backtracking, largest_jump, lipschitz, monotone_share
 from cae.summary import interval
 

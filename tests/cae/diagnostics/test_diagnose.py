@@ -11,7 +11,7 @@ from torch import Tensor
 from cae.config import Config
 from cae.data.arrays import ArraySet
 from cae.data.selection import spread_over_classes
-from cae.diagnostics import (
+from cae.diagnostics.diagnose import (
     baseline_codes,
     coherency,
     coverage,
@@ -29,11 +29,11 @@ from cae.diagnostics import (
     soft_reassignment_matrix,
     warnings,
 )
+from cae.diagnostics.embedding import peak_signal_to_noise
+from cae.diagnostics.probes import balanced_accuracy, channel_statistics, conv_probe, knn_probe, logistic_probe, pooled
 from cae.errors import UserError
 from cae.manifold import ClassManifold
-from cae.measures import peak_signal_to_noise
 from cae.model import Codes
-from cae.probes import balanced_accuracy, channel_statistics, conv_probe, knn_probe, logistic_probe, pooled
 
 CLASSES = ("low", "middle", "high")
 

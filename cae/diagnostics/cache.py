@@ -11,7 +11,7 @@ from cae.classifiers.target import state_digest
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.data.selection import image_options
-from cae.diagnostics import diagnose
+from cae.diagnostics.diagnose import diagnose
 from cae.files import read_json, update_json, write_json
 from cae.manifold import ClassManifold
 

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
-import cae.measured
+import cae.diagnostics.cache
 from cae.config import Config
+from cae.diagnostics.cache import measured
 from cae.files import read_json
-from cae.measured import measured
 
 
 class Judge(nn.Linear):
@@ -24,7 +24,7 @@ def asked(monkeypatch) -> list[int]:
         calls.append(1)
         return {"cae/reassignment": float(len(calls))}
 
-    monkeypatch.setattr(cae.measured, "diagnose", diagnose)
+    monkeypatch.setattr(cae.diagnostics.cache, "diagnose", diagnose)
     return calls
 
 
