@@ -17,7 +17,7 @@ from cae.config import Config
 from cae.data import CAEDataModule
 from cae.devices import device_for
 from cae.errors import UserError, did_you_mean
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import CAE, read_weights
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder

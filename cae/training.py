@@ -22,7 +22,7 @@ from cae.data.stream import BalancedStream, Progress
 from cae.errors import UserError
 from cae.files import update_json
 from cae.judged import Judges
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import CAE
 from cae.module import CAEModule
 from cae.reference import ReferenceCAE

@@ -16,7 +16,7 @@ from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.path_attribution import class_score, path_attribution_finite, path_attribution_gradient
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.session import CAE_COMMAND, load_cae
 from explainers.base import Explainer, Finding, Subject
 

@@ -10,13 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cae.axes import (
-    Mover,
-    class_axes,
-    find_edit_axes,
-    measure_class_axes,
-    measure_edit_axes,
-)
 from cae.config import Config
 from cae.counterfactuals.path_comparison import compare_routes
 from cae.data import ImageSet
@@ -25,10 +18,12 @@ from cae.diagnostics.cache import measured
 from cae.diagnostics.diagnose import matrix_of, warnings
 from cae.diagnostics.figures import draw_reassignment, swap_grid
 from cae.files import update_json, write_json
-from cae.maps import draw_axes, draw_embedding, embed
+from cae.manifold.figures import draw_axes, draw_embedding
+from cae.manifold.latent_directions import Mover, class_axes, find_edit_axes, measure_class_axes, measure_edit_axes
+from cae.manifold.outliers import Candidates, Suspect, find_suspects, write_suspects
+from cae.manifold.projection import embed
 from cae.session import Run, open_run
 from cae.summary import table
-from cae.suspects import Candidates, Suspect, find_suspects, write_suspects
 
 MOST_POINTS = 2000  # of a map; more would hide one another
 THUMBNAIL = 96  # largest side in pixels of images kept for thumbnails

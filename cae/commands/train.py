@@ -12,7 +12,7 @@ from cae.diagnostics.cache import measured
 from cae.diagnostics.diagnose import warnings
 from cae.errors import UserError
 from cae.files import read_json
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import CAE
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder

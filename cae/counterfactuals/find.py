@@ -16,7 +16,7 @@ from cae.counterfactuals.path_search import Crossing, Goal, Renderer, Walk
 from cae.counterfactuals.references import Attempts, find_references, walk_to_references
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.quality import diversity
 
 WORDS = ("runner-up", "any", "all")

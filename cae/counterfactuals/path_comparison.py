@@ -14,8 +14,8 @@ from cae.config import CounterfactualConfig
 from cae.counterfactuals.find import find_counterfactuals
 from cae.counterfactuals.result import Counterfactual
 from cae.devices import device_of
-from cae.manifold import ClassManifold
-from cae.paths import path_length
+from cae.manifold.class_manifold import ClassManifold
+from cae.manifold.code_paths import path_length
 from cae.smoothness import monotone_share
 from cae.summary import interval
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cae.devices import device_of
-from cae.paths import Polylines
+from cae.manifold.code_paths import Polylines
 from cae.transfer import Transfer
 
 

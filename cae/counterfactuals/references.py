@@ -11,7 +11,7 @@ from torch import Tensor
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.code_optimisation import optimise_codes
 from cae.counterfactuals.path_search import Crossing, Goal, Renderer, Walk, bisect, walk
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ from cae.data import CAEDataModule
 from cae.data.selection import image_options
 from cae.diagnostics.diagnose import diagnose
 from cae.files import read_json, update_json, write_json
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 
 
 def measured(

@@ -39,7 +39,7 @@ from cae.diagnostics.reassignment import (
 )
 from cae.diagnostics.warnings import warnings
 from cae.errors import UserError
-from cae.manifold import CONFIDENT, ClassManifold
+from cae.manifold.class_manifold import CONFIDENT, ClassManifold
 from cae.smoothness import backtracking, largest_jump, lipschitz, monotone_share
 from cae.summary import interval
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cae.graph import nearest
+from cae.manifold.graph import nearest
 
 SMALLEST = 1e-12  # floor of probabilities inside logarithms
 

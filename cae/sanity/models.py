@@ -24,7 +24,7 @@ from cae.data.types import Splits
 from cae.devices import device_for
 from cae.errors import UserError
 from cae.files import atomic_path
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import CAE, read_weights
 from cae.reference import ReferenceCAE
 from cae.runs import RunFolder, load_run_config

@@ -17,7 +17,7 @@ from cae.data import CAEDataModule
 from cae.devices import device_for
 from cae.errors import UserError
 from cae.index import read_index
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import CAE
 from cae.reference import ReferenceCAE
 from cae.session import load_cae, open_run

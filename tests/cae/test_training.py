@@ -27,7 +27,7 @@ from cae.classifiers import TargetClassifier
 from cae.data import Splits
 from cae.errors import UserError
 from cae.files import read_json
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import CAE
 from cae.module import CAEModule
 from cae.runs import OUTPUTS

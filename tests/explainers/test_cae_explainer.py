@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cae.classifiers import TargetClassifier
 from cae.config import ManifoldConfig, ModelConfig
 from cae.errors import UserError
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import CAE
 from explainers import get_explainer
 from explainers.counterfactual import CaeCounterfactual, TrainedCae

@@ -29,7 +29,7 @@ from cae.data.selection import spread_order
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.index import COLUMNS, Index, read_index
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import Codes
 from cae.scoring import boundary_code
 

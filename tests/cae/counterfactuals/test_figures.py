@@ -15,7 +15,8 @@ from cae.counterfactuals.figures import gallery, traversal_gif, traversal_strip
 from cae.counterfactuals.result import Counterfactual
 from cae.diagnostics.figures import draw_reassignment, swap_grid
 from cae.errors import UserError
-from cae.maps import draw_axes, draw_embedding, embed
+from cae.manifold.figures import draw_axes, draw_embedding
+from cae.manifold.projection import embed
 
 CLASSES = ("healthy", "mass", "cyst")
 

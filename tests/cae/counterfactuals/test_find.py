@@ -13,7 +13,7 @@ from cae.config import CounterfactualConfig, ManifoldConfig, ModelConfig
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.path_search import round_to_8_bits, target_margin
 from cae.errors import UserError
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import CAE
 from cae.transfer import Transfer
 

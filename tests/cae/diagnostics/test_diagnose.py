@@ -32,7 +32,7 @@ from cae.diagnostics.diagnose import (
 from cae.diagnostics.embedding import peak_signal_to_noise
 from cae.diagnostics.probes import balanced_accuracy, channel_statistics, conv_probe, knn_probe, logistic_probe, pooled
 from cae.errors import UserError
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.model import Codes
 
 CLASSES = ("low", "middle", "high")

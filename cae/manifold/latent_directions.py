@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cae.data.selection import spread_over_classes
 from cae.devices import device_of
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
 from cae.summary import interval
 from cae.transfer import Transfer
 

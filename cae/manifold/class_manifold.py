@@ -18,10 +18,10 @@ from cae.data.types import Batch
 from cae.devices import device_of
 from cae.errors import UserError
 from cae.files import read_tensors, write_tensors
-from cae.graph import CodeGraph, nearest
-from cae.mapper import MapperGraph, build_mapper, principal_lens
-from cae.paths import Polylines, path_length
-from cae.prototypes import Prototypes, SmoteSample, class_prototypes, farthest_points, smote
+from cae.manifold.code_paths import Polylines, path_length
+from cae.manifold.graph import CodeGraph, nearest
+from cae.manifold.mapper import MapperGraph, build_mapper, principal_lens
+from cae.manifold.prototypes import Prototypes, SmoteSample, class_prototypes, farthest_points, smote
 
 CONFIDENT = 0.8  # probability from which a code of a class may serve as its reference
 METHODS = ("nearest", "prototype", "medoid", "diverse", "random")

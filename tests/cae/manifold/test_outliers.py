@@ -7,8 +7,8 @@ import csv
 import torch
 
 from cae.config import ManifoldConfig
-from cae.manifold import ClassManifold
-from cae.suspects import Candidates, find_suspects, minority, write_suspects
+from cae.manifold.class_manifold import ClassManifold
+from cae.manifold.outliers import Candidates, find_suspects, minority, write_suspects
 
 CLASSES = ("a", "b", "c")
 

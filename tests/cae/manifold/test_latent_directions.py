@@ -6,10 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from cae.axes import Mover, class_axes, edit_axes, find_edit_axes, measure_class_axes, measure_edit_axes
 from cae.config import CounterfactualConfig, ManifoldConfig
 from cae.counterfactuals.path_comparison import compare_routes
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
+from cae.manifold.latent_directions import (
+    Mover,
+    class_axes,
+    edit_axes,
+    find_edit_axes,
+    measure_class_axes,
+    measure_edit_axes,
+)
 from cae.model import Codes
 
 CLASSES = ("a", "b", "c")

@@ -14,11 +14,11 @@ import torch
 from cae.config import ManifoldConfig
 from cae.data.types import Batch
 from cae.errors import UserError
-from cae.graph import CodeGraph, nearest
-from cae.manifold import ClassManifold
-from cae.mapper import build_mapper, principal_lens
-from cae.paths import Polylines, path_length
-from cae.prototypes import farthest_points, k_medoids, medoid, smote
+from cae.manifold.class_manifold import ClassManifold
+from cae.manifold.code_paths import Polylines, path_length
+from cae.manifold.graph import CodeGraph, nearest
+from cae.manifold.mapper import build_mapper, principal_lens
+from cae.manifold.prototypes import farthest_points, k_medoids, medoid, smote
 
 
 def half_circle(count: int = 200) -> torch.Tensor:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cae.files import atomic_path
-from cae.graph import nearest
-from cae.manifold import ClassManifold
+from cae.manifold.class_manifold import ClassManifold
+from cae.manifold.graph import nearest
 
 ALONE = 0.1  # largest share of neighbours of the same label that still counts as nearly none
 QUANTILE = 0.99  # of the distances to the k-th neighbour, beyond which a code is an outlier

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cae.errors import UserError
 from cae.files import atomic_path
-from cae.graph import nearest
+from cae.manifold.graph import nearest
 
 
 @dataclass(frozen=True, eq=False)

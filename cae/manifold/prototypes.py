@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cae.graph import nearest
+from cae.manifold.graph import nearest
 
 
 @dataclass(frozen=True, eq=False)

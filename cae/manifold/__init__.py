@@ -1,0 +1,1 @@
+"""Class codes of the training images."""
