@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cae.quality import changed_pixels
+from cae.metrics.counterfactual import changed_pixels
 
 AT_ONCE = 64  # images that the classifier is asked about
 SIDES = 1 / 8, 1 / 2  # of a patch, shares of the image's side

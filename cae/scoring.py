@@ -14,8 +14,7 @@ from cae.counterfactuals.path_search import round_to_8_bits
 from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
 from cae.index import IndexRow
-from cae.localisation import Localisation, localise
-from cae.quality import (
+from cae.metrics.counterfactual import (
     changed_outside,
     changed_regions,
     changed_share,
@@ -25,9 +24,10 @@ from cae.quality import (
     linf_distance,
     structural_similarity,
 )
-from cae.realism import feature_similarity
+from cae.metrics.localisation import Localisation, localise
+from cae.metrics.realism import feature_similarity
+from cae.metrics.smoothness import backtracking, largest_jump, monotone_share
 from cae.session import Run
-from cae.smoothness import backtracking, largest_jump, monotone_share
 
 
 @dataclass(frozen=True, eq=False)

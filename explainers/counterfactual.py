@@ -46,7 +46,8 @@ class CaeCounterfactual(Explainer):
         folder: run folder with ``cae.safetensors`` and ``manifold.safetensors``, or a ``TrainedCae``.
         batch_size: images in one forward pass at most.
         readout: ``evidence``, the energy of the whole change, at the end of the path, as whole regions
-            (``cae.localisation.evidence_map``); ``saliency``, the size of the change at the boundary, which is faint;
+            (``cae.metrics.localisation.evidence_map``); ``saliency``, the size of the change at the boundary, which is
+            faint;
             or ``contribution``, each pixel's share in the fall of the class's probability up to the boundary, which
             sums to ``p(image) - p(counterfactual)`` and may have both signs. It follows gradients where the classifier
             has them.

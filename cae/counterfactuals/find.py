@@ -17,7 +17,7 @@ from cae.counterfactuals.references import Attempts, find_references, walk_to_re
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
-from cae.quality import diversity
+from cae.metrics.counterfactual import diversity
 
 WORDS = ("runner-up", "any", "all")
 

@@ -16,8 +16,8 @@ from cae.counterfactuals.result import Counterfactual
 from cae.devices import device_of
 from cae.manifold.class_manifold import ClassManifold
 from cae.manifold.code_paths import path_length
-from cae.smoothness import monotone_share
-from cae.summary import interval
+from cae.metrics.smoothness import monotone_share
+from cae.metrics.statistics import interval
 
 CHUNK = 16  # images searched together
 Figure = Callable[[Counterfactual], float | None]

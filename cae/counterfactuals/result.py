@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cae.localisation import evidence_map
+from cae.metrics.localisation import evidence_map
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,8 +40,8 @@ from cae.diagnostics.reassignment import (
 from cae.diagnostics.warnings import warnings
 from cae.errors import UserError
 from cae.manifold.class_manifold import CONFIDENT, ClassManifold
-from cae.smoothness import backtracking, largest_jump, lipschitz, monotone_share
-from cae.summary import interval
+from cae.metrics.smoothness import backtracking, largest_jump, lipschitz, monotone_share
+from cae.metrics.statistics import interval
 
 __all__ = [
     "Coherency",

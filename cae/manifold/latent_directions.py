@@ -13,7 +13,7 @@ from torch import Tensor
 from cae.data.selection import spread_over_classes
 from cae.devices import device_of
 from cae.manifold.class_manifold import ClassManifold
-from cae.summary import interval
+from cae.metrics.statistics import interval
 from cae.transfer import Transfer
 
 MOST_AXES = 10  # named ones, nearest classes first; ten classes would have 45

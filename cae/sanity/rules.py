@@ -10,7 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from cae.summary import interval
+from cae.metrics.statistics import interval
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right excluded
 

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
-from cae.quality import Cout, changed_regions, changed_share, cout, l1_distance, l2_distance, linf_distance
+from cae.metrics.counterfactual import (
+    Cout,
+    changed_regions,
+    changed_share,
+    cout,
+    l1_distance,
+    l2_distance,
+    linf_distance,
+)
 
 __all__ = ["Cout", "changed_share", "counterfactual_metrics", "cout", "proximity"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cae.counterfactuals.path_attribution import class_score, path_attribution_finite, path_attribution_gradient
-from cae.quality import (
+from cae.metrics.counterfactual import (
     bkl,
     changed_outside,
     changed_regions,
@@ -21,7 +21,7 @@ from cae.quality import (
     structural_similarity,
     validity,
 )
-from cae.smoothness import backtracking, largest_jump, lipschitz, monotone_share
+from cae.metrics.smoothness import backtracking, largest_jump, lipschitz, monotone_share
 
 
 def pair(first):

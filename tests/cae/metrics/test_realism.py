@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cae.realism import feature_similarity, fid, frechet_distance, kid, sfid
+from cae.metrics.realism import feature_similarity, fid, frechet_distance, kid, sfid
 
 
 def features(count: int, width: int, seed: int, shift: float = 0.0) -> torch.Tensor:
