@@ -13,8 +13,8 @@ from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.data.module import flip
-from cae.model import CAE
-from cae.reference import ReferenceCAE
+from cae.models.cae import CAE
+from cae.models.published import ReferenceCAE
 from cae.validation import SwapValidation
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.judged import JudgedModule, Judges
-from cae.model import CAE
+from cae.models.cae import CAE
 from cae.objective import Objective
 
 R1_EVERY = 16  # steps between two gradient penalties of the discriminator

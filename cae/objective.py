@@ -13,8 +13,8 @@ from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.grafts import find_grafts
-from cae.model import CAE, Base, Codes, Decoded
-from cae.networks import Discriminator, LeakageAdversary, fixed_statistics
+from cae.models.cae import CAE, Base, Codes, Decoded
+from cae.models.networks import Discriminator, LeakageAdversary, fixed_statistics
 from cae.views import displayed, random_view
 
 SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict

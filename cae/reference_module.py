@@ -10,9 +10,8 @@ from torch import Tensor
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.judged import JudgedModule, Judges
-from cae.reference import (
+from cae.models.published import (
     ReferenceCAE,
-    ReferenceDiscriminator,
     reference_directions,
     reference_discriminator_loss,
     reference_generator_loss,
@@ -21,6 +20,7 @@ from cae.reference import (
     reference_pairs,
     reference_scores,
 )
+from cae.models.published_networks import ReferenceDiscriminator
 
 
 class ReferenceModule(JudgedModule):

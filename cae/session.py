@@ -18,8 +18,9 @@ from cae.data import CAEDataModule
 from cae.devices import device_for
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import CAE, read_weights
-from cae.reference import ReferenceCAE
+from cae.models.cae import CAE
+from cae.models.loading import load_cae
+from cae.models.published import ReferenceCAE
 from cae.runs import RunFolder
 
 CAE_COMMAND = "python train.py cae …"
@@ -81,12 +82,6 @@ def open_run(config: Config) -> Run:
         if model is not None:
             model.to(device).eval().requires_grad_(False)
     return run
-
-
-def load_cae(path: str | Path) -> tuple[CAE | ReferenceCAE, dict[str, Any]]:
-    """The CAE in a file, ours or that of the preset ``reference``, with what its training noted in the header."""
-    header, _ = read_weights(path)
-    return (ReferenceCAE if header.get("preset") == "reference" else CAE).load(path), header
 
 
 def _trained_files(folder: RunFolder) -> tuple[Path, Path]:

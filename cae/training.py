@@ -23,9 +23,9 @@ from cae.errors import UserError
 from cae.files import update_json
 from cae.judged import Judges
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import CAE
+from cae.models.cae import CAE
+from cae.models.published import ReferenceCAE
 from cae.module import CAEModule
-from cae.reference import ReferenceCAE
 from cae.reference_module import ReferenceModule
 from cae.trainer import build_trainer
 

@@ -9,8 +9,8 @@ from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.diagnostics.embedding import participation_ratio
 from cae.diagnostics.reassignment import measure_reassignment, pervasiveness, sample_pairs
-from cae.model import CAE
-from cae.reference import ReferenceCAE
+from cae.models.cae import CAE
+from cae.models.published import ReferenceCAE
 
 BATCH = 64
 

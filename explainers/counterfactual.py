@@ -17,7 +17,8 @@ from cae.counterfactuals.path_attribution import class_score, path_attribution_f
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
-from cae.session import CAE_COMMAND, load_cae
+from cae.models.loading import load_cae
+from cae.session import CAE_COMMAND
 from explainers.base import Explainer, Finding, Subject
 
 CHUNK = 16  # images searched together: each holds all images of its path

@@ -13,10 +13,10 @@ from cae.diagnostics.diagnose import warnings
 from cae.errors import UserError
 from cae.files import read_json
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import CAE
-from cae.reference import ReferenceCAE
+from cae.models.cae import CAE
+from cae.models.loading import load_cae
+from cae.models.published import ReferenceCAE
 from cae.runs import RunFolder
-from cae.session import load_cae
 from cae.training import say, train_cae
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cae.devices import device_of
 from cae.manifold.code_paths import Polylines
-from cae.transfer import Transfer
+from cae.models.editing import Transfer
 
 
 def target_margin(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ class Renderer:
 
     At most ``batch_size`` images are encoded, decoded or judged at once. Individual codes stay on the device of the
     model; everything that is returned lies on the CPU. With ``output="residual"`` the decoder's change is added to
-    the original, which keeps the detail that reconstruction loses (``cae.transfer``).
+    the original, which keeps the detail that reconstruction loses (``cae.models.editing``).
     """
 
     def __init__(self, cae, classifier, images: Tensor, *, output: str, batch_size: int, quantise: bool):

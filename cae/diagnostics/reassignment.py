@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cae.devices import device_of
 from cae.errors import UserError
-from cae.transfer import Transfer
+from cae.models.editing import Transfer
 
 RESAMPLES = 1000  # bootstrap replicates of an interval
 
@@ -174,7 +174,7 @@ def judge_swaps(
         images: ``(N, C, H, W)`` in [0, 1], on the device of the networks or on the CPU.
         pairs: recipient and donor indices, each ``(P,)``.
         batch_size: images in one forward pass.
-        residual: judge the change brought into the recipients themselves (``cae.transfer``) as well.
+        residual: judge the change brought into the recipients themselves (``cae.models.editing``) as well.
         class_codes: ``(P, D)`` codes to use in place of the donors' (for baselines).
     """
     device = device_of(cae)

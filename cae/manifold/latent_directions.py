@@ -14,7 +14,7 @@ from cae.data.selection import spread_over_classes
 from cae.devices import device_of
 from cae.manifold.class_manifold import ClassManifold
 from cae.metrics.statistics import interval
-from cae.transfer import Transfer
+from cae.models.editing import Transfer
 
 MOST_AXES = 10  # named ones, nearest classes first; ten classes would have 45
 EDIT_AXES = 4

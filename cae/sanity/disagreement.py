@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cae.models.editing import Transfer
 from cae.sanity.bench import Bench, Record, Subjects, answers, examples, swaps
 from cae.sanity.figures import Cell, sanity_figure
 from cae.sanity.models import Arm, marker_arm, oracle_arm, sanity_folder
@@ -15,7 +16,6 @@ from cae.sanity.rules import (
     estimate,
     follows_classifier,
 )
-from cae.transfer import Transfer
 
 
 def labels(bench: Bench) -> Record:

@@ -25,10 +25,10 @@ from cae.devices import device_for
 from cae.errors import UserError
 from cae.files import atomic_path
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import CAE, read_weights
-from cae.reference import ReferenceCAE
+from cae.models.cae import CAE, read_weights
+from cae.models.loading import load_cae
+from cae.models.published import ReferenceCAE
 from cae.runs import RunFolder, load_run_config
-from cae.session import load_cae
 from cae.training import answers_of, train_cae
 
 NO_MATTER = ("data.workers", "data.cache")  # options of an arm that change none of its results

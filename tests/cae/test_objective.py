@@ -13,7 +13,7 @@ from torch import nn
 from cae.classifiers import TargetClassifier
 from cae.config import LossConfig
 from cae.data import Batch, collate
-from cae.model import CAE
+from cae.models.cae import CAE
 from cae.objective import Objective, choose_donors
 
 # every weight is that of a term of the same name, but for these

@@ -10,9 +10,9 @@ import torch
 from tiny_training import level_classifier, same, tiny_config, tiny_data, tiny_trainer, train_few_steps
 
 from cae.errors import UserError
-from cae.reference import ReferenceCAE, reference_learning_rate
+from cae.models.loading import load_cae
+from cae.models.published import ReferenceCAE, reference_learning_rate
 from cae.reference_module import ReferenceModule
-from cae.session import load_cae
 from cae.training import build_module, gather_judges, train_cae, train_loader
 
 SIDE = 32  # the smallest that the published network takes

@@ -18,9 +18,10 @@ from cae.devices import device_for
 from cae.errors import UserError
 from cae.index import read_index
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import CAE
-from cae.reference import ReferenceCAE
-from cae.session import load_cae, open_run
+from cae.models.cae import CAE
+from cae.models.loading import load_cae
+from cae.models.published import ReferenceCAE
+from cae.session import open_run
 
 OPTIONS = (
     "name=tiny", "data.image_size=32", "data.lesions.train=24", "data.lesions.val=3", "data.lesions.test=6",

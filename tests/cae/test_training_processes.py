@@ -17,7 +17,7 @@ from tiny_training import OPTIONS, same
 from cae.classifiers.saved import build_network, save_classifier
 from cae.config import OracleConfig
 from cae.files import read_json
-from cae.model import CAE
+from cae.models.cae import CAE
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 300  # seconds that one process may take on a busy machine

@@ -12,7 +12,7 @@ from cae.classifiers import TargetClassifier
 from cae.config import ManifoldConfig, ModelConfig
 from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import CAE
+from cae.models.cae import CAE
 from explainers import get_explainer
 from explainers.counterfactual import CaeCounterfactual, TrainedCae
 

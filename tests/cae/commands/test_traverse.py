@@ -30,7 +30,7 @@ from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.index import COLUMNS, Index, read_index
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import Codes
+from cae.models.cae import Codes
 from cae.scoring import boundary_code
 
 SCORES = """

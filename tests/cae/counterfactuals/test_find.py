@@ -14,8 +14,8 @@ from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.path_search import round_to_8_bits, target_margin
 from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import CAE
-from cae.transfer import Transfer
+from cae.models.cae import CAE
+from cae.models.editing import Transfer
 
 SIDE = 6
 

@@ -33,7 +33,7 @@ from cae.diagnostics.embedding import peak_signal_to_noise
 from cae.diagnostics.probes import balanced_accuracy, channel_statistics, conv_probe, knn_probe, logistic_probe, pooled
 from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
-from cae.model import Codes
+from cae.models.cae import Codes
 
 CLASSES = ("low", "middle", "high")
 

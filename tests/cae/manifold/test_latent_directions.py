@@ -17,7 +17,7 @@ from cae.manifold.latent_directions import (
     measure_class_axes,
     measure_edit_axes,
 )
-from cae.model import Codes
+from cae.models.cae import Codes
 
 CLASSES = ("a", "b", "c")
 CORNERS = torch.tensor([[0.1, 0.1], [0.9, 0.1], [0.1, 0.6]])

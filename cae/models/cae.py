@@ -15,15 +15,7 @@ from torch import Tensor, nn
 from cae.config import ModelConfig
 from cae.errors import UserError
 from cae.files import read_tensors, write_tensors
-from cae.networks import (
-    ClassEncoder,
-    Editor,
-    Evidence,
-    IndividualEncoder,
-    Trunk,
-    channels_at,
-    fixed_statistics,
-)
+from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 
 from cae.config import ModelConfig
 from cae.errors import UserError
-from cae.model import CAE, Codes, surroundings
-from cae.reference import ReferenceCAE
+from cae.models.cae import CAE, Codes, surroundings
+from cae.models.published import ReferenceCAE
 
 
 def small(**sizes) -> ModelConfig:

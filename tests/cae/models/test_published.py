@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from cae import reference
 from cae.errors import UserError
-from cae.model import Codes
-from cae.reference_networks import LayerNorm, adaptive_instance_norm
+from cae.models import published as reference
+from cae.models.cae import Codes
+from cae.models.published_networks import LayerNorm, adaptive_instance_norm
 
 
 def count(*modules: nn.Module) -> int:

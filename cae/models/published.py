@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from cae.errors import UserError
 from cae.files import write_tensors
-from cae.model import Codes, read_weights
-from cae.reference_networks import ReferenceDecoder, ReferenceDiscriminator, ReferenceEncoders
+from cae.models.cae import Codes, read_weights
+from cae.models.published_networks import ReferenceDecoder, ReferenceDiscriminator, ReferenceEncoders
 
 __all__ = [
     "DISCRIMINATOR_WEIGHTS",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.model import CAE, Base, Codes, Decoded
+from cae.models.cae import CAE, Base, Codes, Decoded
 
 
 class Transfer:

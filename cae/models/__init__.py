@@ -1,0 +1,1 @@
+"""Plain modules, ours and published."""
