@@ -2,7 +2,7 @@
 
 from cae.commands.explain import EXPLAINING_STAGES
 from cae.config.command_line import parse, run_program
-from cae.runs import explanation_config
+from cae.runs.run_folder import explanation_config
 from explainers.caes.stage import CAUSAL_STAGES
 from explainers.explaining import COMPARING_STAGES
 

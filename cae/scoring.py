@@ -27,7 +27,7 @@ from cae.metrics.counterfactual import (
 from cae.metrics.localisation import Localisation, localise
 from cae.metrics.realism import feature_similarity
 from cae.metrics.smoothness import backtracking, largest_jump, monotone_share
-from cae.session import Run
+from cae.runs.trained_run import Run
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ from cae.classifiers.zoo import brings_classes
 from cae.config import Config
 from cae.data import CAEDataModule, ImageFiles, ImageSet
 from cae.devices import device_for
-from cae.runs import RunFolder
+from cae.runs.run_folder import RunFolder
 from explainers.base import Explainer
 from explainers.registry import explainer_class, get_explainer
 

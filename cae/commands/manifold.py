@@ -22,7 +22,7 @@ from cae.manifold.figures import draw_axes, draw_embedding
 from cae.manifold.latent_directions import Mover, class_axes, find_edit_axes, measure_class_axes, measure_edit_axes
 from cae.manifold.outliers import Candidates, Suspect, find_suspects, write_suspects
 from cae.manifold.projection import embed
-from cae.session import Run, open_run
+from cae.runs.trained_run import Run, open_run
 from cae.summary import table
 
 MOST_POINTS = 2000  # of a map; more would hide one another

@@ -11,7 +11,7 @@ import torch
 from cae.config import Config
 from cae.errors import UserError
 from cae.files import write_json
-from cae.runs import OUTPUTS
+from cae.runs.run_folder import OUTPUTS
 from cae.sanity.bench import Bench, Record
 from cae.sanity.disagreement import labels
 from cae.sanity.guards import guards

@@ -16,7 +16,7 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import ReferenceCAE
-from cae.runs import RunFolder
+from cae.runs.run_folder import RunFolder
 from cae.training import say, train_cae
 
 

@@ -20,8 +20,8 @@ from cae.data.selection import readable
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.index import Index, IndexRow, continue_work
+from cae.runs.trained_run import Run, open_run
 from cae.scoring import Files, index_row, opinions
-from cae.session import Run, open_run
 from cae.summary import summarise, summarise_features, table
 
 CHUNK = 16  # images searched at once and entered into the index together

@@ -15,7 +15,7 @@ from cae.data import ImageFiles, ImageSet
 from cae.data.images import ImageRef, load_image
 from cae.data.selection import image_ids, image_options, spread_order
 from cae.errors import UserError, did_you_mean
-from cae.session import Run
+from cae.runs.trained_run import Run
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

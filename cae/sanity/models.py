@@ -28,7 +28,7 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE, read_weights
 from cae.models.loading import load_cae
 from cae.models.published import ReferenceCAE
-from cae.runs import RunFolder, load_run_config
+from cae.runs.run_folder import RunFolder, load_run_config
 from cae.training import answers_of, train_cae
 
 NO_MATTER = ("data.workers", "data.cache")  # options of an arm that change none of its results

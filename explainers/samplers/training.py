@@ -19,7 +19,7 @@ from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream
 from cae.errors import UserError
 from cae.files import update_json
-from cae.runs import RunFolder
+from cae.runs.run_folder import RunFolder
 from cae.trainer import build_trainer, close_loggers
 from cae.training import say
 from explainers.samplers.base import digest, place_crops

@@ -30,7 +30,7 @@ from cae.files import read_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.module import CAEModule
-from cae.runs import OUTPUTS
+from cae.runs.run_folder import OUTPUTS
 from cae.training import build_module, check_fits, gather_judges, train_cae, train_loader
 
 

@@ -16,7 +16,6 @@ from PIL import Image
 from torch import nn
 
 import explain
-from cae import session
 from cae.classifiers import load_classifier, save_classifier
 from cae.classifiers.networks import PlainConvNet
 from cae.commands import traverse as traversal
@@ -31,6 +30,7 @@ from cae.files import file_name, read_json, write_json
 from cae.index import COLUMNS, Index, read_index
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import Codes
+from cae.runs import trained_run as session
 from cae.scoring import boundary_code
 
 SCORES = """

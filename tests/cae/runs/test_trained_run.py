@@ -21,7 +21,7 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import ReferenceCAE
-from cae.session import open_run
+from cae.runs.trained_run import open_run
 
 OPTIONS = (
     "name=tiny", "data.image_size=32", "data.lesions.train=24", "data.lesions.val=3", "data.lesions.test=6",

@@ -21,7 +21,7 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import ReferenceCAE
-from cae.runs import RunFolder
+from cae.runs.run_folder import RunFolder
 
 CAE_COMMAND = "python train.py cae …"
 STALE = 0.05  # standard deviations by which a code may differ from the manifold's; another device moves it by far less

@@ -11,10 +11,10 @@ from safetensors import safe_open
 from cae.commands.traverse import traverse
 from cae.config.command_line import parse
 from cae.errors import UserError
-from cae.pretrained import SHIPPED, install_pretrained
-from cae.runs import explanation_config
+from cae.runs.pretrained import SHIPPED, install_pretrained
+from cae.runs.run_folder import explanation_config
 
-RECIPE = Path(__file__).parents[2] / "configs" / "pretrained.yaml"
+RECIPE = Path(__file__).parents[3] / "configs" / "pretrained.yaml"
 
 
 def test_they_take_at_most_5_megabytes_and_hold_nothing_but_tensors_and_text():

@@ -8,7 +8,7 @@ from pathlib import Path
 from cae.errors import UserError
 from cae.files import atomic_path
 
-SHIPPED = Path(__file__).parent / "weights" / "lesions"
+SHIPPED = Path(__file__).parents[1] / "weights" / "lesions"
 RESULT = "cae.safetensors"  # copied last: a folder that has it is complete
 
 

@@ -15,7 +15,7 @@ from cae.config.command_line import ParsedArguments, load_config, save_config
 from cae.config.fields import all_options, get_value, set_value, shown
 from cae.errors import UserError
 from cae.files import read_json, write_json
-from cae.pretrained import install_pretrained
+from cae.runs.pretrained import install_pretrained
 
 # What a stage writes. The first is its result: a stage that has it is finished.
 OUTPUTS = {
