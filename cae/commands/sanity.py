@@ -12,13 +12,13 @@ from cae.config import Config
 from cae.errors import UserError
 from cae.files import write_json
 from cae.runs.run_folder import OUTPUTS
-from cae.sanity.bench import Bench, Record
-from cae.sanity.disagreement import labels
-from cae.sanity.guards import guards
-from cae.sanity.models import sanity_folder
-from cae.sanity.randomised import randomised
-from cae.sanity.rules import Rule
-from cae.sanity.shortcut import shortcut
+from cae.sanity.context import Bench, Record
+from cae.sanity.control_models import sanity_folder
+from cae.sanity.criteria import Rule
+from cae.sanity.label_disagreement import labels
+from cae.sanity.null_cases import guards
+from cae.sanity.planted_shortcut import shortcut
+from cae.sanity.randomisation import randomised
 
 TESTS: dict[str, Callable[[Bench], Record]] = {
     "randomised": randomised,

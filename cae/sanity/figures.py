@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cae.canvas import FAINT, INK, PAPER, SEQUENTIAL, centred, font, mapped, outline, tile, tile_size, wrapped
 from cae.files import atomic_path
-from cae.sanity.rules import Rule
+from cae.sanity.criteria import Rule
 
 MARGIN, GAP, HEAD, CAPTION, LINE = 16, 10, 40, 20, 18  # pixels
 PASSED, FAILED = "#00694D", "#A84800"  # readable on white, told apart by the colour-blind; the word says it too

@@ -6,16 +6,10 @@ import torch
 from torch import Tensor
 
 from cae.models.editing import Transfer
-from cae.sanity.bench import Bench, Record, Subjects, answers, examples, swaps
+from cae.sanity.context import Bench, Record, Subjects, answers, examples, swaps
+from cae.sanity.control_models import Arm, marker_arm, oracle_arm, sanity_folder
+from cae.sanity.criteria import LEAST_FOLLOWING, LEAST_LEAD, disagreeing_pairs, estimate, follows_classifier
 from cae.sanity.figures import Cell, sanity_figure
-from cae.sanity.models import Arm, marker_arm, oracle_arm, sanity_folder
-from cae.sanity.rules import (
-    LEAST_FOLLOWING,
-    LEAST_LEAD,
-    disagreeing_pairs,
-    estimate,
-    follows_classifier,
-)
 
 
 def labels(bench: Bench) -> Record:

@@ -9,18 +9,9 @@ from torch import Tensor
 
 from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
-from cae.sanity.bench import Bench, Record, Subjects, answers, examples, explain, full_change
-from cae.sanity.figures import Cell, sanity_figure
-from cae.sanity.models import (
-    Arm,
-    cae_arm,
-    classifier_arm,
-    has_marker,
-    marked_config,
-    marker_arm,
-    sanity_folder,
-)
-from cae.sanity.rules import (
+from cae.sanity.context import Bench, Record, Subjects, answers, examples, explain, full_change
+from cae.sanity.control_models import Arm, cae_arm, classifier_arm, has_marker, marked_config, marker_arm, sanity_folder
+from cae.sanity.criteria import (
     LEAST_MARKER_ENERGY,
     MOST_TIMES_AREA,
     SWAPPED_ACCURACY,
@@ -34,6 +25,7 @@ from cae.sanity.rules import (
     goes_by_marker,
     leaves_marker,
 )
+from cae.sanity.figures import Cell, sanity_figure
 
 
 def shortcut(bench: Bench) -> Record:

@@ -18,9 +18,9 @@ from cae.data.selection import spread_order
 from cae.devices import device_for
 from cae.diagnostics.reassignment import judge_swaps
 from cae.runs.run_folder import RunFolder
+from cae.sanity.control_models import Arm, arm_config, cae_arm
+from cae.sanity.criteria import Estimate, Rule
 from cae.sanity.figures import EXAMPLES
-from cae.sanity.models import Arm, arm_config, cae_arm
-from cae.sanity.rules import Estimate, Rule
 
 
 @dataclass(frozen=True, eq=False)

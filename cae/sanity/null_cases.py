@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from cae.classifiers import TargetClassifier
 from cae.counterfactuals.find import find_counterfactuals
 from cae.models.editing import Transfer
-from cae.sanity.bench import Bench, Record, Subjects, explain
-from cae.sanity.models import (
-    Arm,
-)
+from cae.sanity.context import Bench, Record, Subjects, explain
+from cae.sanity.control_models import Arm
 
 
 class Constant(nn.Module):

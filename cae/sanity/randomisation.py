@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from cae.diagnostics.reassignment import sample_pairs
-from cae.sanity.bench import Bench, Record, Subjects, answers, evidence, examples, explain, swaps
-from cae.sanity.figures import Cell, sanity_figure
-from cae.sanity.models import (
+from cae.sanity.context import Bench, Record, Subjects, answers, evidence, examples, explain, swaps
+from cae.sanity.control_models import (
     Arm,
     RelabelledData,
     arm_config,
@@ -20,7 +19,7 @@ from cae.sanity.models import (
     sanity_folder,
     standardised_classifier,
 )
-from cae.sanity.rules import (
+from cae.sanity.criteria import (
     LEAST_FOUND,
     Estimate,
     estimate,
@@ -30,6 +29,7 @@ from cae.sanity.rules import (
     rank_correlation,
     shared_targets,
 )
+from cae.sanity.figures import Cell, sanity_figure
 
 OTHERS = {
     "brightness": "trained to tell dark from bright images",

@@ -18,9 +18,8 @@ from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
 from cae.errors import UserError
 from cae.files import read_json
-from cae.sanity import models
-from cae.sanity.guards import Constant
-from cae.sanity.models import (
+from cae.sanity import control_models as models
+from cae.sanity.control_models import (
     RelabelledData,
     arm_config,
     brightness_labels,
@@ -29,7 +28,8 @@ from cae.sanity.models import (
     marker_labels,
     permuted_labels,
 )
-from cae.sanity.rules import Rule
+from cae.sanity.criteria import Rule
+from cae.sanity.null_cases import Constant
 from cae.training import answers_of
 from tests.support.tiny_training import tiny_config
 

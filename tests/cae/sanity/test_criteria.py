@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from cae.sanity.rules import (
+from cae.sanity.criteria import (
     Estimate,
     box_energy,
     box_share,
