@@ -23,7 +23,7 @@ from cae.manifold.latent_directions import Mover, class_axes, find_edit_axes, me
 from cae.manifold.outliers import Candidates, Suspect, find_suspects, write_suspects
 from cae.manifold.projection import embed
 from cae.runs.trained_run import Run, open_run
-from cae.summary import table
+from cae.tables.summary import table
 
 MOST_POINTS = 2000  # of a map; more would hide one another
 THUMBNAIL = 96  # largest side in pixels of images kept for thumbnails

@@ -19,10 +19,10 @@ from cae.data import Sample
 from cae.data.selection import readable
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
-from cae.index import Index, IndexRow, continue_work
 from cae.runs.trained_run import Run, open_run
-from cae.scoring import Files, index_row, opinions
-from cae.summary import summarise, summarise_features, table
+from cae.tables.index import Index, IndexRow, continue_work
+from cae.tables.scoring import Files, index_row, opinions
+from cae.tables.summary import summarise, summarise_features, table
 
 CHUNK = 16  # images searched at once and entered into the index together
 GALLERY = 12  # images of the gallery; no more than a chunk, so that it is there early

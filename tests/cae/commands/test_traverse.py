@@ -27,11 +27,11 @@ from cae.data import CAEDataModule
 from cae.data.selection import spread_order
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
-from cae.index import COLUMNS, Index, read_index
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import Codes
 from cae.runs import trained_run as session
-from cae.scoring import boundary_code
+from cae.tables.index import COLUMNS, Index, read_index
+from cae.tables.scoring import boundary_code
 
 SCORES = """
 import numpy as np

@@ -16,12 +16,12 @@ from cae.config.command_line import load_config, run_program, save_config
 from cae.data import CAEDataModule
 from cae.devices import device_for
 from cae.errors import UserError
-from cae.index import read_index
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import ReferenceCAE
 from cae.runs.trained_run import open_run
+from cae.tables.index import read_index
 
 OPTIONS = (
     "name=tiny", "data.image_size=32", "data.lesions.train=24", "data.lesions.val=3", "data.lesions.test=6",

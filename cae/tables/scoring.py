@@ -13,7 +13,6 @@ from torch import Tensor
 from cae.counterfactuals.path_search import round_to_8_bits
 from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
-from cae.index import IndexRow
 from cae.metrics.counterfactual import (
     changed_outside,
     changed_regions,
@@ -28,6 +27,7 @@ from cae.metrics.localisation import Localisation, localise
 from cae.metrics.realism import feature_similarity
 from cae.metrics.smoothness import backtracking, largest_jump, monotone_share
 from cae.runs.trained_run import Run
+from cae.tables.index import IndexRow
 
 
 @dataclass(frozen=True, eq=False)

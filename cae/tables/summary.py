@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import torch
 
-from cae.index import Index, IndexRow
 from cae.metrics.realism import fid, kid, sfid
 from cae.metrics.statistics import Statistic, interval, mean, median, percentile_95
+from cae.tables.index import Index, IndexRow
 
 
 def summarise(rows: Sequence[IndexRow], seed: int = 0) -> dict[str, float]:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from cae.index import Index, IndexRow
 from cae.metrics.localisation import best_dice, centre_map, dice_at_area, evidence_map, localise, otsu_threshold
 from cae.metrics.statistics import interval, mean, median, percentile_95
-from cae.summary import summarise, summarise_features, table
+from cae.tables.index import Index, IndexRow
+from cae.tables.summary import summarise, summarise_features, table
 
 
 def row(id: str = "a", **values) -> IndexRow:
