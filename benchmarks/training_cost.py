@@ -36,9 +36,9 @@ from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.data import Batch  # noqa: E402
 from cae.errors import UserError  # noqa: E402
 from cae.files import write_json  # noqa: E402
-from cae.judged import Judges  # noqa: E402
-from cae.module import CAEModule  # noqa: E402
-from cae.objective import Objective  # noqa: E402
+from cae.training.base_module import Judges  # noqa: E402
+from cae.training.cae_module import CAEModule  # noqa: E402
+from cae.training.objective import Objective  # noqa: E402
 
 RECIPES = {
     "64": ["configs/lesions.yaml"],

@@ -18,7 +18,7 @@ from cae.config import Config, NCCConfig
 from cae.config.command_line import Stage
 from cae.files import update_json
 from cae.runs.run_folder import RunFolder
-from cae.trainer import build_trainer, checkpoint_to_continue, close_loggers
+from cae.training.trainer import build_trainer, checkpoint_to_continue, close_loggers
 from explainers.caes.statistics import binomial_interval
 from explainers.cause_effect_pairs import PairRecipe, draw_pairs, labelled_clouds
 from explainers.ncc import CausationNetwork, NeuralCausation, symmetrised_score

@@ -1,15 +1,13 @@
-"""The classifier to be explained: any model, one frozen face; and the training of the program's own."""
+"""The classifier to be explained: any model, one frozen face."""
 
 from cae.classifiers.imagenet import imagenet_classes, load_imagenet_classifier
 from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.classifiers.saved import OWN_NETWORKS, load_own, save_classifier
 from cae.classifiers.target import TargetClassifier
-from cae.classifiers.training import ClassifierModule, train_classifier, train_oracle
 from cae.classifiers.zoo import brings_classes, load_classifier
 
 __all__ = [
     "OWN_NETWORKS",
-    "ClassifierModule",
     "PlainConvNet",
     "SmallResNet",
     "TargetClassifier",
@@ -19,6 +17,4 @@ __all__ = [
     "load_imagenet_classifier",
     "load_own",
     "save_classifier",
-    "train_classifier",
-    "train_oracle",
 ]

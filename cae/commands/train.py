@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own, train_classifier, train_oracle
+from cae.classifiers import TargetClassifier, load_classifier, load_own
 from cae.config import Config
 from cae.config.command_line import Stage
 from cae.data import CAEDataModule
@@ -17,7 +17,9 @@ from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import ReferenceCAE
 from cae.runs.run_folder import RunFolder
-from cae.training import say, train_cae
+from cae.training.cae import train_cae
+from cae.training.classifier import train_classifier, train_oracle
+from cae.training.trainer import say
 
 
 def classifier_stage(config: Config) -> None:

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own, save_classifier, train_classifier, train_oracle
+from cae.classifiers import TargetClassifier, load_classifier, load_own, save_classifier
 from cae.classifiers.saved import OWN_NETWORKS, build_network
 from cae.config import Config
 from cae.config.checks import check_config
@@ -29,7 +29,8 @@ from cae.models.cae import CAE, read_weights
 from cae.models.loading import load_cae
 from cae.models.published import ReferenceCAE
 from cae.runs.run_folder import RunFolder, load_run_config
-from cae.training import answers_of, train_cae
+from cae.training.cae import answers_of, train_cae
+from cae.training.classifier import train_classifier, train_oracle
 
 NO_MATTER = ("data.workers", "data.cache")  # options of an arm that change none of its results
 DECIDING = ("seed", "data", "classifier", "oracle", "cae")

@@ -12,7 +12,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cae.callbacks import TrainingClock
 from cae.config import Config
 from cae.config.command_line import Stage
 from cae.data import CAEDataModule, ImageSet, collate
@@ -20,8 +19,8 @@ from cae.data.stream import BalancedStream
 from cae.errors import UserError
 from cae.files import update_json
 from cae.runs.run_folder import RunFolder
-from cae.trainer import build_trainer, close_loggers
-from cae.training import say
+from cae.training.callbacks import TrainingClock
+from cae.training.trainer import build_trainer, close_loggers, say
 from explainers.samplers.base import digest, place_crops
 from explainers.samplers.gaussian import LARGEST_SIDE, Gaussian
 from explainers.samplers.learned import LearnedSampler, PatchDistribution, PatchSampler, at_border, fixed_windows

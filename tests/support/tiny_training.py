@@ -14,7 +14,7 @@ from cae.config import Config
 from cae.config.command_line import load_config
 from cae.data import CAEDataModule, Splits
 from cae.data.arrays import ArraySet
-from cae.training import build_module, gather_judges, train_loader
+from cae.training.cae import build_module, gather_judges, train_loader
 
 SIDE = 16
 CLASSES = ("dark", "grey", "bright")

@@ -30,7 +30,7 @@ from cae.sanity.control_models import (
 )
 from cae.sanity.criteria import Rule
 from cae.sanity.null_cases import Constant
-from cae.training import answers_of
+from cae.training.cae import answers_of
 from tests.support.tiny_training import tiny_config
 
 LESIONS = (

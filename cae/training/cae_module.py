@@ -15,9 +15,9 @@ from torch import Tensor
 
 from cae.config import CAEConfig
 from cae.data import Batch
-from cae.judged import JudgedModule, Judges
 from cae.models.cae import CAE
-from cae.objective import Objective
+from cae.training.base_module import JudgedModule, Judges
+from cae.training.objective import Objective
 
 R1_EVERY = 16  # steps between two gradient penalties of the discriminator
 # these pull on swaps and would keep the autoencoder from learning first

@@ -10,24 +10,23 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cae.callbacks import SampleGrid, TrainingClock
 from cae.classifiers import TargetClassifier
 from cae.config import Config
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream, Progress
 from cae.errors import UserError
 from cae.files import update_json
-from cae.judged import Judges
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import ReferenceCAE
-from cae.module import CAEModule
-from cae.reference_module import ReferenceModule
-from cae.trainer import build_trainer
+from cae.training.base_module import Judges
+from cae.training.cae_module import CAEModule
+from cae.training.callbacks import SampleGrid, TrainingClock
+from cae.training.published_module import ReferenceModule
+from cae.training.trainer import build_trainer, say
 
 GRID_IMAGES = 8  # of the sample grids
 
@@ -179,12 +178,6 @@ def checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
     at_validation: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
     best = MovableCheckpoint(folder, "best", monitor="val/score", mode="max", **at_validation)
     return best, MovableCheckpoint(folder, "last", **at_validation)
-
-
-@rank_zero_only
-def say(sentence: str) -> None:
-    """Print a sentence, once for all processes of a training."""
-    print(sentence)
 
 
 def _report_verdicts(verdicts: Tensor, classes: tuple[str, ...], split: str) -> None:

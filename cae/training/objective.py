@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cae import losses
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
-from cae.grafts import find_grafts
 from cae.models.cae import CAE, Base, Codes, Decoded
 from cae.models.networks import Discriminator, LeakageAdversary, fixed_statistics
-from cae.views import displayed, random_view
+from cae.training import losses
+from cae.training.augmentation import displayed, random_view
+from cae.training.patch_swaps import find_grafts
 
 SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict
 UNDO_SHARE = 0.25  # of the swaps are undone, for it costs a second pass

@@ -14,7 +14,7 @@ from cae.classifiers import TargetClassifier
 from cae.config import LossConfig
 from cae.data import Batch, collate
 from cae.models.cae import CAE
-from cae.objective import Objective, choose_donors
+from cae.training.objective import Objective, choose_donors
 
 # every weight is that of a term of the same name, but for these
 OTHER_OPTIONS = {"r1", "smote", "temperature"}

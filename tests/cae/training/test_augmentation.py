@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cae.views import displayed
+from cae.training.augmentation import displayed
 
 
 def test_displayed_images_are_clamped_and_keep_the_gradient_that_leads_back():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from cae.grafts import find_grafts, random_rectangles
+from cae.training.patch_swaps import find_grafts, random_rectangles
 
 SIDE = 32
 

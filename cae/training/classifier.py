@@ -13,7 +13,6 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
-from cae.classifiers.augmentation import random_noise, random_shift
 from cae.classifiers.preprocessing import Preprocessing
 from cae.classifiers.saved import OWN_NETWORKS, build_network, save_classifier
 from cae.classifiers.target import TargetClassifier
@@ -21,7 +20,8 @@ from cae.config import Config
 from cae.data.types import Batch
 from cae.errors import UserError
 from cae.files import update_json
-from cae.trainer import build_trainer, check_same_options, checkpoint_to_continue, close_loggers
+from cae.training.augmentation import random_noise, random_shift
+from cae.training.trainer import build_trainer, check_same_options, checkpoint_to_continue, close_loggers
 
 if TYPE_CHECKING:
     from cae.data import CAEDataModule
@@ -135,7 +135,7 @@ class ClassifierModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of an augmented batch."""
         targets = self.targets(batch)
-        images = random_noise(random_shift(batch.images, self.hparams["shift"]), self.hparams["noise"])
+        images = random_noise(random_shift(batch.images, self.hparams["shift"]), self.hparams["noise"], clamp=True)
         loss = F.cross_entropy(self(images), targets)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss

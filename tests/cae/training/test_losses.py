@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from cae import losses
+from cae.training import losses
 
 
 @pytest.fixture

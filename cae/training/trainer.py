@@ -259,3 +259,9 @@ def check_same_options(
     ]
     if problems:
         raise UserError(problems)
+
+
+@rank_zero_only
+def say(sentence: str) -> None:
+    """Print a sentence, once for all processes of a training."""
+    print(sentence)

@@ -22,16 +22,16 @@ from tiny_training import (
     train_few_steps,
 )
 
-from cae.callbacks import TrainingClock
 from cae.classifiers import TargetClassifier
 from cae.data import Splits
 from cae.errors import UserError
 from cae.files import read_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
-from cae.module import CAEModule
 from cae.runs.run_folder import OUTPUTS
-from cae.training import build_module, check_fits, gather_judges, train_cae, train_loader
+from cae.training.cae import build_module, check_fits, gather_judges, train_cae, train_loader
+from cae.training.cae_module import CAEModule
+from cae.training.callbacks import TrainingClock
 
 
 class Stopped(Exception):

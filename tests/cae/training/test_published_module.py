@@ -11,9 +11,10 @@ from tiny_training import level_classifier, same, tiny_config, tiny_data, tiny_t
 
 from cae.errors import UserError
 from cae.models.loading import load_cae
-from cae.models.published import ReferenceCAE, reference_learning_rate
-from cae.reference_module import ReferenceModule
-from cae.training import build_module, gather_judges, train_cae, train_loader
+from cae.models.published import ReferenceCAE
+from cae.training.cae import build_module, gather_judges, train_cae, train_loader
+from cae.training.published_losses import reference_learning_rate
+from cae.training.published_module import ReferenceModule
 
 SIDE = 32  # the smallest that the published network takes
 REFERENCE = ("cae.preset=reference", f"data.image_size={SIDE}", "cae.model.width=4", "cae.target=labels")

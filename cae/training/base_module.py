@@ -15,7 +15,7 @@ from cae.data import Batch
 from cae.data.module import flip
 from cae.models.cae import CAE
 from cae.models.published import ReferenceCAE
-from cae.validation import SwapValidation
+from cae.training.validation import SwapValidation
 
 
 @dataclass(frozen=True)

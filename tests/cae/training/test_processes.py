@@ -19,7 +19,7 @@ from cae.config import OracleConfig
 from cae.files import read_json
 from cae.models.cae import CAE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LONGEST = 300  # seconds that one process may take on a busy machine
 DATA = (
     "data.lesions.train=24", "data.lesions.val=12", "data.lesions.test=12", "data.lesions.classes=[healthy,mass]",

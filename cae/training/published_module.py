@@ -9,9 +9,10 @@ from torch import Tensor
 
 from cae.config import CAEConfig
 from cae.data import Batch
-from cae.judged import JudgedModule, Judges
-from cae.models.published import (
-    ReferenceCAE,
+from cae.models.published import ReferenceCAE
+from cae.models.published_networks import ReferenceDiscriminator
+from cae.training.base_module import JudgedModule, Judges
+from cae.training.published_losses import (
     reference_directions,
     reference_discriminator_loss,
     reference_generator_loss,
@@ -20,7 +21,6 @@ from cae.models.published import (
     reference_pairs,
     reference_scores,
 )
-from cae.models.published_networks import ReferenceDiscriminator
 
 
 class ReferenceModule(JudgedModule):

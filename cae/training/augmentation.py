@@ -1,7 +1,4 @@
-"""What the classifier sees of a generated image in training: within [0, 1], a little shifted, blurred and noisy.
-
-An edit that is noise made for one network's weights does not survive them; an edit that shows evidence does.
-"""
+"""Random changes of a training batch, on its device, without a loop over images."""
 
 from __future__ import annotations
 
@@ -10,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHIFT = 1 / 16  # largest shift, as a share of the side
+
+
 NOISE = 0.1  # largest standard deviation of the noise, on [0, 1]
 
 
@@ -53,10 +52,13 @@ def random_shift(images: Tensor, largest: int) -> Tensor:
     return padded[which, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def random_noise(images: Tensor, largest: float) -> Tensor:
-    """Add Gaussian noise whose standard deviation is drawn per image from [0, ``largest``]."""
+def random_noise(images: Tensor, largest: float, clamp: bool = False) -> Tensor:
+    """Add Gaussian noise, its standard deviation uniform in [0, ``largest``] for each image; or kept in [0, 1]."""
+    if largest == 0:
+        return images
     levels = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype) * largest
-    return images + levels * torch.randn_like(images)
+    noisy = images + levels * torch.randn_like(images)
+    return noisy.clamp(0, 1) if clamp else noisy
 
 
 def random_blur(images: Tensor, share: float = 0.5) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cae.diagnostics.figures import swap_grid
-from cae.judged import JudgedModule
+from cae.training.base_module import JudgedModule
 
 
 class SampleGrid(pl.Callback):
