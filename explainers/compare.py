@@ -23,12 +23,12 @@ from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from explainers.base import Explainer
 from explainers.explanation import Explanation
+from explainers.figures import explanation_figure
 from explainers.mask_figures import mask_figure
 from explainers.metrics import MetricSuite, explainer_checks
 from explainers.multirex.figures import multirex_figure
 from explainers.multirex.rows import table_rows, write_cut_outs
 from explainers.registry import list_explainers, options_of, parse_options
-from explainers.render import explanation_figure
 from explainers.session import ClassifierRun, open_classifier
 from explainers.tables import write_csv, write_tables
 

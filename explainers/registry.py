@@ -56,7 +56,7 @@ EXPLAINERS: dict[str, Entry] = {
     "occlusion": Entry("explainers.occlusion:Occlusion", "loss of the class's probability behind a grey window"),
     "lime": Entry("explainers.lime:Lime", "linear model of which superpixels the class's probability needs"),
     "rise": Entry("explainers.rise:Rise", "mean of random masks, weighted by the probability they leave"),
-    "cae": Entry("explainers.counterfactual:CaeCounterfactual", "what a counterfactual of the trained CAE changes"),
+    "cae": Entry("explainers.cae_counterfactual:CaeCounterfactual", "what a counterfactual of the trained CAE changes"),
     "multirex": Entry(
         "explainers.multirex:MultiReX", "several sufficient sets of pixels, each minimal under a certificate"
     ),

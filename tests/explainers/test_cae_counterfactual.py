@@ -14,7 +14,7 @@ from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from explainers import get_explainer
-from explainers.counterfactual import CaeCounterfactual, TrainedCae
+from explainers.cae_counterfactual import CaeCounterfactual, TrainedCae
 
 SIDE, CLASSES = 8, ("dark", "grey", "bright")
 LEVELS = torch.tensor([0.2, 0.5, 0.8])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from explainers.render import displayed
+from explainers.figures import displayed
 
 
 def test_a_map_of_both_signs_is_divided_by_its_largest_value():
