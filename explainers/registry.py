@@ -30,10 +30,10 @@ VARIANT = "@"  # `pmi@gray` is `pmi` under another name, so that several setting
 
 
 EXPLAINERS: dict[str, Entry] = {
-    "random": Entry("explainers.controls:RandomMap", "control: independent noise in every pixel"),
-    "centre": Entry("explainers.controls:CentreMap", "control: a bump at the centre of the image"),
-    "edges": Entry("explainers.controls:EdgeMap", "control: how steep the image is, whatever the classifier"),
-    "constant": Entry("explainers.controls:ConstantMap", "control: the same value everywhere"),
+    "random": Entry("explainers.baselines.controls:RandomMap", "control: independent noise in every pixel"),
+    "centre": Entry("explainers.baselines.controls:CentreMap", "control: a bump at the centre of the image"),
+    "edges": Entry("explainers.baselines.controls:EdgeMap", "control: how steep the image is, whatever the classifier"),
+    "constant": Entry("explainers.baselines.controls:ConstantMap", "control: the same value everywhere"),
     "pmi": Entry(
         "explainers.information:PointwiseMutualInformation",
         "how much each patch speaks for the class, in nats: the patch marginalised over an in-fill",
@@ -49,13 +49,20 @@ EXPLAINERS: dict[str, Entry] = {
         {"readout": "woe", "sampler": "gaussian", "laplace": 100_000},
     ),
     "integrated_gradients": Entry(
-        "explainers.gradient:IntegratedGradients", "gradients along the line from a black image, times the difference"
+        "explainers.baselines.gradient:IntegratedGradients",
+        "gradients along the line from a black image, times the difference",
     ),
-    "smoothgrad": Entry("explainers.gradient:SmoothGrad", "mean gradient over noisy copies of the image, signed"),
-    "gradcam": Entry("explainers.gradient:GradCam", "late feature maps, weighted by their mean gradient, signed"),
-    "occlusion": Entry("explainers.occlusion:Occlusion", "loss of the class's probability behind a grey window"),
-    "lime": Entry("explainers.lime:Lime", "linear model of which superpixels the class's probability needs"),
-    "rise": Entry("explainers.rise:Rise", "mean of random masks, weighted by the probability they leave"),
+    "smoothgrad": Entry(
+        "explainers.baselines.gradient:SmoothGrad", "mean gradient over noisy copies of the image, signed"
+    ),
+    "gradcam": Entry(
+        "explainers.baselines.gradient:GradCam", "late feature maps, weighted by their mean gradient, signed"
+    ),
+    "occlusion": Entry(
+        "explainers.baselines.occlusion:Occlusion", "loss of the class's probability behind a grey window"
+    ),
+    "lime": Entry("explainers.baselines.lime:Lime", "linear model of which superpixels the class's probability needs"),
+    "rise": Entry("explainers.baselines.rise:Rise", "mean of random masks, weighted by the probability they leave"),
     "cae": Entry("explainers.cae_counterfactual:CaeCounterfactual", "what a counterfactual of the trained CAE changes"),
     "multirex": Entry(
         "explainers.multirex:MultiReX", "several sufficient sets of pixels, each minimal under a certificate"

@@ -18,7 +18,7 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
 from explainers.base import Explainer, Finding, Subject
-from explainers.layers import FeatureLayer, feature_layer
+from explainers.baselines.layers import FeatureLayer, feature_layer
 
 BASELINES = {"black": 0.0, "grey": 0.5, "white": 1.0}
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from cae.classifiers import SmallResNet, TargetClassifier
 from cae.errors import UserError
-from explainers.gradient import GradCam, IntegratedGradients, SmoothGrad, log_odds
-from explainers.layers import feature_layer
+from explainers.baselines.gradient import GradCam, IntegratedGradients, SmoothGrad, log_odds
+from explainers.baselines.layers import feature_layer
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from tiny_classifiers import linear_classifier, names, random_images, small_netw
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.lime import Lime, presence_kernel, segment_means, superpixels
-from explainers.occlusion import Occlusion
-from explainers.rise import Rise, rise_masks
+from explainers.baselines.lime import Lime, presence_kernel, segment_means, superpixels
+from explainers.baselines.occlusion import Occlusion
+from explainers.baselines.rise import Rise, rise_masks
 from explainers.windows import grid, mean_map
 
 

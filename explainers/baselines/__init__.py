@@ -1,0 +1,1 @@
+"""Known methods and controls."""
