@@ -34,10 +34,10 @@ from cae.config.command_line import load_config  # noqa: E402 (the script also r
 from cae.data.lesions import marker_box  # noqa: E402
 from cae.files import write_json  # noqa: E402
 from explainers.caes import Plan, Study  # noqa: E402
-from explainers.caes.sources import class_images  # noqa: E402
+from explainers.caes.cause_effect_pairs import draw_pairs  # noqa: E402
+from explainers.caes.mask_sources import class_images  # noqa: E402
+from explainers.caes.ncc import NeuralCausation, symmetrised_score  # noqa: E402
 from explainers.caes.statistics import binomial_interval  # noqa: E402
-from explainers.cause_effect_pairs import draw_pairs  # noqa: E402
-from explainers.ncc import NeuralCausation, symmetrised_score  # noqa: E402
 from explainers.session import open_classifier  # noqa: E402
 
 HELD_OUT_SEED, HELD_OUT = 2**41, 1000

@@ -4,8 +4,8 @@ Only the idea of the published score (CaES) is public; the readouts here are def
 own name.
 """
 
+from explainers.caes.causal_scores import causal_scores
 from explainers.caes.result import CausalScores, Difference, Readout
-from explainers.caes.scores import causal_scores
 from explainers.caes.study import Plan, Study
 
 __all__ = ["CausalScores", "Difference", "Plan", "Readout", "Study", "causal_scores"]

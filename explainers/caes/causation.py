@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from explainers.caes.ncc import NeuralCausation
 from explainers.caes.statistics import spearman
-from explainers.ncc import NeuralCausation
 
 LEAST_IMAGES = 50  # fewer points say nothing about a direction
 POINTS = 100  # as many as in training

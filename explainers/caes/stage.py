@@ -15,9 +15,7 @@ from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
 from explainers.base import Explainer
 from explainers.caes.figures import class_figure
-from explainers.caes.readouts import INTERVENTIONAL
-from explainers.caes.result import STATEMENT, CausalScores
-from explainers.caes.sources import (
+from explainers.caes.mask_sources import (
     OF_DATA,
     ClassImages,
     class_images,
@@ -26,9 +24,11 @@ from explainers.caes.sources import (
     thresholded,
     usable_sources,
 )
+from explainers.caes.ncc import NeuralCausation
+from explainers.caes.result import STATEMENT, CausalScores
+from explainers.caes.score_terms import INTERVENTIONAL
 from explainers.caes.statistics import holm, sign_test
 from explainers.caes.study import LEAST_IMAGES_FOR_RATIOS, Plan, Study
-from explainers.ncc import NeuralCausation
 from explainers.registry import parse_options
 from explainers.session import ClassifierRun, open_classifier
 

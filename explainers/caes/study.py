@@ -14,11 +14,13 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.caes.answers import Witness
 from explainers.caes.causation import LEAST_IMAGES, Causation, causation_of, coefficients
+from explainers.caes.classifier_responses import Witness
 from explainers.caes.fills import Fill, resolve_fill, without
 from explainers.caes.masks import blob_masks, check_masks, rolled_masks
-from explainers.caes.readouts import (
+from explainers.caes.ncc import NeuralCausation
+from explainers.caes.result import CausalScores, Difference, Readout
+from explainers.caes.score_terms import (
     OF_NCC,
     READOUTS,
     Answers,
@@ -29,13 +31,11 @@ from explainers.caes.readouts import (
     reaction,
     readouts,
 )
-from explainers.caes.result import CausalScores, Difference, Readout
 from explainers.caes.statistics import (
     bootstrap_counts,
     percentile_interval,
     permutation_p_value,
 )
-from explainers.ncc import NeuralCausation
 
 LEAST_IMAGES_FOR_RATIOS = 20
 SMALLEST_FEATURE = 1e-8  # sum over the images below which a feature counts as absent

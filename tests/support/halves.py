@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
-from explainers.ncc import CausationNetwork, NeuralCausation
+from explainers.caes.ncc import CausationNetwork, NeuralCausation
 
 SIZE = 8
 

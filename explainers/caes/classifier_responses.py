@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
-from explainers.caes.readouts import Answers, Head, log_odds
+from explainers.caes.score_terms import Answers, Head, log_odds
 
 HEAD_TOLERANCE = 1e-5  # of the log-odds, by a head applied to the features against the classifier's own
 

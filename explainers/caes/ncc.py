@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from cae.errors import UserError
 from cae.files import read_tensors, write_tensors
-from explainers.cause_effect_pairs import SMALLEST_DEVIATION, standardised
+from explainers.caes.cause_effect_pairs import SMALLEST_DEVIATION, standardised
 
 FORMAT = "ncc-1"
-SHIPPED = Path(__file__).parent / "weights" / "ncc.safetensors"
+SHIPPED = Path(__file__).parents[1] / "weights" / "ncc.safetensors"
 POINTS_AT_ONCE = 200_000  # points that pass through a network together
 
 

@@ -7,8 +7,8 @@ from tiny_classifiers import black_box, linear_classifier, random_images, small_
 
 from cae.errors import UserError
 from explainers.caes import CausalScores, causal_scores
-from explainers.caes.readouts import Head, do_effects, known_direction, log_odds, logit_effects
-from explainers.ncc import NeuralCausation
+from explainers.caes.ncc import NeuralCausation
+from explainers.caes.score_terms import Head, do_effects, known_direction, log_odds, logit_effects
 
 QUICK = {"rolls": 2, "n_boot": 50, "n_perm": 49, "link_permutations": 2}
 

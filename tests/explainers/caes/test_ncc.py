@@ -8,9 +8,9 @@ from torch.utils.data import DataLoader
 from cae.config.command_line import load_config
 from cae.errors import UserError
 from cae.files import read_json
-from explainers.cause_effect_pairs import draw_pairs, standardised
-from explainers.ncc import SHIPPED, CausationNetwork, NeuralCausation, symmetrised_score
-from explainers.ncc_training import NCCModule, command, direction_accuracy, ncc_stage
+from explainers.caes.cause_effect_pairs import draw_pairs, standardised
+from explainers.caes.ncc import SHIPPED, CausationNetwork, NeuralCausation, symmetrised_score
+from explainers.caes.ncc_training import NCCModule, command, direction_accuracy, ncc_stage
 
 
 def seeded(seed: int = 0) -> torch.Generator:

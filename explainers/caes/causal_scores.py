@@ -8,9 +8,9 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from explainers.caes.fills import Fill
+from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import CausalScores
 from explainers.caes.study import Plan, Study
-from explainers.ncc import NeuralCausation
 
 
 def causal_scores(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.interpolate import PchipInterpolator
 
-from explainers.cause_effect_pairs import (
+from explainers.caes.cause_effect_pairs import (
     PairRecipe,
     draw_pairs,
     labelled_clouds,
