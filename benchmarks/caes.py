@@ -38,7 +38,7 @@ from explainers.caes.cause_effect_pairs import draw_pairs  # noqa: E402
 from explainers.caes.mask_sources import class_images  # noqa: E402
 from explainers.caes.ncc import NeuralCausation, symmetrised_score  # noqa: E402
 from explainers.caes.statistics import binomial_interval  # noqa: E402
-from explainers.session import open_classifier  # noqa: E402
+from explainers.commands.classifier_run import open_classifier  # noqa: E402
 
 HELD_OUT_SEED, HELD_OUT = 2**41, 1000
 POINTS, SUBSETS = 100, 20

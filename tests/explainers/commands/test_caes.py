@@ -11,7 +11,7 @@ from cae.config.command_line import load_config
 from cae.errors import UserError
 from cae.files import read_json
 from explainers.caes import CausalScores
-from explainers.caes.stage import caes
+from explainers.commands.caes import caes
 
 
 @pytest.fixture

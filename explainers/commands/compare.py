@@ -22,6 +22,8 @@ from cae.data.selection import image_ids, image_options, readable, spread_order
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from explainers.base import Explainer
+from explainers.commands.classifier_run import ClassifierRun, open_classifier
+from explainers.commands.tables import write_csv, write_tables
 from explainers.explanation import Explanation
 from explainers.figures import explanation_figure
 from explainers.mask_figures import mask_figure
@@ -29,8 +31,6 @@ from explainers.metrics import MetricSuite, explainer_checks
 from explainers.multirex.figures import multirex_figure
 from explainers.multirex.rows import table_rows, write_cut_outs
 from explainers.registry import list_explainers, options_of, parse_options
-from explainers.session import ClassifierRun, open_classifier
-from explainers.tables import write_csv, write_tables
 
 
 def run(config: Config) -> None:

@@ -29,8 +29,8 @@ from explainers.caes.result import STATEMENT, CausalScores
 from explainers.caes.score_terms import INTERVENTIONAL
 from explainers.caes.statistics import holm, sign_test
 from explainers.caes.study import LEAST_IMAGES_FOR_RATIOS, Plan, Study
+from explainers.commands.classifier_run import ClassifierRun, open_classifier
 from explainers.registry import parse_options
-from explainers.session import ClassifierRun, open_classifier
 
 Scores = dict[str, dict[str, CausalScores]]  # by class, then by source
 

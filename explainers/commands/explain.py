@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cae.config.command_line import Stage
-from explainers.compare import compare, run
+from explainers.commands.compare import compare, run
 
 COMPARING_STAGES = {
     "run": Stage("one explainer over images, a folder or a split (method=NAME; method=list lists them)", run),

@@ -15,19 +15,19 @@ import pytest
 import torch
 from PIL import Image
 
-import explainers.compare
+import explainers.commands.compare
 from cae.classifiers import SmallResNet, TargetClassifier, save_classifier
 from cae.config import Config
 from cae.config.command_line import load_config, run_program
 from cae.data import CAEDataModule
 from cae.errors import UserError
-from explainers.compare import compare, run
+from explainers.commands.classifier_run import open_classifier
+from explainers.commands.compare import compare, run
 from explainers.explanation import Explanation
 from explainers.metrics import MetricSuite
 from explainers.registry import get_explainer, parse_options
-from explainers.session import open_classifier
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OPTIONS = (
     "name=tiny", "data.image_size=32", "data.lesions.train=24", "data.lesions.val=3", "data.lesions.test=9",
     "classifier.width=4", "logging.progress=false", "trainer.accelerator=cpu", "explain.metrics=quick",
@@ -75,7 +75,7 @@ def test_compare_leaves_maps_figures_and_tables_with_the_random_order_in_them(tr
 
 def test_stopped_anywhere_and_continued_it_ends_in_the_same_table(trained, monkeypatch):
     compare(config_in(trained, "explain.folder=undisturbed"))
-    save, calls = explainers.compare.write_json, []
+    save, calls = explainers.commands.compare.write_json, []
 
     def stopping(path, content):
         calls.append(path)
@@ -83,7 +83,7 @@ def test_stopped_anywhere_and_continued_it_ends_in_the_same_table(trained, monke
             raise KeyboardInterrupt
         save(path, content)
 
-    monkeypatch.setattr(explainers.compare, "write_json", stopping)
+    monkeypatch.setattr(explainers.commands.compare, "write_json", stopping)
     stops = 0
     while True:
         try:

@@ -1,0 +1,1 @@
+"""Explain.py's words."""
