@@ -3,7 +3,7 @@
 from cae.commands.train import TRAINING_STAGES
 from cae.config.command_line import parse, run_program
 from explainers.caes.ncc_training import NCC_STAGES
-from explainers.samplers.training import SAMPLER_STAGE
+from explainers.infills.training import SAMPLER_STAGE
 
 STAGES = TRAINING_STAGES | SAMPLER_STAGE | NCC_STAGES
 

@@ -15,10 +15,8 @@ from cae.classifiers import TargetClassifier
 from cae.classifiers.target import SMALLEST_PROBABILITY
 from cae.errors import UserError
 from explainers.base import Explainer, Finding, Subject
-from explainers.information_table import ROUND, InformationEngine, InformationTable
-from explainers.reading import BIASES, Question, Reading, check_readout, read
-from explainers.samplers import Sampler, build_sampler
-from explainers.windows import (
+from explainers.infills import Sampler, build_sampler
+from explainers.infills.windows import (
     Level,
     Windows,
     box_means,
@@ -30,6 +28,8 @@ from explainers.windows import (
     preset_scales,
     sum_map,
 )
+from explainers.information_table import ROUND, InformationEngine, InformationTable
+from explainers.reading import BIASES, Question, Reading, check_readout, read
 
 OWN_EVALUATIONS = 2  # of the image itself: by the caller, and among its fills
 MOST_SAMPLES = 16
@@ -63,7 +63,7 @@ class InformationMap(Explainer):
         readout: ``pmi`` (log p - log q of the target, nats), ``ig`` (KL(p||q), nats), ``ig_terms`` (the target's share
             of it), ``ig_binary``, ``woe`` (change of log-odds, bits), ``delta_p``, ``contrast`` (PMI against a rival),
             ``entropy_change``, ``patch_mi``, ``group_pmi``. By default that of the method.
-        sampler: the in-fill: a name of ``explainers.samplers.SAMPLERS``, a ``Sampler``, or a function; by default
+        sampler: the in-fill: a name of ``explainers.infills.SAMPLERS``, a ``Sampler``, or a function; by default
             ``masked_blur``.
         window: side of a window in pixels; by default the power of two nearest to a seventh of the image.
         stride: pixels between windows; by default half a window, or a quarter where one fill is enough.

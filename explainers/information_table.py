@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from cae.errors import UserError
+from explainers.infills.base import Sampler
+from explainers.infills.windows import Windows
 from explainers.readouts import entropy, jackknife_log_mean
-from explainers.samplers.base import Sampler
-from explainers.windows import Windows
 
 ROUND = 4  # draws of a window between two looks at its standard error
 CHUNK = 512  # in-fills held at once, about

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from explainers.blur import gaussian_blur
+from explainers.infills.blur import gaussian_blur
 from explainers.transforms.bands import Representation, per_coefficient
 
 COMPOSITIONS = ("displayed", "moved", "noise", "mean", "blur", "pyramid")

@@ -8,7 +8,7 @@ from captum.attr import Occlusion as CaptumOcclusion
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Finding, Subject
-from explainers.windows import default_window
+from explainers.infills.windows import default_window
 
 
 class Occlusion(Explainer):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cae.errors import UserError, did_you_mean
-from explainers.blur import gaussian_blur
+from explainers.infills.blur import gaussian_blur
 
 Fill = Callable[
     [Tensor, Tensor], Tensor

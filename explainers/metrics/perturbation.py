@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cae.errors import UserError, did_you_mean
-from explainers.blur import gaussian_blur
+from explainers.infills.blur import gaussian_blur
 
 GRID = 14  # cells along each side: 16 pixels at 224
 ERASER_SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)

@@ -10,8 +10,8 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
 from explainers.base import Subject
+from explainers.infills import SAMPLERS, Sampler, build_sampler
 from explainers.multirex.search import smoothed
-from explainers.samplers import SAMPLERS, Sampler, build_sampler
 
 FILLS = {
     "mean": "the mean of the classifier's normalisation, or of the training images",
@@ -29,7 +29,7 @@ def fill_image(fill: Fill, subject: Subject, classifier: TargetClassifier, backg
     """The image ``(C, H, W)`` in [0, 1] that hidden pixels show.
 
     Args:
-        fill: a name of ``FILLS`` or of the in-fills (``explainers.samplers``); a value in [0, 1] for all channels, or
+        fill: a name of ``FILLS`` or of the in-fills (``explainers.infills``); a value in [0, 1] for all channels, or
             one for each; another image ``(C, H, W)``; an in-fill object; or a function from image to image.
         subject: the image being explained.
         classifier: whose normalisation ``mean`` stands for.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explainers.blur import gaussian_blur
+from explainers.infills.blur import gaussian_blur
 from explainers.multirex.extraction import Candidate, certify, minimise, prefix, tiles_of
 from explainers.multirex.ledger import Ledger, mask_key
 from explainers.multirex.partition import disc, grid_centres, splits, tile_numbers

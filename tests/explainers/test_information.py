@@ -11,11 +11,11 @@ from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers import get_explainer
 from explainers.base import Subject
+from explainers.infills import SAMPLERS, FunctionSampler, Gray, Sampler
+from explainers.infills.windows import grid
 from explainers.information import InformationMap
 from explainers.information_table import InformationEngine
 from explainers.reading import READOUTS
-from explainers.samplers import SAMPLERS, FunctionSampler, Gray, Sampler
-from explainers.windows import grid
 
 METHODS = ("pmi", "ig", "pda")
 BACKGROUND = random_images(12, seed=9)

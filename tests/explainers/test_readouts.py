@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from explainers import readouts
+from explainers.infills.windows import grid
 from explainers.information_table import InformationTable, summarise
 from explainers.reading import READOUTS, Question, read
-from explainers.windows import grid
 
 
 def table_of(rows, log_p, target=0):

@@ -12,7 +12,7 @@ from cae.errors import UserError
 from explainers.baselines.lime import Lime, presence_kernel, segment_means, superpixels
 from explainers.baselines.occlusion import Occlusion
 from explainers.baselines.rise import Rise, rise_masks
-from explainers.windows import grid, mean_map
+from explainers.infills.windows import grid, mean_map
 
 
 def mean_of(rows: slice, columns: slice, size: int = 28, channels: int = 1) -> TargetClassifier:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cae.errors import UserError
-from explainers.windows import (
+from explainers.infills.windows import (
     Level,
     box_means,
     coverage,

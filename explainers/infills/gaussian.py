@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cae.errors import UserError
-from explainers.samplers.base import Sampler, crops, digest, noise, place_crops
+from explainers.infills.base import Sampler, crops, digest, noise, place_crops
 
 LARGEST_SIDE = 16  # larger windows are modelled at a lower resolution, so that the covariance stays small
 PATCHES_PER_DIMENSION = 10

@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from cae.errors import UserError, did_you_mean
-from explainers.samplers.base import Sampler
-from explainers.samplers.gaussian import Gaussian
-from explainers.samplers.simple import Blur, FunctionSampler, Gray, Marginal, MaskedBlur
+from explainers.infills.base import Sampler
+from explainers.infills.gaussian import Gaussian
+from explainers.infills.simple import Blur, FunctionSampler, Gray, Marginal, MaskedBlur
 
 __all__ = [
     "SAMPLERS",
@@ -71,7 +71,7 @@ def build_sampler(
 
 
 def _learned(folder: Path | None) -> Sampler:
-    from explainers.samplers.learned import LearnedSampler
+    from explainers.infills.learned import LearnedSampler
 
     if folder is None:
         raise UserError("`sampler=learned` is read from a run folder: give it as `folder`.")

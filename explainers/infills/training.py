@@ -21,11 +21,11 @@ from cae.files import update_json
 from cae.runs.run_folder import RunFolder
 from cae.training.callbacks import TrainingClock
 from cae.training.trainer import build_trainer, close_loggers, say
-from explainers.samplers.base import digest, place_crops
-from explainers.samplers.gaussian import LARGEST_SIDE, Gaussian
-from explainers.samplers.learned import LearnedSampler, PatchDistribution, PatchSampler, at_border, fixed_windows
-from explainers.samplers.likelihood import dequantised, histogram_bits, level_counts
-from explainers.windows import default_window
+from explainers.infills.base import digest, place_crops
+from explainers.infills.gaussian import LARGEST_SIDE, Gaussian
+from explainers.infills.learned import LearnedSampler, PatchDistribution, PatchSampler, at_border, fixed_windows
+from explainers.infills.likelihood import dequantised, histogram_bits, level_counts
+from explainers.infills.windows import default_window
 
 BASELINE_IMAGES = 2000  # training images that the simple in-fills are fitted to, at most
 SMALL = 64  # pixels a side up to which a short training is enough

@@ -5,9 +5,9 @@ import torch
 from tiny_classifiers import random_images
 
 from cae.errors import UserError
-from explainers.samplers import SAMPLERS, Gaussian, Gray, Marginal, build_sampler
-from explainers.samplers.base import crops, place_crops
-from explainers.samplers.gaussian import PatchGaussian, condition, fit_patch_gaussian, training_patches
+from explainers.infills import SAMPLERS, Gaussian, Gray, Marginal, build_sampler
+from explainers.infills.base import crops, place_crops
+from explainers.infills.gaussian import PatchGaussian, condition, fit_patch_gaussian, training_patches
 
 UNTRAINED = sorted(set(SAMPLERS) - {"learned"})
 BACKGROUND = random_images(20, 3, 24, seed=4)

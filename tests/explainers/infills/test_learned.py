@@ -14,9 +14,9 @@ from cae.data.arrays import ArraySet
 from cae.errors import UserError
 from cae.files import read_json
 from explainers import get_explainer
-from explainers.samplers import likelihood
-from explainers.samplers.learned import LearnedSampler, PatchDistribution, PatchSampler, at_border
-from explainers.samplers.training import train_sampler
+from explainers.infills import likelihood
+from explainers.infills.learned import LearnedSampler, PatchDistribution, PatchSampler, at_border
+from explainers.infills.training import train_sampler
 
 TINY = (
     "data.image_size=16", "data.batch_size=16", "sampler.window=4", "sampler.width=8", "sampler.crops=32",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cae.errors import UserError
-from explainers.samplers.base import Sampler, crops, digest
+from explainers.infills.base import Sampler, crops, digest
 
 SMALLEST_WEIGHT = 1e-3  # of known pixels under the kernel of the masked blur
 

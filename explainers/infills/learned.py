@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from cae.errors import UserError
 from cae.files import read_tensors, write_json, write_tensors
-from explainers.samplers import likelihood
-from explainers.samplers.base import Sampler, place_crops
-from explainers.samplers.networks import PUBLISHED_WINDOWS, PatchUNet, PublishedNetwork
+from explainers.infills import likelihood
+from explainers.infills.base import Sampler, place_crops
+from explainers.infills.networks import PUBLISHED_WINDOWS, PatchUNet, PublishedNetwork
 
 AT_ONCE = 16  # windows that draws are made of together: the levels of every pixel take room
 
