@@ -35,15 +35,15 @@ EXPLAINERS: dict[str, Entry] = {
     "edges": Entry("explainers.baselines.controls:EdgeMap", "control: how steep the image is, whatever the classifier"),
     "constant": Entry("explainers.baselines.controls:ConstantMap", "control: the same value everywhere"),
     "pmi": Entry(
-        "explainers.information:PointwiseMutualInformation",
+        "explainers.information.explainer:PointwiseMutualInformation",
         "how much each patch speaks for the class, in nats: the patch marginalised over an in-fill",
     ),
     "ig": Entry(
-        "explainers.information:InformationGain",
+        "explainers.information.explainer:InformationGain",
         "how much the verdict rests on each patch, whatever the class, in nats",
     ),
     "pda": Entry(
-        "explainers.information:PointwiseMutualInformation",
+        "explainers.information.explainer:PointwiseMutualInformation",
         "prediction difference analysis: change of the log-odds, in bits, under a conditional Gaussian in-fill",
         # smoothed for 100,000 images, as the authors' program does
         {"readout": "woe", "sampler": "gaussian", "laplace": 100_000},

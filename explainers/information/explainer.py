@@ -28,8 +28,8 @@ from explainers.infills.windows import (
     preset_scales,
     sum_map,
 )
-from explainers.information_table import ROUND, InformationEngine, InformationTable
-from explainers.reading import BIASES, Question, Reading, check_readout, read
+from explainers.information.estimates import BIASES, Question, Reading, check_readout, read
+from explainers.information.marginalisation import ROUND, InformationEngine, InformationTable
 
 OWN_EVALUATIONS = 2  # of the image itself: by the caller, and among its fills
 MOST_SAMPLES = 16

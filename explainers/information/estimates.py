@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cae.errors import UserError, did_you_mean
-from explainers import readouts
-from explainers.information_table import InformationTable
+from explainers.information import quantities as readouts
+from explainers.information.marginalisation import InformationTable
 
 UNRELIABLE = 0.5  # nats of standard error from which a window is flagged, and not corrected
 BIASES = ("none", "delta", "jackknife")

@@ -12,7 +12,7 @@ from torch import Tensor
 from cae.errors import UserError
 from explainers.infills.base import Sampler
 from explainers.infills.windows import Windows
-from explainers.readouts import entropy, jackknife_log_mean
+from explainers.information.quantities import entropy, jackknife_log_mean
 
 ROUND = 4  # draws of a window between two looks at its standard error
 CHUNK = 512  # in-fills held at once, about

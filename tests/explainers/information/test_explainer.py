@@ -13,9 +13,9 @@ from explainers import get_explainer
 from explainers.base import Subject
 from explainers.infills import SAMPLERS, FunctionSampler, Gray, Sampler
 from explainers.infills.windows import grid
-from explainers.information import InformationMap
-from explainers.information_table import InformationEngine
-from explainers.reading import READOUTS
+from explainers.information.estimates import READOUTS
+from explainers.information.explainer import InformationMap
+from explainers.information.marginalisation import InformationEngine
 
 METHODS = ("pmi", "ig", "pda")
 BACKGROUND = random_images(12, seed=9)

@@ -6,10 +6,10 @@ import math
 import pytest
 import torch
 
-from explainers import readouts
 from explainers.infills.windows import grid
-from explainers.information_table import InformationTable, summarise
-from explainers.reading import READOUTS, Question, read
+from explainers.information import quantities as readouts
+from explainers.information.estimates import READOUTS, Question, read
+from explainers.information.marginalisation import InformationTable, summarise
 
 
 def table_of(rows, log_p, target=0):

@@ -1,0 +1,1 @@
+"""Information gain, PMI, prediction difference."""
