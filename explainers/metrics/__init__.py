@@ -1,8 +1,8 @@
 """What an explanation is worth, measured against controls."""
 
 from explainers.metrics.catalogue import AGAINST_RANDOM, CONTROL, HEADLINE, METRICS, Metric, describe
-from explainers.metrics.checks import explainer_checks
 from explainers.metrics.counterfactual import counterfactual_metrics
+from explainers.metrics.explainer_checks import explainer_checks
 from explainers.metrics.suite import PRESETS, MetricSuite
 from explainers.metrics.summary import Figure, summarise
 

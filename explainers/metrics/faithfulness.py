@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from explainers.metrics import perturbation as removal
+from explainers.metrics.batched_scores import Answers
 from explainers.metrics.irof import STEPS as SEGMENT_STEPS
 from explainers.metrics.irof import irof, superpixels
 from explainers.metrics.perturbation import Curve, Fill, Infill, Units
 from explainers.metrics.road import road, road_images, road_noise
-from explainers.metrics.scoring import Answers
 from explainers.metrics.seeds import generator
 
 CELL_STEPS, PIXEL_STEPS, INFILL_STEPS = 28, 16, 14

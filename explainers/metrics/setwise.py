@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from explainers.metrics import correlation
+from explainers.metrics.batched_scores import Answers
 from explainers.metrics.faithfulness import Scene, Values
-from explainers.metrics.scoring import Answers
 from explainers.metrics.seeds import generator
 
 

@@ -14,13 +14,13 @@ from cae.errors import UserError, did_you_mean
 from explainers.base import image_seed
 from explainers.metrics import faithfulness
 from explainers.metrics import perturbation as removal
+from explainers.metrics.batched_scores import SCORES, Answers, Judge
 from explainers.metrics.catalogue import AGAINST_RANDOM, CONTROL, METRICS
 from explainers.metrics.complexity import complexity
 from explainers.metrics.faithfulness import Scene, Values
 from explainers.metrics.imputation import linear_infill
 from explainers.metrics.localisation import localisation
 from explainers.metrics.perturbation import Fill, Infill
-from explainers.metrics.scoring import SCORES, Answers, Judge
 from explainers.metrics.seeds import generator
 from explainers.metrics.setwise import RandomSets
 
