@@ -28,8 +28,8 @@ from explainers.explanation import Explanation
 from explainers.figures import explanation_figure
 from explainers.mask_figures import mask_figure
 from explainers.metrics import MetricSuite, explainer_checks
+from explainers.multirex.export import table_rows, write_cut_outs
 from explainers.multirex.figures import multirex_figure
-from explainers.multirex.rows import table_rows, write_cut_outs
 from explainers.registry import list_explainers, options_of, parse_options
 
 

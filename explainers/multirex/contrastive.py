@@ -10,7 +10,7 @@ from torch import Tensor
 
 from explainers.multirex.extraction import BRACKET, Candidate, between
 from explainers.multirex.partition import tile_numbers
-from explainers.multirex.verdicts import BudgetSpent, Search, Verdict, ask
+from explainers.multirex.sufficiency import BudgetSpent, Search, Verdict, ask
 
 STEPS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the full image's probability
 

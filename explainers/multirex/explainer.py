@@ -12,15 +12,15 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Finding, Subject
-from explainers.multirex.desk import Case, serve
+from explainers.multirex.evaluation_budget import Ledger, mask_key
+from explainers.multirex.extras import extras_of
 from explainers.multirex.fills import Fill, fill_image
-from explainers.multirex.ledger import Ledger, mask_key
 from explainers.multirex.partition import scaled
-from explainers.multirex.record import extras_of
 from explainers.multirex.responsibility import MERGES, RULES
+from explainers.multirex.responsibility_trees import TreeSettings
+from explainers.multirex.scheduler import Case, serve
 from explainers.multirex.search import Hunt, HuntSettings
-from explainers.multirex.trees import TreeSettings
-from explainers.multirex.verdicts import Criterion, verdicts_of
+from explainers.multirex.sufficiency import Criterion, verdicts_of
 
 TOGETHER = 16  # images whose searches share batches
 RADII, STRIDE, TILES = (18, 25, 34, 46, 60), 28, (16, 8)  # pixels, for a short side of 224
@@ -36,7 +36,7 @@ class MultiReX(Explainer):
     more than permitted is returned, each judged once more on its own.
 
     ``attribution`` is the responsibility map with ``ranking="trees"``, otherwise the evidence map of all masks judged.
-    Keys of ``extras``: see ``explainers.multirex.record``.
+    Keys of ``extras``: see ``explainers.multirex.extras``.
 
     Args:
         classifier: the classifier to explain.

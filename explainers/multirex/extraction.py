@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from explainers.multirex.partition import tile_numbers
-from explainers.multirex.verdicts import Search, Verdict, ask
+from explainers.multirex.sufficiency import Search, Verdict, ask
 
 FINEST_PREFIX = 8  # the shortest prefix tried shows one pixel in 2**8
 TOGETHER = 8  # tiles tried at once for a certificate

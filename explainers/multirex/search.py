@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from explainers.infills.blur import gaussian_blur
+from explainers.multirex.disjoint_sets import Separation, separate, without_supersets
+from explainers.multirex.evaluation_budget import Ledger, mask_key
 from explainers.multirex.extraction import Candidate, certify, minimise, prefix, tiles_of
-from explainers.multirex.ledger import Ledger, mask_key
 from explainers.multirex.partition import disc, grid_centres, splits, tile_numbers
-from explainers.multirex.separation import Separation, separate, without_supersets
-from explainers.multirex.trees import TreeSettings, responsibility_map
-from explainers.multirex.verdicts import BudgetSpent, Request, Search, Verdict, ask
+from explainers.multirex.responsibility_trees import TreeSettings, responsibility_map
+from explainers.multirex.sufficiency import BudgetSpent, Request, Search, Verdict, ask
 
 PAIRED = 8  # best failing discs that are tried two at a time
 MOST_CANDIDATES = 48

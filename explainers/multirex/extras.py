@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 
 from explainers.multirex.contrastive import Contrast, contrastive, growth
+from explainers.multirex.disjoint_sets import dice_matrix, separate
+from explainers.multirex.evaluation_budget import Ledger
 from explainers.multirex.extraction import Candidate
-from explainers.multirex.ledger import Ledger
 from explainers.multirex.search import Catch
-from explainers.multirex.separation import dice_matrix, separate
-from explainers.multirex.verdicts import BudgetSpent, Request, Search, Verdict
+from explainers.multirex.sufficiency import BudgetSpent, Request, Search, Verdict
 
 
 class Hunting(Protocol):

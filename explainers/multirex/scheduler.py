@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explainers.multirex.ledger import Ledger, mask_key
-from explainers.multirex.verdicts import BudgetSpent, Request, Search, Verdict, agreed, verdicts_of
+from explainers.multirex.evaluation_budget import Ledger, mask_key
+from explainers.multirex.sufficiency import BudgetSpent, Request, Search, Verdict, agreed, verdicts_of
 
 Score = Callable[[Tensor], Tensor]
 

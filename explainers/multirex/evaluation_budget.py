@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from explainers.multirex.verdicts import Criterion, Verdict
+from explainers.multirex.sufficiency import Criterion, Verdict
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from explainers.multirex.partition import Box, boxes_mask, cut
 from explainers.multirex.responsibility import merged, rank_correlation, responsibility_of_parts, shares_of_parts
-from explainers.multirex.verdicts import BudgetSpent, Search, ask
+from explainers.multirex.sufficiency import BudgetSpent, Search, ask
 
 WAVE = 4  # trees grown together, whatever the batch size
 MOST_BOXES = 32  # in a job

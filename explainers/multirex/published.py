@@ -16,15 +16,15 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Finding, Subject
-from explainers.multirex.desk import Case, serve
+from explainers.multirex.disjoint_sets import Separation, separate
+from explainers.multirex.evaluation_budget import Ledger
 from explainers.multirex.extraction import Candidate
+from explainers.multirex.extras import Catch, extras_of
 from explainers.multirex.fills import Fill, fill_image
-from explainers.multirex.ledger import Ledger
 from explainers.multirex.partition import Box, boxes_mask, disc
-from explainers.multirex.record import Catch, extras_of
 from explainers.multirex.responsibility import merged
-from explainers.multirex.separation import Separation, separate
-from explainers.multirex.verdicts import BudgetSpent, Criterion, Search, Verdict, ask, verdicts_of
+from explainers.multirex.scheduler import Case, serve
+from explainers.multirex.sufficiency import BudgetSpent, Criterion, Search, Verdict, ask, verdicts_of
 
 # all non-empty proper subsets of four parts, as bits
 SUBSETS = (1, 2, 4, 8, 3, 5, 9, 6, 10, 12, 7, 11, 13, 14)
@@ -166,7 +166,7 @@ class ReferenceHunt:
 class MultiReXReference(Explainer):
     """The official tool's steps with its default values; ``attribution`` is its responsibility map.
 
-    Nothing is minimised or certified. Keys of ``extras``: see ``explainers.multirex.record``.
+    Nothing is minimised or certified. Keys of ``extras``: see ``explainers.multirex.extras``.
 
     Args:
         classifier: the classifier to explain.

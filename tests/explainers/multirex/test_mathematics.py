@@ -6,11 +6,11 @@ import random
 import pytest
 import torch
 
+from explainers.multirex.disjoint_sets import dice_matrix, separate, without_supersets
 from explainers.multirex.extraction import Candidate, minimise, prefix
 from explainers.multirex.partition import Box, cut, disc, grid_centres, splits, tile_numbers
 from explainers.multirex.responsibility import merged, rank_correlation, responsibility_of_parts, shares_of_parts
-from explainers.multirex.separation import dice_matrix, separate, without_supersets
-from explainers.multirex.verdicts import Criterion, Verdict
+from explainers.multirex.sufficiency import Criterion, Verdict
 
 
 def judge(sufficient):
