@@ -17,8 +17,8 @@ from torch import Tensor
 
 from cae.classifiers.imagenet import load_imagenet_classifier
 from explainers import get_explainer
-from explainers.mask_settings import SHEARLETX, SHEARLETX_PUBLISHED, Settings
-from explainers.shearletx import make_representation
+from explainers.shearletx.explainer import make_representation
+from explainers.shearletx.settings import SHEARLETX, SHEARLETX_PUBLISHED, Settings
 from explainers.transforms.shearlet import shearlet_system
 
 SCRIPT = Path(__file__).with_name("shearletx.py")

@@ -15,7 +15,7 @@ from cae.errors import UserError
 from explainers.base import Explainer
 from explainers.explanation import Explanation
 from explainers.metrics.conciseness import conciseness_preciseness, edges, hallucination_score, wavelet_yardstick
-from explainers.shearletx import make_representation
+from explainers.shearletx.explainer import make_representation
 from explainers.transforms.bands import Representation
 
 DETECTORS = ("gradient", "shearlet", "canny")

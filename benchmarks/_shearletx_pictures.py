@@ -16,7 +16,7 @@ from cae.canvas import FAINT, INK, PAPER, font, tile
 from cae.classifiers.imagenet import load_imagenet_classifier
 from explainers import get_explainer
 from explainers.explanation import Explanation
-from explainers.mask_figures import mask_figure
+from explainers.shearletx.figures import mask_figure
 
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket")
 FAMILY = {

@@ -71,26 +71,31 @@ EXPLAINERS: dict[str, Entry] = {
         "explainers.multirex:MultiReXReference", "the same by the steps and defaults of the authors' tool"
     ),
     "shearletx": Entry(
-        "explainers.shearletx:ShearletX", "the smallest part of a shearlet representation that keeps the probability"
+        "explainers.shearletx.explainer:ShearletX",
+        "the smallest part of a shearlet representation that keeps the probability",
     ),
-    "waveletx": Entry("explainers.shearletx:WaveletX", "the same in wavelets, with a price on shown intensity"),
-    "cartoonx": Entry("explainers.shearletx:CartoonX", "the same in wavelets: the piece-wise smooth part"),
-    "pixelmask": Entry("explainers.shearletx:PixelMask", "the fewest pixels that keep the probability"),
-    "smoothmask": Entry("explainers.shearletx:SmoothMask", "the smallest smooth mask that keeps the probability"),
+    "waveletx": Entry(
+        "explainers.shearletx.explainer:WaveletX", "the same in wavelets, with a price on shown intensity"
+    ),
+    "cartoonx": Entry("explainers.shearletx.explainer:CartoonX", "the same in wavelets: the piece-wise smooth part"),
+    "pixelmask": Entry("explainers.shearletx.explainer:PixelMask", "the fewest pixels that keep the probability"),
+    "smoothmask": Entry(
+        "explainers.shearletx.explainer:SmoothMask", "the smallest smooth mask that keeps the probability"
+    ),
     "shearletx_reference": Entry(
-        "explainers.shearletx:ShearletX", "shearletx with the published settings", {"preset": "published"}
+        "explainers.shearletx.explainer:ShearletX", "shearletx with the published settings", {"preset": "published"}
     ),
     "waveletx_reference": Entry(
-        "explainers.shearletx:WaveletX", "waveletx with the published settings", {"preset": "published"}
+        "explainers.shearletx.explainer:WaveletX", "waveletx with the published settings", {"preset": "published"}
     ),
     "cartoonx_reference": Entry(
-        "explainers.shearletx:CartoonX", "cartoonx with the published settings", {"preset": "published"}
+        "explainers.shearletx.explainer:CartoonX", "cartoonx with the published settings", {"preset": "published"}
     ),
     "pixelmask_reference": Entry(
-        "explainers.shearletx:PixelMask", "pixelmask with the published settings", {"preset": "published"}
+        "explainers.shearletx.explainer:PixelMask", "pixelmask with the published settings", {"preset": "published"}
     ),
     "smoothmask_reference": Entry(
-        "explainers.shearletx:SmoothMask", "smoothmask with the published settings", {"preset": "published"}
+        "explainers.shearletx.explainer:SmoothMask", "smoothmask with the published settings", {"preset": "published"}
     ),
 }
 

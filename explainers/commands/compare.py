@@ -26,11 +26,11 @@ from explainers.commands.classifier_run import ClassifierRun, open_classifier
 from explainers.commands.tables import write_csv, write_tables
 from explainers.explanation import Explanation
 from explainers.figures import explanation_figure
-from explainers.mask_figures import mask_figure
 from explainers.metrics import MetricSuite, explainer_checks
 from explainers.multirex.export import table_rows, write_cut_outs
 from explainers.multirex.figures import multirex_figure
 from explainers.registry import list_explainers, options_of, parse_options
+from explainers.shearletx.figures import mask_figure
 
 
 def run(config: Config) -> None:

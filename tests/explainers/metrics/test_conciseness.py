@@ -7,7 +7,6 @@ import torch
 from tiny_classifiers import random_images
 
 from cae.errors import UserError
-from explainers.mask_objective import weighted_magnitude
 from explainers.metrics.conciseness import (
     DETECTORS,
     conciseness_preciseness,
@@ -20,6 +19,7 @@ from explainers.metrics.conciseness import (
     shearlet_edges,
     wavelet_yardstick,
 )
+from explainers.shearletx.objective import weighted_magnitude
 from explainers.transforms.shearlet import shearlet_system
 
 

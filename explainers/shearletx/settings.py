@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from cae.errors import UserError
-from explainers.mask_compositions import COMPOSITIONS, NOISES
-from explainers.mask_objective import SIZES
+from explainers.shearletx.compositions import COMPOSITIONS, NOISES
+from explainers.shearletx.objective import SIZES
 
 FORMS = ("constraint", "weighted", "area")
 REWARDS = ("maximise", "keep")

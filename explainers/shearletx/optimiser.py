@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
-from explainers import mask_compositions as compositions
-from explainers import mask_objective as objective
 from explainers.base import Subject
-from explainers.mask_search import MULTIPLIER_EVERY, Outcome, Search
-from explainers.mask_settings import Settings
-from explainers.smooth_masks import grid_shape, smooth_mask
+from explainers.shearletx import compositions as compositions
+from explainers.shearletx import objective as objective
+from explainers.shearletx.search_state import MULTIPLIER_EVERY, Outcome, Search
+from explainers.shearletx.settings import Settings
+from explainers.shearletx.smooth_masks import grid_shape, smooth_mask
 from explainers.transforms.bands import LOW_PASS, Representation
 
 BISECTIONS = 6

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
-from explainers import mask_settings
 from explainers.base import Explainer, Finding, Subject
-from explainers.mask_compositions import compose, compose_published
-from explainers.mask_objective import energy_entropy, weighted_magnitude
-from explainers.mask_optimiser import MaskOptimiser
-from explainers.mask_search import Outcome
-from explainers.mask_settings import Settings, settled
 from explainers.metrics.conciseness import gradient_edges, hallucination_score
+from explainers.shearletx import settings as mask_settings
+from explainers.shearletx.compositions import compose, compose_published
+from explainers.shearletx.objective import energy_entropy, weighted_magnitude
+from explainers.shearletx.optimiser import MaskOptimiser
+from explainers.shearletx.search_state import Outcome
+from explainers.shearletx.settings import Settings, settled
 from explainers.transforms.bands import LOW_PASS, PixelRepresentation, Representation, planes, spread
 from explainers.transforms.shearlet import shearlet_system
 from explainers.transforms.wavelet import dual_tree_system, wavelet_system

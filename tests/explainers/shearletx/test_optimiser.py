@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_classifiers import linear_classifier, precise, random_images, subject
 
-from explainers.mask_compositions import (
+from explainers.shearletx.compositions import (
     compose,
     compose_published,
     draw_noise,
@@ -15,7 +15,8 @@ from explainers.mask_compositions import (
     moved,
     published_fill,
 )
-from explainers.mask_objective import (
+from explainers.shearletx.explainer import ShearletX
+from explainers.shearletx.objective import (
     ENTROPY_SHARE,
     area_penalty,
     energy_entropy,
@@ -25,10 +26,9 @@ from explainers.mask_objective import (
     quadratic_shortfall,
     ranks,
 )
-from explainers.mask_optimiser import MaskOptimiser
-from explainers.mask_settings import Settings
-from explainers.shearletx import ShearletX
-from explainers.smooth_masks import grid_shape, smooth_mask
+from explainers.shearletx.optimiser import MaskOptimiser
+from explainers.shearletx.settings import Settings
+from explainers.shearletx.smooth_masks import grid_shape, smooth_mask
 from explainers.transforms.bands import per_coefficient
 from explainers.transforms.shearlet import shearlet_system
 from explainers.transforms.wavelet import wavelet_system

@@ -11,14 +11,12 @@ from torch import nn
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers import get_explainer
-from explainers.mask_figures import edge_picture, mask_figure
-from explainers.mask_objective import (
-    energy_entropy,
-)
-from explainers.mask_optimiser import MaskOptimiser
-from explainers.mask_settings import Settings
 from explainers.metrics.sanity import STAGES, on_classifier, randomised, rank_correlation
-from explainers.shearletx import PixelMask, ShearletX, WaveletX
+from explainers.shearletx.explainer import PixelMask, ShearletX, WaveletX
+from explainers.shearletx.figures import edge_picture, mask_figure
+from explainers.shearletx.objective import energy_entropy
+from explainers.shearletx.optimiser import MaskOptimiser
+from explainers.shearletx.settings import Settings
 from explainers.transforms.bands import PixelRepresentation
 from explainers.transforms.shearlet import shearlet_system
 from explainers.transforms.wavelet import wavelet_system

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from explainers.base import Subject
-from explainers.mask_compositions import Fill
+from explainers.shearletx.compositions import Fill
 
 MULTIPLIER_EVERY = 5  # steps between updates of the multipliers
 LARGEST_RISE = 0.25  # of a gap in nats, as an update of the multipliers reads it

@@ -1,0 +1,1 @@
+"""ShearletX and its family: masks in a representation."""
