@@ -16,7 +16,7 @@ from explainers.base import Explainer
 from explainers.explanation import Explanation
 from explainers.metrics.conciseness import conciseness_preciseness, edges, hallucination_score, wavelet_yardstick
 from explainers.shearletx.explainer import make_representation
-from explainers.transforms.bands import Representation
+from explainers.transforms.representation import Representation
 
 DETECTORS = ("gradient", "shearlet", "canny")
 SECOND, SECOND_SIZE = "efficientnet-lite1", 240

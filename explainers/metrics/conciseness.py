@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cae.errors import UserError, did_you_mean
-from explainers.shearletx.objective import energy_entropy
+from explainers.transforms.representation import energy_entropy
 from explainers.transforms.shearlet import ShearletSystem, default_levels, default_scales, half_spectrum
 from explainers.transforms.wavelet import wavelet_system
 

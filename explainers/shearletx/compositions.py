@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from explainers.infills.blur import gaussian_blur
-from explainers.transforms.bands import Representation, per_coefficient
+from explainers.transforms.representation import Representation, per_coefficient
 
 COMPOSITIONS = ("displayed", "moved", "noise", "mean", "blur", "pyramid")
 NOISES = ("global", "band", "published")

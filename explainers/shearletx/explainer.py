@@ -20,11 +20,18 @@ from explainers.base import Explainer, Finding, Subject
 from explainers.metrics.conciseness import gradient_edges, hallucination_score
 from explainers.shearletx import settings as mask_settings
 from explainers.shearletx.compositions import compose, compose_published
-from explainers.shearletx.objective import energy_entropy, weighted_magnitude
+from explainers.shearletx.objective import weighted_magnitude
 from explainers.shearletx.optimiser import MaskOptimiser
 from explainers.shearletx.search_state import Outcome
 from explainers.shearletx.settings import Settings, settled
-from explainers.transforms.bands import LOW_PASS, PixelRepresentation, Representation, planes, spread
+from explainers.transforms.representation import (
+    LOW_PASS,
+    PixelRepresentation,
+    Representation,
+    energy_entropy,
+    planes,
+    spread,
+)
 from explainers.transforms.shearlet import shearlet_system
 from explainers.transforms.wavelet import dual_tree_system, wavelet_system
 

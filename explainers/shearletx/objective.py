@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from explainers.transforms.bands import Band, per_coefficient, pixel_weights
+from explainers.transforms.representation import Band, per_coefficient, pixel_weights
 
 SIZES = ("bands", "entries", "coefficients", "entropy", "conciseness")
 ENTROPY_SHARE = 1 / 3  # of the measure ``conciseness``
 CREDIT_POWER = 2  # how fast the low-pass loses credit away from kept detail
-LEAST_ENERGY = 1e-12  # of coefficients whose entropy is asked for
 
 
 def size_weights(kind: str, coefficients: Tensor, bands: Sequence[Band], shape: tuple[int, int], rows: int) -> Tensor:
@@ -44,18 +43,6 @@ def weighted_magnitude(coefficients: Tensor, bands: Sequence[Band], shape: tuple
     """Magnitudes ``(..., n)``, each times the root of the pixels it stands for, comparable over sampling densities."""
     roots = pixel_weights(bands, shape).sqrt().to(coefficients)
     return coefficients.abs() * per_coefficient(bands, roots)
-
-
-def energy_entropy(coefficients: Tensor) -> Tensor:
-    """Entropy of the shares of energy, in nats: ``H = -sum q log q``, ``q = c^2 / sum c^2``, over the last two axes.
-
-    Reference: Kolek et al. 2023, arXiv:2211.12857, CP-Entropy.
-    """
-    energy = coefficients.square()
-    # a mask of zeros has entropy 0, and slopes that are finite
-    shares = energy / energy.sum((-2, -1), keepdim=True).clamp_min(LEAST_ENERGY)
-    # not xlogy, whose gradient at 0 is infinite
-    return -(shares * shares.clamp_min(torch.finfo(energy.dtype).tiny).log()).sum((-2, -1))
 
 
 def low_pass_credit(kept: Tensor, bands: Sequence[Band], shape: tuple[int, int]) -> Tensor:

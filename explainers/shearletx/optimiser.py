@@ -20,7 +20,7 @@ from explainers.shearletx import objective as objective
 from explainers.shearletx.search_state import MULTIPLIER_EVERY, Outcome, Search
 from explainers.shearletx.settings import Settings
 from explainers.shearletx.smooth_masks import grid_shape, smooth_mask
-from explainers.transforms.bands import LOW_PASS, Representation
+from explainers.transforms.representation import LOW_PASS, Representation, energy_entropy
 
 BISECTIONS = 6
 AREA_WEIGHT, AREA_GROWTH = 300.0, 1.0035  # Fong et al. 2019, code
@@ -76,7 +76,7 @@ class MaskOptimiser:
         credits = [search.credit for search in searches if search.credit is not None]
         if credits:
             kept = _credited(kept, torch.stack(credits))
-        disorder = objective.energy_entropy(kept) / kept.new_tensor([search.disorder for search in searches])
+        disorder = energy_entropy(kept) / kept.new_tensor([search.disorder for search in searches])
         if self.settings.size == "entropy":
             return disorder
         return (1 - objective.ENTROPY_SHARE) * share + objective.ENTROPY_SHARE * disorder
@@ -182,7 +182,7 @@ class MaskOptimiser:
         fill, adam, level = self.fill(coefficients, image), self._stepper(parameter), math.log(max(probability, 1e-30))
         credit = self.credit(torch.ones_like(coefficients), coefficients)
         counted = coefficients if credit is None else _credited(coefficients, credit)
-        disorder = float(objective.energy_entropy(counted))
+        disorder = float(energy_entropy(counted))
         return Search(
             subject, coefficients, fill, baseline, weights, credit, disorder, parameter, adam, noise, level,
             torch.ones(len(self.counts)), evaluations=spent,

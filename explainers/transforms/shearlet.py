@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cae.errors import UserError
-from explainers.transforms.bands import LOW_PASS, Band
+from explainers.transforms.representation import LOW_PASS, Band
 
 SMALLEST_SIDE = 8
 MOST_SCALES = 4

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cae.errors import UserError
-from explainers.transforms.bands import LOW_PASS, Band
+from explainers.transforms.representation import LOW_PASS, Band
 
 with warnings.catch_warnings():  # version 1.3.0 asks setuptools for its data files the old way
     warnings.simplefilter("ignore")

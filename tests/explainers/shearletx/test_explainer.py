@@ -14,10 +14,9 @@ from explainers import get_explainer
 from explainers.metrics.sanity import STAGES, on_classifier, randomised, rank_correlation
 from explainers.shearletx.explainer import PixelMask, ShearletX, WaveletX
 from explainers.shearletx.figures import edge_picture, mask_figure
-from explainers.shearletx.objective import energy_entropy
 from explainers.shearletx.optimiser import MaskOptimiser
 from explainers.shearletx.settings import Settings
-from explainers.transforms.bands import PixelRepresentation
+from explainers.transforms.representation import PixelRepresentation, energy_entropy
 from explainers.transforms.shearlet import shearlet_system
 from explainers.transforms.wavelet import wavelet_system
 

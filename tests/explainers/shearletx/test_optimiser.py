@@ -19,7 +19,6 @@ from explainers.shearletx.explainer import ShearletX
 from explainers.shearletx.objective import (
     ENTROPY_SHARE,
     area_penalty,
-    energy_entropy,
     lagrangian,
     low_pass_credit,
     pooled_log_probability,
@@ -29,7 +28,7 @@ from explainers.shearletx.objective import (
 from explainers.shearletx.optimiser import MaskOptimiser
 from explainers.shearletx.settings import Settings
 from explainers.shearletx.smooth_masks import grid_shape, smooth_mask
-from explainers.transforms.bands import per_coefficient
+from explainers.transforms.representation import energy_entropy, per_coefficient
 from explainers.transforms.shearlet import shearlet_system
 from explainers.transforms.wavelet import wavelet_system
 

@@ -129,3 +129,18 @@ def _interpolation(pixels: int, count: int, origin: float, like: Tensor) -> Tens
     weights.index_put_((row, low.long() % count), 1 - share, accumulate=True)
     weights.index_put_((row, (low.long() + 1) % count), share, accumulate=True)
     return weights.to(like.device)
+
+
+LEAST_ENERGY = 1e-12  # of coefficients whose entropy is asked for
+
+
+def energy_entropy(coefficients: Tensor) -> Tensor:
+    """Entropy of the shares of energy, in nats: ``H = -sum q log q``, ``q = c^2 / sum c^2``, over the last two axes.
+
+    Reference: Kolek et al. 2023, arXiv:2211.12857, CP-Entropy.
+    """
+    energy = coefficients.square()
+    # a mask of zeros has entropy 0, and slopes that are finite
+    shares = energy / energy.sum((-2, -1), keepdim=True).clamp_min(LEAST_ENERGY)
+    # not xlogy, whose gradient at 0 is infinite
+    return -(shares * shares.clamp_min(torch.finfo(energy.dtype).tiny).log()).sum((-2, -1))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cae.errors import UserError
-from explainers.transforms.bands import LOW_PASS, planes, spread
+from explainers.transforms.representation import LOW_PASS, planes, spread
 from explainers.transforms.shearlet import (
     ShearletSystem,
     default_levels,
