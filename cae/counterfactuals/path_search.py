@@ -1,4 +1,4 @@
-"""Decoding, judging and walking: the batched work behind ``cae.counterfactual``."""
+"""Decoding, judging and walking: the batched work behind ``find_counterfactuals``."""
 
 from __future__ import annotations
 
