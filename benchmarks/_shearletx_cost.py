@@ -87,20 +87,20 @@ def cost(arguments: argparse.Namespace) -> tuple[dict, dict, int]:
     """Seconds and memory of one explanation, ours and the published settings on our frame, each in its own process."""
     figures: dict[str, float] = {}
     for samples in (4, 16):
-        for method in ("shearletx", "shearletx_reference"):
+        for method in ("shearletx", "shearletx_published"):
             command = [sys.executable, str(SCRIPT), "memory", "--method", method, "--samples", str(samples),
                        "--side", str(SIDE), "--device", arguments.device]  # fmt: skip
             answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found = json.loads(answer.splitlines()[-1])
             figures |= {f"cost/{method}_{samples}_{name}": value for name, value in found.items()}
         ours = figures[f"cost/shearletx_{samples}_seconds_per_step"]
-        control = figures[f"cost/shearletx_reference_{samples}_seconds_per_step"]
+        control = figures[f"cost/shearletx_published_{samples}_seconds_per_step"]
         figures[f"cost/share_of_control_{samples}"] = ours / control
         if arguments.device == "cpu":
             figures[f"cost/share_of_published_{samples}"] = ours / OFFICIAL_STEP[samples]
     default = figures["cost/default_seconds"] = SHEARLETX.steps * figures["cost/shearletx_4_seconds_per_step"]
     figures["cost/default_share_of_control"] = default / (
-        OFFICIAL_STEPS * figures["cost/shearletx_reference_16_seconds_per_step"]
+        OFFICIAL_STEPS * figures["cost/shearletx_published_16_seconds_per_step"]
     )
     if arguments.device == "cpu":
         figures["cost/default_share_of_published"] = default / (OFFICIAL_STEPS * OFFICIAL_STEP[16])

@@ -21,9 +21,9 @@ from explainers.shearletx.figures import mask_figure
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket")
 FAMILY = {
     "shearletx": "ours",
-    "shearletx_reference": "ShearletX, published",
-    "waveletx_reference": "WaveletX, published",
-    "cartoonx_reference": "CartoonX, published",
+    "shearletx_published": "ShearletX, published",
+    "waveletx_published": "WaveletX, published",
+    "cartoonx_published": "CartoonX, published",
 }
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER, KEPT = ROOT / "docs" / "images", ROOT / "runs" / "benchmarks" / "shearletx" / "pictures"

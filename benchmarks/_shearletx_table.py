@@ -50,10 +50,10 @@ SPEED = {
     "transform/times_faster_than_control": "times faster than the control",
     "transform/times_faster_than_published": "times faster than the published code's 435 ms",
     "cost/shearletx_4_seconds_per_step": "a step of ours, 4 samples, s",
-    "cost/shearletx_reference_4_seconds_per_step": "… at published settings on our frame, s",
+    "cost/shearletx_published_4_seconds_per_step": "… at published settings on our frame, s",
     "cost/share_of_published_4": "ours, share of the published code's 7.25 s",
     "cost/shearletx_16_seconds_per_step": "a step of ours, 16 samples, s",
-    "cost/shearletx_reference_16_seconds_per_step": "… at published settings on our frame, s",
+    "cost/shearletx_published_16_seconds_per_step": "… at published settings on our frame, s",
     "cost/share_of_published_16": "ours, share of the published code's 28.4 s",
     "cost/default_seconds": "an explanation by our defaults (60 steps, 4 samples), s",
     "cost/default_share_of_published": "… share of the published code's (300 steps, 16 samples)",
@@ -62,7 +62,7 @@ SPEED = {
     "cost/shearletx_4_loaded_gigabytes": "memory before the search: libraries and classifier, GB",
     "cost/shearletx_4_peak_gigabytes": "peak memory, 4 samples, GB",
     "cost/shearletx_16_peak_gigabytes": "… 16 samples, GB",
-    "cost/shearletx_reference_16_peak_gigabytes": "… 16 samples, published settings, GB",
+    "cost/shearletx_published_16_peak_gigabytes": "… 16 samples, published settings, GB",
 }
 MEMORY = {4: 1.2, 16: 2.5}  # GB wanted at most
 
@@ -173,7 +173,7 @@ def _quality_goals(found: Result, place: str) -> list[tuple[str, str, str, bool]
     kept = figures["shearletx/kept_at_least"]
     rows.append((f"{place}: shown picture keeps 0.9, share", "≥ 0.9", _cell(found, "shearletx/kept_at_least"),
                  kept >= 0.9))  # fmt: skip
-    rivals = [name for name in ("shearletx_reference", "waveletx_reference", "cartoonx_reference")
+    rivals = [name for name in ("shearletx_published", "waveletx_published", "cartoonx_published")
               if f"{name}/cp_l1_capped" in figures]  # fmt: skip
     for score, words in (("cp_l1_capped", "CP-l1, capped"), ("cp_entropy_capped", "CP-Entropy, capped"),
                          ("cp_l1_bright", "CP-l1, as published (theirs maximise)"),
@@ -183,14 +183,14 @@ def _quality_goals(found: Result, place: str) -> list[tuple[str, str, str, bool]
         rows.append((f"{place}: {words}", _bar(rivals, theirs, "≥"), f"{mine:.3g}", mine >= max(theirs, default=0)))
     for detector in ("gradient", "shearlet", "canny"):
         key = f"hallucination_{detector}"
-        if f"waveletx_reference/{key}" in figures:
-            mine, bar = figures[f"shearletx/{key}"], figures[f"waveletx_reference/{key}"]
+        if f"waveletx_published/{key}" in figures:
+            mine, bar = figures[f"shearletx/{key}"], figures[f"waveletx_published/{key}"]
             words = f"{place}: invented edges ({'phase' if detector == 'shearlet' else detector})"
             rows.append((words, f"≤ {bar:.3g} (published waveletx)", f"{mine:.3g}", mine <= bar))
     for key, words in (("second_network", "probability kept, second network"),
                        ("second_network_half", "half kept there, share")):  # fmt: skip
-        if f"waveletx_reference/{key}" in figures:
-            mine, bar = figures[f"shearletx/{key}"], figures[f"waveletx_reference/{key}"]
+        if f"waveletx_published/{key}" in figures:
+            mine, bar = figures[f"shearletx/{key}"], figures[f"waveletx_published/{key}"]
             rows.append((f"{place}: {words}", f"≥ {bar:.3g} (published waveletx)", f"{mine:.3g}", mine >= bar))
     return rows
 

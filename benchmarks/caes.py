@@ -33,7 +33,7 @@ from benchmarks._machine import machine  # noqa: E402
 from cae.config.command_line import load_config  # noqa: E402 (the script also runs without an installation)
 from cae.data.lesions import marker_box  # noqa: E402
 from cae.files import write_json  # noqa: E402
-from explainers.caes import Plan, Study  # noqa: E402
+from explainers.caes import ClassStudy, ScoreSettings  # noqa: E402
 from explainers.caes.cause_effect_pairs import draw_pairs  # noqa: E402
 from explainers.caes.mask_sources import class_images  # noqa: E402
 from explainers.caes.ncc import NeuralCausation, symmetrised_score  # noqa: E402
@@ -196,8 +196,8 @@ def _shortcut(arguments: argparse.Namespace) -> None:
     markers = torch.zeros_like(found.masks)
     markers[..., top:bottom, left:right] = True
     figures, intervals = {}, {}
-    plan = Plan(fill=arguments.fill, rolls=arguments.rolls, seed=arguments.seed)
-    study = Study(run.classifier, found.images, 1, plan)
+    plan = ScoreSettings(fill=arguments.fill, rolls=arguments.rolls, seed=arguments.seed)
+    study = ClassStudy(run.classifier, found.images, 1, plan)
     marker, lesion = study.react(markers), study.react(found.masks)
     for name, scores in (("marker", study.score(marker, lesion)), ("lesion", study.score(lesion))):
         for row in scores.readouts:

@@ -39,7 +39,7 @@ from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.metrics.localisation import localise  # noqa: E402
 from cae.runs.run_folder import explanation_config  # noqa: E402
-from cae.runs.trained_run import Run, open_run  # noqa: E402
+from cae.runs.trained_run import TrainedRun, load_run  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 
 RECIPES = {
@@ -64,7 +64,7 @@ class Arm:
 
 # 196 thousand parameters, where ours has 215; some six pairs in a step; a learning rate for so few steps
 PUBLISHED = (
-    *("cae.preset=reference", "cae.model.width=8", "cae.model.residual_blocks=3", "data.batch_size=16"),
+    *("cae.preset=published", "cae.model.width=8", "cae.model.residual_blocks=3", "data.batch_size=16"),
     *("cae.learning_rate=1e-3", "cae.discriminator_learning_rate=1e-3", "counterfactual.output=decoded"),
 )
 ARMS = {
@@ -229,7 +229,7 @@ def _explainers(seed: int, arguments: argparse.Namespace) -> None:
     path = arguments.runs / name / "explainers.json"
     rows = read_json(path)
     owner = _name("lesions", arguments.arms[-1], seed, arguments)
-    run = open_run(_explanation(_words("lesions", owner, seed, arguments)))
+    run = load_run(_explanation(_words("lesions", owner, seed, arguments)))
     chosen = [run.data.test[place] for place in open_subjects(run).order[: arguments.images]]
     with_lesion = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
     with torch.no_grad():
@@ -243,7 +243,7 @@ def _explainers(seed: int, arguments: argparse.Namespace) -> None:
             write_json(path, rows)
 
 
-def _localised(method: str, run: Run, images: torch.Tensor, samples: Sequence) -> dict[str, float]:
+def _localised(method: str, run: TrainedRun, images: torch.Tensor, samples: Sequence) -> dict[str, float]:
     maps = get_explainer(method, run.classifier)(images).attribution.clamp_min(0)
     found = [localise(one[0], sample.mask[0]) for one, sample in zip(maps, samples, strict=True)]
     kept = [one for one in found if one is not None and one.dice is not None and one.dice_best is not None]

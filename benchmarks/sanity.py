@@ -24,7 +24,7 @@ from cae.files import read_json, write_json  # noqa: E402 (the script also runs 
 RECIPES = {
     "ours": (),
     "published": (
-        "cae.preset=reference",
+        "cae.preset=published",
         "cae.target=labels",
         "cae.model.width=16",
         "cae.model.residual_blocks=2",

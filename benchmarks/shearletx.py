@@ -43,8 +43,8 @@ from cae.errors import UserError  # noqa: E402
 from cae.files import write_json  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 
-METHODS = ("shearletx", "waveletx_reference", "shearletx_reference", "cartoonx_reference", "pixelmask_reference",
-           "smoothmask_reference")  # fmt: skip
+METHODS = ("shearletx", "waveletx_published", "shearletx_published", "cartoonx_published", "pixelmask_published",
+           "smoothmask_published")  # fmt: skip
 CURVE = (25, 50, 100, 150, 300)
 CURVE_FIGURES = ("retained", "kept_at_least", "cp_l1_capped", "cp_entropy_capped", "second_network",
                  "second_network_half", "faithfulness", "size", "steps", "hallucination_gradient")  # fmt: skip
@@ -165,7 +165,7 @@ def _measured(
     number: int,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Explain images ``(N, C, H, W)`` side by side and measure each explanation."""
-    options = {} if method == "smoothmask_reference" else {"samples": arguments.samples}
+    options = {} if method == "smoothmask_published" else {"samples": arguments.samples}
     explainer = get_explainer(method, classifier, steps=number, save_mask=True, together=arguments.together,
                               batch_size=arguments.batch_size, **options)  # fmt: skip
     start = clock(arguments.device)

@@ -36,7 +36,7 @@ from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.data import Batch  # noqa: E402
 from cae.errors import UserError  # noqa: E402
 from cae.files import write_json  # noqa: E402
-from cae.training.base_module import Judges  # noqa: E402
+from cae.training.base_module import FrozenClassifiers  # noqa: E402
 from cae.training.cae_module import CAEModule  # noqa: E402
 from cae.training.objective import Objective  # noqa: E402
 
@@ -192,7 +192,7 @@ def _module(config: Config) -> CAEModule:
     classes = tuple(config.data.lesions.classes)
     network = build_network(config.classifier.model, len(classes), shape[0], config.classifier.width)
     classifier = TargetClassifier(network, classes, image_shape=shape, scores="logits")
-    judges = Judges(classifier, classifier, torch.randn(64, len(classes)), {})
+    judges = FrozenClassifiers(classifier, classifier, torch.randn(64, len(classes)), {})
     return CAEModule(shape, config.cae, judges).train()
 
 

@@ -7,21 +7,20 @@ import itertools
 import torch
 from torch import nn
 
-from cae.config import TrainerConfig
 from cae.errors import UserError, did_you_mean
 
 
-def device_for(config: TrainerConfig) -> torch.device:
+def device_for(accelerator: str = "auto", devices: str = "auto") -> torch.device:
     """The one device that explains: the first of ``trainer.devices``; with ``auto``, a CUDA GPU where there is one.
 
     Raises:
         UserError: if this machine does not have it.
     """
-    wanted, devices = config.accelerator.lower(), parse_devices(config.devices)
+    wanted, listed = accelerator.lower(), parse_devices(devices)
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        number = devices[0] if isinstance(devices, list) and devices else 0
+        number = listed[0] if isinstance(listed, list) and listed else 0
         if number < torch.cuda.device_count():
             return torch.device("cuda", number)
         raise UserError(f"trainer.devices names GPU {number}, but this machine has {torch.cuda.device_count()}.")
@@ -33,7 +32,7 @@ def device_for(config: TrainerConfig) -> torch.device:
             f"trainer.accelerator must be one of {', '.join(known)} to explain, but is {wanted!r}"
             f"{did_you_mean(wanted, known)}."
         )
-    raise UserError(f"trainer.accelerator={config.accelerator}, but this machine has none; use auto or cpu.")
+    raise UserError(f"trainer.accelerator={accelerator}, but this machine has none; use auto or cpu.")
 
 
 def parse_devices(devices: str) -> str | int | list[int]:

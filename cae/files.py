@@ -1,4 +1,7 @@
-"""Atomic writes: a reader never meets a half-written file."""
+"""Files of JSON and tensors, written atomically: a reader never meets a half-written one.
+
+Torch is imported where tensors are written or read: the command line reads JSON and answers without it.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -68,6 +69,9 @@ def file_name(text: str) -> str:
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, header: Any) -> None:
     """Write tensors, with ``header`` as JSON under the name ``kind``."""
+    import torch
+    from safetensors.torch import save_file
+
     # copies: safetensors refuses tensors that share memory or are not contiguous
     copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
@@ -84,6 +88,8 @@ def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
         safetensors.SafetensorError: if it is no safetensors file.
         ValueError: if the header is not JSON.
     """
+    from safetensors import safe_open
+
     with safe_open(str(path), framework="pt") as file:
         header = json.loads((file.metadata() or {}).get(kind, "{}"))
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)

@@ -22,7 +22,7 @@ Target = int | str | Sequence[int | str] | Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Instance:
     """One image to explain.
 
     Attributes:
@@ -44,7 +44,7 @@ class Subject:
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class InstanceResult:
     """What a method found for one image: a map ``(1, H, W)`` or ``(H, W)``, extras, and the evaluations it took.
 
     ``evaluations`` is needed of methods that explain several images together (``explain_batch``); for the others the
@@ -132,15 +132,15 @@ class Explainer(ABC):
         names = [name for name in inspect.signature(type(self).__init__).parameters if name not in left_out]
         return {name: _plain(getattr(self, name)) for name in names}
 
-    def explain_batch(self, subjects: Sequence[Subject]) -> Iterator[Finding]:
+    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Explain images, in order; one at a time unless a method overrides this."""
         for subject in subjects:
             before = self.classifier.evaluations
             found = self.explain_image(subject)
-            yield Finding(found.attribution, found.extras, self.classifier.evaluations - before)
+            yield InstanceResult(found.attribution, found.extras, self.classifier.evaluations - before)
 
     @abstractmethod
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Explain one image."""
 
     @torch.inference_mode()
@@ -154,7 +154,7 @@ class Explainer(ABC):
         """Where the classifier is; a black box has no place, and takes images on the CPU."""
         return next(self.classifier.parameters(), torch.empty(0)).device
 
-    def _subjects(self, images: Tensor, target: Target, seed: int) -> list[Subject]:
+    def _subjects(self, images: Tensor, target: Target, seed: int) -> list[Instance]:
         _check_images(images)
         with torch.no_grad():
             probabilities = self.score(images).to(self.device)
@@ -162,7 +162,7 @@ class Explainer(ABC):
         pixels = images.detach().cpu()
         seeds = [image_seed(image, seed) for image in pixels]
         placed = images.detach().to(self.device, torch.float32).clone()
-        return [Subject(*parts) for parts in zip(placed, targets, probabilities, seeds, strict=True)]
+        return [Instance(*parts) for parts in zip(placed, targets, probabilities, seeds, strict=True)]
 
     def _targets(self, target: Target, probabilities: Tensor) -> list[int]:
         if target is None:

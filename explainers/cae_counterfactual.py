@@ -19,7 +19,7 @@ from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.loading import load_cae
 from cae.runs.trained_run import CAE_COMMAND
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 
 CHUNK = 16  # images searched together: each holds all images of its path
 READOUTS = ("evidence", "saliency", "contribution")
@@ -98,18 +98,18 @@ class CaeCounterfactual(Explainer):
         self._check()
         self._trained = folder if isinstance(folder, TrainedCae) else open_trained(folder, classifier)
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Find one counterfactual."""
         return next(self.explain_batch([subject]))
 
-    def explain_batch(self, subjects: Sequence[Subject]) -> Iterator[Finding]:
+    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Find counterfactuals for several images at once, in order."""
         for start in range(0, len(subjects), CHUNK):
             chunk = subjects[start : start + CHUNK]
             for subject, result in zip(chunk, self._search(chunk), strict=True):
                 yield self._finding(subject, result)
 
-    def _search(self, subjects: Sequence[Subject]) -> list[Counterfactual]:
+    def _search(self, subjects: Sequence[Instance]) -> list[Counterfactual]:
         images = torch.stack([subject.image for subject in subjects])
         _check_shape(images, self._trained.cae)
         cae = self._trained.cae.to(self.device)
@@ -126,7 +126,7 @@ class CaeCounterfactual(Explainer):
         return [result for result in results if result is not None]
 
     def _groups(
-        self, subjects: Sequence[Subject], leaving: Tensor, wanted: Tensor
+        self, subjects: Sequence[Instance], leaving: Tensor, wanted: Tensor
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Rows of images and the classes to reach: away from the verdict, and towards the class explained."""
         away, towards = leaving.nonzero()[:, 0], (~leaving).nonzero()[:, 0]
@@ -143,24 +143,24 @@ class CaeCounterfactual(Explainer):
             steps=self.steps, margin=self.margin, average=self.average, batch_size=self.batch_size,
         )  # fmt: skip
 
-    def _finding(self, subject: Subject, result: Counterfactual) -> Finding:
+    def _finding(self, subject: Instance, result: Counterfactual) -> InstanceResult:
         # the search judges the original once more; the caller counts it
         evaluations = result.classifier_evaluations
         if result.saliency is None or result.evidence is None:
-            return Finding(torch.zeros(subject.image.shape[1:]), _extras(result), evaluations)
+            return InstanceResult(torch.zeros(subject.image.shape[1:]), _extras(result), evaluations)
         if self.readout == "contribution":
             before = self.classifier.evaluations
             # what the path takes away from the class is what spoke for it
-            return Finding(
+            return InstanceResult(
                 -self._contribution(subject, result),
                 _extras(result),
                 evaluations + self.classifier.evaluations - before,
             )
         sign = 1 if subject.target == result.source else -1
         size = result.evidence if self.readout == "evidence" else result.saliency
-        return Finding(sign * size, _extras(result), evaluations)
+        return InstanceResult(sign * size, _extras(result), evaluations)
 
-    def _contribution(self, subject: Subject, result: Counterfactual) -> Tensor:
+    def _contribution(self, subject: Instance, result: Counterfactual) -> Tensor:
         """Share ``(1, H, W)`` of each pixel in the change of the class's probability up to the boundary."""
         assert result.counterfactual is not None
         before = result.tau < (result.boundary or 0)

@@ -67,8 +67,8 @@ EXPLAINERS: dict[str, Entry] = {
     "multirex": Entry(
         "explainers.multirex:MultiReX", "several sufficient sets of pixels, each minimal under a certificate"
     ),
-    "multirex_reference": Entry(
-        "explainers.multirex:MultiReXReference", "the same by the steps and defaults of the authors' tool"
+    "multirex_published": Entry(
+        "explainers.multirex:PublishedMultiReX", "the same by the steps and defaults of the authors' tool"
     ),
     "shearletx": Entry(
         "explainers.shearletx.explainer:ShearletX",
@@ -82,19 +82,19 @@ EXPLAINERS: dict[str, Entry] = {
     "smoothmask": Entry(
         "explainers.shearletx.explainer:SmoothMask", "the smallest smooth mask that keeps the probability"
     ),
-    "shearletx_reference": Entry(
+    "shearletx_published": Entry(
         "explainers.shearletx.explainer:ShearletX", "shearletx with the published settings", {"preset": "published"}
     ),
-    "waveletx_reference": Entry(
+    "waveletx_published": Entry(
         "explainers.shearletx.explainer:WaveletX", "waveletx with the published settings", {"preset": "published"}
     ),
-    "cartoonx_reference": Entry(
+    "cartoonx_published": Entry(
         "explainers.shearletx.explainer:CartoonX", "cartoonx with the published settings", {"preset": "published"}
     ),
-    "pixelmask_reference": Entry(
+    "pixelmask_published": Entry(
         "explainers.shearletx.explainer:PixelMask", "pixelmask with the published settings", {"preset": "published"}
     ),
-    "smoothmask_reference": Entry(
+    "smoothmask_published": Entry(
         "explainers.shearletx.explainer:SmoothMask", "smoothmask with the published settings", {"preset": "published"}
     ),
 }

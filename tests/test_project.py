@@ -14,7 +14,7 @@ from cae.config.parsing import read_file
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
-OVERLAYS = {"quick", "gpu", "multi_gpu", "wandb", "black_box", "reference"}
+OVERLAYS = {"quick", "gpu", "multi_gpu", "wandb", "black_box", "published"}
 SOURCES = [
     path
     for pattern in ("*.py", "*.md", "*.toml", "Makefile", ".ci/*", "cae/**/*", "explainers/**/*", "configs/*", "docs/*",

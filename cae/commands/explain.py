@@ -5,10 +5,10 @@ from __future__ import annotations
 from cae.commands.manifold import manifold
 from cae.commands.sanity import sanity
 from cae.commands.traverse import traverse
-from cae.config.command_line import Stage
+from cae.config.command_line import Command
 
 EXPLAINING_STAGES = {
-    "traverse": Stage("counterfactual paths for images, a folder or a split; started again, it goes on", traverse),
-    "manifold": Stage("the map of the classes and the diagnostics of the embedding, on the test split", manifold),
-    "sanity": Stage("do explanations follow the classifier? Three tests with pass rules, which train models", sanity),
+    "traverse": Command("counterfactual paths for images, a folder or a split; started again, it goes on", traverse),
+    "manifold": Command("the map of the classes and the diagnostics of the embedding, on the test split", manifold),
+    "sanity": Command("do explanations follow the classifier? Three tests with pass rules, which train models", sanity),
 }

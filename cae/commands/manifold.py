@@ -19,10 +19,16 @@ from cae.diagnostics.diagnose import matrix_of, warnings
 from cae.diagnostics.figures import draw_reassignment, swap_grid
 from cae.files import update_json, write_json
 from cae.manifold.figures import draw_axes, draw_embedding
-from cae.manifold.latent_directions import Mover, class_axes, find_edit_axes, measure_class_axes, measure_edit_axes
-from cae.manifold.outliers import Candidates, Suspect, find_suspects, write_suspects
+from cae.manifold.latent_directions import (
+    LatentShift,
+    class_axes,
+    find_edit_axes,
+    measure_class_axes,
+    measure_edit_axes,
+)
+from cae.manifold.outliers import Candidates, Outlier, find_suspects, write_suspects
 from cae.manifold.projection import embed
-from cae.runs.trained_run import Run, open_run
+from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.summary import table
 
 MOST_POINTS = 2000  # of a map; more would hide one another
@@ -48,8 +54,8 @@ LINES = (
     ("cae/participation_ratio_edits", "dimensions that the edits fill"),
     ("cae/class_probe", "class read from the class code (balanced accuracy)"),
     ("cae/individual_probe", "class read from the individual code; best if no more than a guess"),
-    ("cae/smote_pervasiveness", "swaps with codes made between two of a class that take the class"),
-    ("cae/smote_pervasiveness_oracle", "the same by the oracle"),
+    ("cae/smote_reassignment", "swaps with codes made between two of a class that take the class"),
+    ("cae/smote_reassignment_oracle", "the same by the oracle"),
     ("cae/smoothness_monotone", "steps of a path in which the target's probability does not fall"),
     ("cae/smote_smoothness_monotone", "the same on the way to codes made between two of a class"),
     ("axes/reached", "images that take the class at the other end of a class axis"),
@@ -70,7 +76,7 @@ def manifold(config: Config) -> None:
     Raises:
         UserError: if something of the run is missing or does not fit, or an embedding is not installed.
     """
-    run = open_run(config)
+    run = load_run(config)
     folder = run.folder.explanations("manifold")
     files = [*_draw_maps(run, folder), *_draw_codes(run, folder), *_write_graphs(run, folder)]
     metrics = measured(run.cae, run.classifier, run.oracle, run.manifold, run.data, config, run.folder.path)
@@ -95,7 +101,7 @@ class _Points:
     thumbnails: Tensor | None
 
 
-def _draw_maps(run: Run, folder: Path) -> list[Path]:
+def _draw_maps(run: TrainedRun, folder: Path) -> list[Path]:
     """Every embedding of training codes; the principal axes of these also for test codes, which training never saw."""
     files, seed = [], run.config.seed
     train = _train_points(run)
@@ -110,7 +116,7 @@ def _draw_maps(run: Run, folder: Path) -> list[Path]:
     return files
 
 
-def _draw_map(run: Run, embedding, points: _Points, path: Path, title: str) -> None:
+def _draw_map(run: TrainedRun, embedding, points: _Points, path: Path, title: str) -> None:
     verdicts = points.probabilities.argmax(1)
     draw_embedding(
         embedding, verdicts, points.probabilities, points.labels, run.classes, path, points.thumbnails,
@@ -118,7 +124,7 @@ def _draw_map(run: Run, embedding, points: _Points, path: Path, title: str) -> N
     )  # fmt: skip
 
 
-def _train_points(run: Run) -> _Points:
+def _train_points(run: TrainedRun) -> _Points:
     manifold, images = run.manifold, run.data.train
     rows = _drawn(len(manifold), run.config.seed)
     # with other images than those of the training, codes and pictures would not belong together
@@ -128,7 +134,7 @@ def _train_points(run: Run) -> _Points:
 
 
 @torch.no_grad()
-def _test_points(run: Run) -> _Points:
+def _test_points(run: TrainedRun) -> _Points:
     images = run.data.test
     rows = _drawn(len(images), run.config.seed)
     codes, answers, pictures = [], [], []
@@ -141,7 +147,7 @@ def _test_points(run: Run) -> _Points:
 
 
 @torch.no_grad()
-def _draw_codes(run: Run, folder: Path) -> list[Path]:
+def _draw_codes(run: TrainedRun, folder: Path) -> list[Path]:
     """What the principal axes of the class codes paint, and what the classes' most central images hand on."""
     chosen = spread_over_classes(run.data.test.labels, RECIPIENTS, run.config.seed)
     recipients = _stacked(run.data.test, chosen.tolist())
@@ -158,19 +164,21 @@ def _draw_codes(run: Run, folder: Path) -> list[Path]:
     return [axes, *prototypes]
 
 
-def _draw_deviations(images: Tensor, answers: Tensor, word: str, run: Run, path: Path, title: str) -> None:
+def _draw_deviations(images: Tensor, answers: Tensor, word: str, run: TrainedRun, path: Path, title: str) -> None:
     names = [f"{word} {number + 1}" for number in range(len(images))]
     positions = [f"{position:+g}" if position else "0" for position in POSITIONS]
     draw_axes(images, answers, names, positions, run.classes, path, title)
 
 
 @torch.no_grad()
-def _along_axes(run: Run, folder: Path) -> tuple[dict[str, float], list[Path]]:
+def _along_axes(run: TrainedRun, folder: Path) -> tuple[dict[str, float], list[Path]]:
     """Images moved along the axes between classes and along the principal axes of the edits, drawn and measured."""
     seed, std = run.config.seed, run.manifold.std
     rows = spread_over_classes(run.data.test.labels, MOVED, seed)
     judges = {"target": run.classifier} | ({"oracle": run.oracle} if run.oracle is not None else {})
-    mover = Mover.of(run.cae, judges, _stacked(run.data.test, rows.tolist()), run.config.counterfactual.batch_size)
+    mover = LatentShift.of(
+        run.cae, judges, _stacked(run.data.test, rows.tolist()), run.config.counterfactual.batch_size
+    )
     answers = mover.answers(mover.transfer.images)
     verdicts, named = answers.argmax(1), class_axes(run.manifold)
     edits = find_edit_axes(mover, verdicts, run.manifold, seed)
@@ -199,14 +207,14 @@ def _sure(answers: Tensor, k: int) -> Tensor:
     return members[answers[members, k].argsort(descending=True, stable=True)]
 
 
-def _moved(mover: Mover, rows: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
+def _moved(mover: LatentShift, rows: Tensor, moves: Tensor) -> tuple[Tensor, Tensor]:
     """Images ``(A, S, C, H, W)`` and answers ``(A, S, K)``: each of ``rows (A,)`` under its moves ``(A, S, D)``."""
     codes = mover.codes[rows][:, None] + moves
     images = mover.images(rows.repeat_interleave(moves.shape[1]), codes.flatten(0, 1))
     return images.unflatten(0, moves.shape[:2]), mover.answers(images).unflatten(0, moves.shape[:2])
 
 
-def _suspects(run: Run) -> list[Suspect]:
+def _suspects(run: TrainedRun) -> list[Outlier]:
     """Training and test images whose codes stand out."""
     manifold, rows = run.manifold, run.manifold.subset
     ids = [manifold.ids[row] for row in rows.tolist()]
@@ -218,7 +226,7 @@ def _suspects(run: Run) -> list[Suspect]:
     return [suspect for part in (train, test) for suspect in find_suspects(manifold, part)]
 
 
-def _routes(run: Run) -> dict[str, float]:
+def _routes(run: TrainedRun) -> dict[str, float]:
     """The straight way beside that through the graph, for the same test images."""
     rows = spread_over_classes(run.data.test.labels, ROUTES, run.config.seed)
     return compare_routes(
@@ -246,7 +254,7 @@ def axis_codes(codes: Tensor, start: Tensor, axes: int, positions: Sequence[floa
     return (start.double() + offsets[None, :, None] * steps[:, None]).to(start.dtype)
 
 
-def _draw_prototypes(run: Run, recipients: Tensor, individual: Tensor, path: Path) -> list[Path]:
+def _draw_prototypes(run: TrainedRun, recipients: Tensor, individual: Tensor, path: Path) -> list[Path]:
     """Test images under the class code of each class's medoid, the training image at the centre of its verdicts."""
     found = [run.manifold.prototypes(k) for k in range(len(run.classes))]
     medoids = [prototype.medoid for prototype in found if prototype is not None]
@@ -258,7 +266,7 @@ def _draw_prototypes(run: Run, recipients: Tensor, individual: Tensor, path: Pat
     return [path]
 
 
-def _decoded(run: Run, codes: Tensor, individual: Tensor) -> tuple[Tensor, Tensor]:
+def _decoded(run: TrainedRun, codes: Tensor, individual: Tensor) -> tuple[Tensor, Tensor]:
     """Images and answers of class codes ``(N, D)``, all with one individual code ``(1, S, h, w)``."""
     images, answers = [], []
     for part in codes.split(run.config.counterfactual.batch_size):
@@ -268,7 +276,7 @@ def _decoded(run: Run, codes: Tensor, individual: Tensor) -> tuple[Tensor, Tenso
     return torch.cat(images), torch.cat(answers)
 
 
-def _write_graphs(run: Run, folder: Path) -> list[Path]:
+def _write_graphs(run: TrainedRun, folder: Path) -> list[Path]:
     """The Mapper graph of the training codes, for Gephi, Cytoscape and the like, and as JSON."""
     if len(run.manifold.subset) < LEAST_FOR_MAPPER:
         return []
@@ -278,14 +286,14 @@ def _write_graphs(run: Run, folder: Path) -> list[Path]:
     return paths
 
 
-def _draw_matrices(run: Run, metrics: dict[str, float], folder: Path) -> Path:
+def _draw_matrices(run: TrainedRun, metrics: dict[str, float], folder: Path) -> Path:
     path = folder / "reassignment.png"
     oracle = matrix_of(metrics, run.classes, "cae/reassignment_oracle") if run.oracle is not None else None
     draw_reassignment(matrix_of(metrics, run.classes), oracle, run.classes, path)
     return path
 
 
-def _report(run: Run, metrics: dict[str, float], files: Sequence[Path]) -> None:
+def _report(run: TrainedRun, metrics: dict[str, float], files: Sequence[Path]) -> None:
     print(f"{metrics['cae/test_images']:.0f} test images; a guess is right with {1 / len(run.classes):.2f}")
     print(f"{'':2}{'':8}  {'95 % interval':<17}")
     print(table(metrics, LINES))

@@ -12,7 +12,7 @@ from cae.config import Config
 from cae.errors import UserError
 from cae.files import write_json
 from cae.runs.run_folder import OUTPUTS
-from cae.sanity.context import Bench, Record
+from cae.sanity.context import SanityContext, SanityRecord
 from cae.sanity.control_models import sanity_folder
 from cae.sanity.criteria import Rule
 from cae.sanity.label_disagreement import labels
@@ -20,7 +20,7 @@ from cae.sanity.null_cases import guards
 from cae.sanity.planted_shortcut import shortcut
 from cae.sanity.randomisation import randomised
 
-TESTS: dict[str, Callable[[Bench], Record]] = {
+TESTS: dict[str, Callable[[SanityContext], SanityRecord]] = {
     "randomised": randomised,
     "shortcut": shortcut,
     "labels": labels,
@@ -37,7 +37,7 @@ def sanity(config: Config) -> None:
         UserError: if the data is not what a test needs, or the folder holds models of other options.
     """
     _check(config)
-    folder, bench = sanity_folder(config), Bench(config)
+    folder, bench = sanity_folder(config), SanityContext(config)
     if config.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     if config.trainer.threads:

@@ -6,7 +6,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own
 from cae.config import Config
-from cae.config.command_line import Stage
+from cae.config.command_line import Command
 from cae.data import CAEDataModule
 from cae.diagnostics.cache import measured
 from cae.diagnostics.diagnose import warnings
@@ -15,7 +15,7 @@ from cae.files import read_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE
 from cae.runs.run_folder import RunFolder
 from cae.training.cae import train_cae
 from cae.training.classifier import train_classifier, train_oracle
@@ -56,9 +56,13 @@ def cae_stage(config: Config) -> None:
 
 
 TRAINING_STAGES = {
-    "classifier": Stage("train the classifier to be explained (not needed with classifier.weights)", classifier_stage),
-    "oracle": Stage("train the second classifier that judges edits (`cae` does it where it is missing)", oracle_stage),
-    "cae": Stage("train the class association embedding against the classifier", cae_stage),
+    "classifier": Command(
+        "train the classifier to be explained (not needed with classifier.weights)", classifier_stage
+    ),
+    "oracle": Command(
+        "train the second classifier that judges edits (`cae` does it where it is missing)", oracle_stage
+    ),
+    "cae": Command("train the class association embedding against the classifier", cae_stage),
 }
 
 
@@ -88,7 +92,7 @@ def _train_oracle(config: Config, data: CAEDataModule, classifier: TargetClassif
 def _measure(
     config: Config,
     data: CAEDataModule,
-    cae: CAE | ReferenceCAE,
+    cae: CAE | PublishedCAE,
     classifier: TargetClassifier,
     oracle: TargetClassifier,
     run: RunFolder,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cae.commands.traverse_inputs import Reference, Subjects, check_options, identity, open_reference, open_subjects
+from cae.commands.traverse_inputs import Instances, Reference, check_options, identity, open_reference, open_subjects
 from cae.config import Config
 from cae.counterfactuals.figures import gallery, traversal_gif, traversal_strip
 from cae.counterfactuals.find import find_counterfactuals, targets_for
@@ -19,7 +19,7 @@ from cae.data import Sample
 from cae.data.selection import readable
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
-from cae.runs.trained_run import Run, open_run
+from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.index import Index, IndexRow, continue_work
 from cae.tables.scoring import Files, index_row, opinions
 from cae.tables.summary import summarise, summarise_features, table
@@ -54,7 +54,7 @@ def traverse(config: Config) -> None:
         UserError: if options, models and files do not fit, before anything is explained; if some images could not be
             decoded, after all others have been explained.
     """
-    run = open_run(config)
+    run = load_run(config)
     check_options(config, run.classes)
     subjects, reference = open_subjects(run), open_reference(run)
     folder = run.folder.explanations(config.traverse.folder)
@@ -71,8 +71,8 @@ def traverse(config: Config) -> None:
 class _Traversal:
     """One call of the stage: with what, which images, and where the results go."""
 
-    run: Run
-    subjects: Subjects
+    run: TrainedRun
+    subjects: Instances
     reference: Reference | None
     folder: Path
     index: Index
@@ -164,7 +164,7 @@ class _Traversal:
         return Files(strip, gif)
 
 
-def _report(run: Run, index: Index, subjects: Subjects, folder: Path) -> None:
+def _report(run: TrainedRun, index: Index, subjects: Instances, folder: Path) -> None:
     """Write the figures and say what there is to see."""
     metrics = summarise(index.rows, run.config.seed) | summarise_features(index, run.config.seed)
     write_json(folder / "metrics.json", metrics)

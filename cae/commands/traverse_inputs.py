@@ -15,11 +15,11 @@ from cae.data import ImageFiles, ImageSet
 from cae.data.images import ImageRef, load_image
 from cae.data.selection import image_ids, image_options, spread_order
 from cae.errors import UserError, did_you_mean
-from cae.runs.trained_run import Run
+from cae.runs.trained_run import TrainedRun
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Subjects:
+class Instances:
     """Images to explain: the set, the id of each, and in words where they come from."""
 
     images: ImageSet
@@ -40,7 +40,7 @@ class Reference:
     id: str
 
 
-def open_subjects(run: Run) -> Subjects:
+def open_subjects(run: TrainedRun) -> Instances:
     """The images of ``traverse.images`` or of ``traverse.split``.
 
     Raises:
@@ -49,9 +49,9 @@ def open_subjects(run: Run) -> Subjects:
     traverse, data = run.config.traverse, run.config.data
     if traverse.images is None:
         images = run.data.dataset(traverse.split)
-        return Subjects(images, image_ids(images), f"the {traverse.split} split")
+        return Instances(images, image_ids(images), f"the {traverse.split} split")
     files = ImageFiles(traverse.images, data.image_size, data.channels, data.crop)
-    return Subjects(files, tuple(files.ids), f"'{traverse.images}'")
+    return Instances(files, tuple(files.ids), f"'{traverse.images}'")
 
 
 def check_options(config: Config, classes: tuple[str, ...]) -> None:
@@ -71,7 +71,7 @@ def check_options(config: Config, classes: tuple[str, ...]) -> None:
 
 
 @torch.no_grad()
-def open_reference(run: Run) -> Reference | None:
+def open_reference(run: TrainedRun) -> Reference | None:
     """The class code of ``counterfactual.reference_image``, with ``counterfactual.reference=image``; else None.
 
     The image is looked for among the ids of the training split, then of the others, then as a file.
@@ -95,7 +95,7 @@ def open_reference(run: Run) -> Reference | None:
     return Reference(run.cae.encode(batch).class_code[0].cpu(), name)
 
 
-def identity(run: Run) -> dict[str, Any]:
+def identity(run: TrainedRun) -> dict[str, Any]:
     """Everything that a row of the index depends on, by name of the option or model."""
     config, traverse = run.config, run.config.traverse
     found: dict[str, Any] = {"seed": config.seed, "traverse.images": traverse.images}
@@ -109,7 +109,7 @@ def identity(run: Run) -> dict[str, Any]:
     return found | {f"fingerprint of the {name}": value for name, value in run.fingerprints.items()}
 
 
-def _reference_pixels(run: Run, name: str) -> Tensor:
+def _reference_pixels(run: TrainedRun, name: str) -> Tensor:
     everything: list[str] = []
     for split in ("train", "val", "test"):
         images = run.data.dataset(split)

@@ -152,20 +152,20 @@ def _cae(config: Config) -> Iterator[str]:
 
 
 def _reference(config: Config) -> Iterator[str]:
-    if config.cae.preset != "reference":
+    if config.cae.preset != "published":
         return
     if config.trainer.precision == "16-mixed":
         yield (
-            "cae.preset=reference trains two networks in turn, whose losses the one loss scale of "
+            "cae.preset=published trains two networks in turn, whose losses the one loss scale of "
             "trainer.precision=16-mixed does not fit: use bf16-mixed or 32-true"
         )
     if config.data.batch_size < 2:
         yield (
-            "cae.preset=reference pairs an image of the first class with one of another in every batch: "
+            "cae.preset=published pairs an image of the first class with one of another in every batch: "
             "'data.batch_size' must be at least 2, but got 1"
         )
     if config.cae.model.residual_blocks < 1:
-        yield "cae.preset=reference needs cae.model.residual_blocks of at least 1: they carry the class code"
+        yield "cae.preset=published needs cae.model.residual_blocks of at least 1: they carry the class code"
 
 
 def _explanation(config: Config) -> Iterator[str]:

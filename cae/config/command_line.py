@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cae.config import Config
 from cae.config.checks import contradictions, out_of_range
 from cae.config.fields import all_options, nearest, option_of, options_table, shown
+from cae.config.former_options import DROPPED
 from cae.config.parsing import Setting, foreign_reference, read_argument, read_file, references, typed
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path
@@ -68,17 +69,24 @@ def parse(argv: Sequence[str], stages: Mapping[str, str], prog: str) -> ParsedAr
     return ParsedArguments(words[0], config, files, in_files, overridden)
 
 
-def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = ()) -> Config:
+def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = (), former: bool = False) -> Config:
     """The configuration of YAML files, merged left to right, then of ``key=value`` overrides; for use from Python.
 
     >>> load_config(overrides=["cae.model.class_dim=4"]).cae.model.class_dim
     4
+
+    Args:
+        files: YAML files.
+        overrides: ``key=value`` settings.
+        former: pass over options that the program no longer has, as the saved configuration of an older run may.
 
     Raises:
         UserError: listing everything that is wrong, at once.
     """
     problems: list[str] = []
     settings, complete = _read_all([*map(Path, files), *overrides], problems)
+    if former:
+        settings = [setting for setting in settings if setting.key not in DROPPED]
     return _build(settings, problems, complete)
 
 
@@ -231,6 +239,8 @@ def _refused(setting: Setting) -> str | None:
 
 
 def _apply(merged: DictConfig, setting: Setting) -> str | None:
+    if setting.key in DROPPED:
+        return f"{setting.origin}: the option '{setting.key}' no longer exists: {DROPPED[setting.key]}"
     option = option_of(setting.key)
     if option is None:  # settings are read against the same table
         raise KeyError(setting.key)
@@ -257,7 +267,7 @@ def _unresolved(merged: DictConfig, settings: Sequence[Setting]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Command:
     """A word of the command line, what ``--help`` says of it, and what it does."""
 
     help: str

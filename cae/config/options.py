@@ -168,7 +168,7 @@ class CAEConfig:
     """Training of the class association embedding."""
 
     preset: str = option(
-        "default", "default: ours; reference: the published network and losses", choices=("default", "reference")
+        "default", "default: ours; published: the published network and losses", choices=("default", "published")
     )
     target: str = option(
         "classifier",

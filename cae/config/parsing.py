@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from cae.config.fields import Option, all_options, all_sections, nearest, option_of, section_name
+from cae.config.former_options import DROPPED, RENAMED, RENAMED_VALUES
 from cae.errors import UserError, did_you_mean
 
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -149,11 +150,16 @@ def _settings(key: str, node: yaml.Node, origin: str, place: Place, problems: li
         elif not _is_null(node):
             names = [name.rpartition(".")[2] for name in all_options() if section_name(name) == key]
             problems.append(f"{origin}: '{key}' is a section, with options {', '.join(names)}")
+    elif key in DROPPED:
+        yield Setting(key, None, origin)
+    elif key in RENAMED:
+        yield from _settings(RENAMED[key], node, origin, place, problems)
     elif option_of(key) is None:
         problems.append(f"{origin}: unknown option '{key}'{nearest(key)}")
     else:
         try:
-            yield Setting(key, _value(node), origin)
+            value = _value(node)
+            yield Setting(key, RENAMED_VALUES.get(key, {}).get(str(value), value), origin)
         except ValueError as error:
             problems.append(f"{origin}: '{key}' {error}")
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cae.counterfactuals.path_search import Renderer
+from cae.counterfactuals.path_search import CandidateDecoder
 
 LEARNING_RATE = 0.1  # of Adam, in standard deviations of the codes
 PROPOSALS = 8  # codes judged in one step of the random search
 
 
 def optimise_codes(
-    renderer: Renderer,
+    renderer: CandidateDecoder,
     rows: Tensor,
     targets: Tensor,
     scale: Tensor,
@@ -53,7 +53,7 @@ def optimise_codes(
 
 
 def _by_gradient(
-    renderer: Renderer, rows: Tensor, targets: Tensor, begins: Tensor, scale: Tensor, steps: int, weight: float
+    renderer: CandidateDecoder, rows: Tensor, targets: Tensor, begins: Tensor, scale: Tensor, steps: int, weight: float
 ) -> Tensor:
     with torch.enable_grad():
         # copies, because tensors made in inference mode cannot be saved for a backward pass
@@ -72,7 +72,7 @@ def _by_gradient(
         return start + best * scale
 
 
-def _divergence(renderer: Renderer, rows: Tensor, codes: Tensor, targets: Tensor) -> Tensor:
+def _divergence(renderer: CandidateDecoder, rows: Tensor, codes: Tensor, targets: Tensor) -> Tensor:
     """``KL(e_t || f) = -log f_t``, ``(R,)``; from the logits, for the gradient of a saturated softmax is 0."""
     images = renderer.unrounded(rows, codes)
     renderer.classifier_images += torch.bincount(rows, minlength=len(renderer.images))
@@ -81,7 +81,7 @@ def _divergence(renderer: Renderer, rows: Tensor, codes: Tensor, targets: Tensor
 
 
 def _at_random(
-    renderer: Renderer,
+    renderer: CandidateDecoder,
     rows: Tensor,
     targets: Tensor,
     scale: Tensor,

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cae.config import CounterfactualConfig
-from cae.counterfactuals.path_search import Crossing, Goal, Renderer, Walk
-from cae.counterfactuals.references import Attempts, find_references, walk_to_references
+from cae.counterfactuals.path_search import BoundaryPoint, CandidateDecoder, PathTrace, TargetCriterion
+from cae.counterfactuals.references import ReferenceSearch, find_references, walk_to_references
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
@@ -95,12 +95,12 @@ def find_counterfactuals(
     _check(images, targets, config, reference_codes, ids, manifold)
     # not inference mode, even if the caller is in it: an optimised reference needs gradients of the codes
     with torch.inference_mode(False), torch.no_grad():
-        renderer = Renderer(
+        renderer = CandidateDecoder(
             cae, classifier, images, output=config.output, batch_size=config.batch_size, quantise=quantise
         )
         goal = _goal(renderer.probabilities, targets, config, manifold.classes)
         names = [str(number) for number in range(len(images))] if ids is None else list(ids)
-        searches = [Attempts(name) for name in names]
+        searches = [ReferenceSearch(name) for name in names]
         _settle(searches, renderer, goal)
         given = None if reference_codes is None else reference_codes.detach().float().cpu()
         find_references(searches, renderer, goal, manifold, config, seed, given, reference_ids)
@@ -111,16 +111,18 @@ def find_counterfactuals(
     return [report.result(row, search) for row, search in enumerate(searches)]
 
 
-def _goal(probabilities: Tensor, targets: Tensor | None, config: CounterfactualConfig, classes: Sequence[str]) -> Goal:
+def _goal(
+    probabilities: Tensor, targets: Tensor | None, config: CounterfactualConfig, classes: Sequence[str]
+) -> TargetCriterion:
     sources = probabilities.argmax(1)
     if targets is None and config.target == "any" and "any" not in classes:
-        return Goal(sources, None, config.margin)
+        return TargetCriterion(sources, None, config.margin)
     if targets is None:
         (targets,) = targets_for(probabilities, config.target, classes)
-    return Goal(sources, targets.detach().cpu().long(), config.margin)
+    return TargetCriterion(sources, targets.detach().cpu().long(), config.margin)
 
 
-def _settle(searches: list[Attempts], renderer: Renderer, goal: Goal) -> None:
+def _settle(searches: list[ReferenceSearch], renderer: CandidateDecoder, goal: TargetCriterion) -> None:
     """Images that need no search, or allow none."""
     starts = renderer.start_probabilities.argmax(1)
     for row, search in enumerate(searches):
@@ -134,15 +136,15 @@ def _settle(searches: list[Attempts], renderer: Renderer, goal: Goal) -> None:
 class _Report:
     """Turns what a search found into its result."""
 
-    renderer: Renderer
-    goal: Goal
+    renderer: CandidateDecoder
+    goal: TargetCriterion
     config: CounterfactualConfig
     classes: tuple[str, ...]
     seconds: float
     seed: int
     fingerprint: str
 
-    def result(self, row: int, search: Attempts) -> Counterfactual:
+    def result(self, row: int, search: ReferenceSearch) -> Counterfactual:
         """The result for image ``row``."""
         crossing, walked = search.crossing, search.walked or self._standing(row)
         status = "found" if crossing else search.status
@@ -185,25 +187,25 @@ class _Report:
             fingerprint=self.fingerprint,
         )
 
-    def _standing(self, row: int) -> Walk:
+    def _standing(self, row: int) -> PathTrace:
         """A path of one point, for an image that needs no walk or has nowhere to go."""
         rows = torch.tensor([row])
         answers = self.renderer.start_probabilities[rows]
         margins = self.goal.margins(answers[:, None], rows)[0]
         reached = self.goal.reached(answers[:, None], rows)[0]
         images = self.renderer.start_images[rows]
-        return Walk(
+        return PathTrace(
             torch.zeros(1, dtype=torch.float64), self.renderer.class_codes[rows], images, answers, margins, reached
         )
 
-    def _target(self, row: int, crossing: Crossing | None, walked: Walk) -> int:
+    def _target(self, row: int, crossing: BoundaryPoint | None, walked: PathTrace) -> int:
         if self.goal.targets is not None:
             return int(self.goal.targets[row])
         answers = (crossing.probabilities if crossing else walked.probabilities[walked.best]).clone()
         answers[self.goal.sources[row]] = -torch.inf
         return int(answers.argmax())
 
-    def _reason(self, row: int, status: str, target: int, search: Attempts, margin: float | None) -> str:
+    def _reason(self, row: int, status: str, target: int, search: ReferenceSearch, margin: float | None) -> str:
         source, wanted = self.classes[int(self.goal.sources[row])], self.classes[target]
         if status == "found" and search.crossing:
             return f"the decision changes from {source} to {wanted} at {search.crossing.tau:.0%} of the way"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cae.devices import device_of
 from cae.manifold.code_paths import Polylines
-from cae.models.editing import Transfer
+from cae.models.editing import ResidualEdit
 
 
 def target_margin(probabilities: Tensor, targets: Tensor) -> Tensor:
@@ -30,7 +30,7 @@ def round_to_8_bits(images: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Goal:
+class TargetCriterion:
     """What every image is to become: class ``targets (B,)``, or without them any class but ``sources (B,)``."""
 
     sources: Tensor
@@ -51,7 +51,7 @@ class Goal:
         return right & (self.margins(probabilities, rows) >= self.margin)
 
 
-class Renderer:
+class CandidateDecoder:
     """Decodes class codes into the images that are judged and returned, and counts what that costs each image.
 
     At most ``batch_size`` images are encoded, decoded or judged at once. Individual codes stay on the device of the
@@ -65,7 +65,7 @@ class Renderer:
         self.images = images.detach().float().to(device_of(cae))
         self.classifier_images = torch.zeros(len(images), dtype=torch.int64)
         self.decoder_images = torch.zeros(len(images), dtype=torch.int64)
-        self._transfer = Transfer(cae, self.images, batch_size)
+        self._transfer = ResidualEdit(cae, self.images, batch_size)
         self.class_codes = self._transfer.codes.class_code.cpu()
         self.reconstructions = self._transfer.reconstructions
         self.decoder_images += 1
@@ -112,7 +112,7 @@ class Renderer:
 
 
 @dataclass(frozen=True, eq=False)
-class Walk:
+class PathTrace:
     """One image's walk towards one reference: what was decoded and judged at every ``tau (G,)``.
 
     ``codes (G, D)``, ``images (G, C, H, W)``, ``probabilities (G, K)``, ``margins (G,)``, ``reached (G,)`` bool.
@@ -143,7 +143,7 @@ class Walk:
 
 
 @dataclass(frozen=True, eq=False)
-class Crossing:
+class BoundaryPoint:
     """Where a walk reaches its goal: position, image ``(C, H, W)``, probabilities ``(K,)`` and margin there."""
 
     tau: float
@@ -153,7 +153,9 @@ class Crossing:
     margin_on_grid: float
 
 
-def walk(renderer: Renderer, goal: Goal, rows: Tensor, paths: Polylines, steps: int) -> list[Walk]:
+def walk(
+    renderer: CandidateDecoder, goal: TargetCriterion, rows: Tensor, paths: Polylines, steps: int
+) -> list[PathTrace]:
     """Decode and judge ``steps`` points of every path; the start is known already and costs nothing.
 
     Args:
@@ -171,12 +173,17 @@ def walk(renderer: Renderer, goal: Goal, rows: Tensor, paths: Polylines, steps: 
     answers = torch.cat([renderer.start_probabilities[rows, None], answers.unflatten(0, (len(rows), steps - 1))], dim=1)
     margins, reached = goal.margins(answers, rows), goal.reached(answers, rows)
     parts = zip(codes.float(), images, answers, margins, reached, strict=True)
-    return [Walk(tau, *part) for part in parts]
+    return [PathTrace(tau, *part) for part in parts]
 
 
 def bisect(
-    renderer: Renderer, goal: Goal, rows: Tensor, paths: Polylines, walks: list[Walk], halvings: int
-) -> list[Crossing]:
+    renderer: CandidateDecoder,
+    goal: TargetCriterion,
+    rows: Tensor,
+    paths: Polylines,
+    walks: list[PathTrace],
+    halvings: int,
+) -> list[BoundaryPoint]:
     """Halve the step in which each walk first reaches its goal; what is returned always reaches it.
 
     Args:
@@ -201,4 +208,4 @@ def bisect(
         images[reached], answers[reached] = image[reached], answer[reached]
     margins = goal.margins(answers[:, None], rows)[:, 0]
     parts = zip(high.tolist(), images, answers, margins.tolist(), on_grid.tolist(), strict=True)
-    return [Crossing(*part) for part in parts]
+    return [BoundaryPoint(*part) for part in parts]

@@ -10,21 +10,21 @@ from torch import Tensor
 
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.code_optimisation import optimise_codes
-from cae.counterfactuals.path_search import Crossing, Goal, Renderer, Walk, bisect, walk
+from cae.counterfactuals.path_search import BoundaryPoint, CandidateDecoder, PathTrace, TargetCriterion, bisect, walk
 from cae.manifold.class_manifold import ClassManifold
 
 
 @dataclass(eq=False)
-class Attempts:
+class ReferenceSearch:
     """What is known so far about one image."""
 
     id: str
     status: str = "not_found"
     codes: Tensor = field(default_factory=lambda: torch.empty(0))
     reference_ids: list[str] = field(default_factory=list)
-    walked: Walk | None = None  # the walk shown: the first that succeeded, or the one that came closest
+    walked: PathTrace | None = None  # the walk shown: the first that succeeded, or the one that came closest
     walked_to: str = ""
-    crossing: Crossing | None = None
+    crossing: BoundaryPoint | None = None
     differences: list[Tensor] = field(default_factory=list)
     found_ids: list[str] = field(default_factory=list)
     tried: int = 0
@@ -33,7 +33,7 @@ class Attempts:
         """Whether a walk to reference number ``turn`` is still needed."""
         return turn < len(self.codes) and (average or self.crossing is None)
 
-    def record(self, turn: int, walked: Walk, crossing: Crossing | None, difference: Tensor | None) -> None:
+    def record(self, turn: int, walked: PathTrace, crossing: BoundaryPoint | None, difference: Tensor | None) -> None:
         """Note what became of reference number ``turn``; the first success, or else the closest attempt, is shown."""
         self.tried += 1
         name = self.reference_ids[turn]
@@ -46,9 +46,9 @@ class Attempts:
 
 
 def find_references(
-    searches: list[Attempts],
-    renderer: Renderer,
-    goal: Goal,
+    searches: list[ReferenceSearch],
+    renderer: CandidateDecoder,
+    goal: TargetCriterion,
     manifold: ClassManifold,
     config: CounterfactualConfig,
     seed: int,
@@ -115,7 +115,11 @@ def _from_manifold(
 
 
 def walk_to_references(
-    searches: list[Attempts], renderer: Renderer, goal: Goal, manifold: ClassManifold, config: CounterfactualConfig
+    searches: list[ReferenceSearch],
+    renderer: CandidateDecoder,
+    goal: TargetCriterion,
+    manifold: ClassManifold,
+    config: CounterfactualConfig,
 ) -> None:
     """Walk to the first reference of every image, then to the second of those that need one, and so on."""
     turns = max((len(search.codes) for search in searches), default=0)
@@ -130,7 +134,7 @@ def walk_to_references(
         hits = [number for number, walked in enumerate(walks) if walked.first is not None]
         chosen = torch.tensor(hits, dtype=torch.int64)
         found = [walks[number] for number in hits]
-        crossings: dict[int, Crossing] = {}
+        crossings: dict[int, BoundaryPoint] = {}
         if hits:
             exact = bisect(renderer, goal, rows[chosen], paths[chosen], found, config.bisections)
             crossings = dict(zip(hits, exact, strict=True))

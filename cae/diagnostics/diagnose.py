@@ -30,9 +30,9 @@ from cae.diagnostics.reassignment import (
     judge_swaps,
     matrices,
     measure_reassignment,
-    pervasiveness,
     reassignment_interval,
     reassignment_matrix,
+    reassignment_rate,
     retention,
     sample_pairs,
     soft_reassignment_matrix,
@@ -56,9 +56,9 @@ __all__ = [
     "matrix_of",
     "measure_reassignment",
     "participation_ratio",
-    "pervasiveness",
     "reassignment_interval",
     "reassignment_matrix",
+    "reassignment_rate",
     "retention",
     "sample_pairs",
     "soft_reassignment_matrix",
@@ -189,7 +189,7 @@ def _reassignment(setting: _Setting) -> dict[str, float]:
         judge, _, output = key.partition("/")
         name = "cae/reassignment" + (f"_{output}" if output else "") + ("_oracle" if judge == "oracle" else "")
         scores = (judged.residual if output else judged.decoded)[judge]
-        metrics[name] = pervasiveness(matrix)
+        metrics[name] = reassignment_rate(matrix)
         low, high = reassignment_interval(*pairs, verdicts, scores.argmax(1) == columns, seed)
         metrics |= {f"{name}_low": low, f"{name}_high": high}
         if not output:
@@ -198,7 +198,7 @@ def _reassignment(setting: _Setting) -> dict[str, float]:
             }
             suffix = "_oracle" if judge == "oracle" else ""
             metrics[f"cae/retention{suffix}"] = retention(matrix)
-            metrics[f"cae/reassignment_soft{suffix}"] = pervasiveness(
+            metrics[f"cae/reassignment_soft{suffix}"] = reassignment_rate(
                 soft_reassignment_matrix(rows, columns, scores, len(names))
             )
     return metrics
@@ -213,7 +213,7 @@ def _baselines(setting: _Setting) -> dict[str, float]:
     target, metrics = {"target": setting.classifier}, {}
     for name, codes in baseline_codes(setting.manifold.codes, len(pairs[0]), setting.config.seed).items():
         judged = judge_swaps(setting.cae, target, setting.test.images, pairs, setting.batch_size, class_codes=codes)
-        metrics[f"cae/reassignment_{name}"] = pervasiveness(matrices(judged, verdicts)["target"])
+        metrics[f"cae/reassignment_{name}"] = reassignment_rate(matrices(judged, verdicts)["target"])
     return metrics
 
 
@@ -292,7 +292,7 @@ def _smote(setting: _Setting) -> dict[str, float]:
     images = [str(row) for row in recipients.tolist()]
     for output, scored in (("", judged.decoded), ("_residual", judged.residual)):
         for judge, scores in scored.items():
-            name = f"cae/smote_pervasiveness{output}" + ("_oracle" if judge == "oracle" else "")
+            name = f"cae/smote_reassignment{output}" + ("_oracle" if judge == "oracle" else "")
             metrics |= _figure(name, (scores.argmax(1) == verdicts).double(), images, seed)
     return metrics
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cae.devices import device_of
 from cae.errors import UserError
-from cae.models.editing import Transfer
+from cae.models.editing import ResidualEdit
 
 RESAMPLES = 1000  # bootstrap replicates of an interval
 
@@ -104,7 +104,7 @@ def _cell_means(rows: Tensor, columns: Tensor, values: Tensor, classes: int) -> 
     return (total / number).reshape(classes, classes)
 
 
-def pervasiveness(matrix: Tensor) -> float:
+def reassignment_rate(matrix: Tensor) -> float:
     """Mean of R[a, b] over a != b: how reliably a class code carries its class into images of other classes."""
     return float(matrix[~torch.eye(len(matrix), dtype=torch.bool)].nanmean())
 
@@ -187,7 +187,7 @@ def judge_swaps(
     onto: dict[str, list[Tensor]] = {name: [] for name in judges}
     change: list[Tensor] = []
     for rows in torch.arange(len(recipient)).split(batch_size):
-        transfer = Transfer(cae, images[recipient[rows]].to(device), batch_size)
+        transfer = ResidualEdit(cae, images[recipient[rows]].to(device), batch_size)
         here, codes = torch.arange(len(rows), device=device), class_codes[rows].to(device)
         swaps = transfer.decoded(here, codes)
         change.append((swaps - transfer.reconstructions).abs().flatten(1).mean(1).cpu())

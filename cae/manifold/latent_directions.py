@@ -14,7 +14,7 @@ from cae.data.selection import spread_over_classes
 from cae.devices import device_of
 from cae.manifold.class_manifold import ClassManifold
 from cae.metrics.statistics import interval
-from cae.models.editing import Transfer
+from cae.models.editing import ResidualEdit
 
 MOST_AXES = 10  # named ones, nearest classes first; ten classes would have 45
 EDIT_AXES = 4
@@ -25,7 +25,7 @@ LEAST_SHARE = 0.05  # … and share of the edits that it has to carry: far out, 
 
 
 @dataclass(frozen=True, eq=False)
-class ClassAxis:
+class ClassDirection:
     """The way from the mean code of one class to that of another.
 
     Attributes:
@@ -42,7 +42,7 @@ class ClassAxis:
 
 
 @dataclass(frozen=True, eq=False)
-class EditAxes:
+class LatentDirections:
     """Orthogonal directions ``(A, D)`` of the standardised class code, by how much they change the images.
 
     ``shares (A,)`` of the squared covariance between codes and edits, the largest first.
@@ -52,7 +52,7 @@ class EditAxes:
     shares: Tensor
 
 
-def class_axes(manifold: ClassManifold, most: int = MOST_AXES) -> list[ClassAxis]:
+def class_axes(manifold: ClassManifold, most: int = MOST_AXES) -> list[ClassDirection]:
     """An axis for every two classes, those with the nearest mean codes first.
 
     The difference of the means is what images of the two classes differ by; a discriminant direction, which divides
@@ -61,7 +61,7 @@ def class_axes(manifold: ClassManifold, most: int = MOST_AXES) -> list[ClassAxis
     found = {k: manifold.prototypes(k) for k in range(len(manifold.classes))}
     means = {k: prototype.mean for k, prototype in found.items() if prototype is not None}
     axes = [
-        ClassAxis(a, b, f"{manifold.classes[a]}<->{manifold.classes[b]}", means[b] - means[a])
+        ClassDirection(a, b, f"{manifold.classes[a]}<->{manifold.classes[b]}", means[b] - means[a])
         for a in means
         for b in means
         if a < b
@@ -69,7 +69,7 @@ def class_axes(manifold: ClassManifold, most: int = MOST_AXES) -> list[ClassAxis
     return sorted(axes, key=lambda axis: float(manifold.standardised(axis.step).norm()))[:most]
 
 
-def edit_axes(changes: Tensor, edits: Tensor, count: int = EDIT_AXES) -> EditAxes:
+def edit_axes(changes: Tensor, edits: Tensor, count: int = EDIT_AXES) -> LatentDirections:
     """Directions of the code that covary most with what the decoder changes.
 
     Args:
@@ -82,22 +82,22 @@ def edit_axes(changes: Tensor, edits: Tensor, count: int = EDIT_AXES) -> EditAxe
     # not centred: a code that does not change edits nothing
     left, sizes, _ = torch.linalg.svd(changes.double().T @ edits.double(), full_matrices=False)
     shares = sizes.square() / sizes.square().sum().clamp_min(1e-300)
-    return EditAxes(left.T[:count], shares[:count])
+    return LatentDirections(left.T[:count], shares[:count])
 
 
 @dataclass(frozen=True, eq=False)
-class Mover:
+class LatentShift:
     """Test images, and what they become and are taken for when their class codes are moved (``output=residual``)."""
 
     cae: Any
     judges: Mapping[str, Any]
-    transfer: Transfer
+    transfer: ResidualEdit
     batch_size: int
 
     @classmethod
-    def of(cls, cae: Any, judges: Mapping[str, Any], images: Tensor, batch_size: int) -> Mover:
+    def of(cls, cae: Any, judges: Mapping[str, Any], images: Tensor, batch_size: int) -> LatentShift:
         """A mover of images ``(N, C, H, W)`` in [0, 1], judged by ``judges``, among them ``target``."""
-        return cls(cae, judges, Transfer(cae, images.to(device_of(cae)), batch_size), batch_size)
+        return cls(cae, judges, ResidualEdit(cae, images.to(device_of(cae)), batch_size), batch_size)
 
     @property
     def codes(self) -> Tensor:
@@ -123,7 +123,9 @@ class Mover:
         return torch.cat([model.features(part.to(device_of(model))).float().cpu() for part in parts])
 
 
-def measure_class_axes(mover: Mover, verdicts: Tensor, axes: Sequence[ClassAxis], std: Tensor, seed: int) -> dict:
+def measure_class_axes(
+    mover: LatentShift, verdicts: Tensor, axes: Sequence[ClassDirection], std: Tensor, seed: int
+) -> dict:
     """Do images take the other class's verdict when their codes are moved by the whole axis, in either sense?
 
     Args:
@@ -163,7 +165,7 @@ def measure_class_axes(mover: Mover, verdicts: Tensor, axes: Sequence[ClassAxis]
     return metrics
 
 
-def _moves(axis: ClassAxis, verdicts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+def _moves(axis: ClassDirection, verdicts: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Images at either end of an axis, the class to reach, and the step ``(R, D)`` there."""
     rows, targets, steps = [], [], []
     for source, target, step in ((axis.first, axis.second, axis.step), (axis.second, axis.first, -axis.step)):
@@ -175,11 +177,11 @@ def _moves(axis: ClassAxis, verdicts: Tensor, generator: torch.Generator) -> tup
     return torch.cat(rows), torch.cat(targets), torch.cat(steps)
 
 
-def _kinds(mover: Mover) -> list[tuple[str, str]]:
+def _kinds(mover: LatentShift) -> list[tuple[str, str]]:
     return [("" if judge == "target" else f"_{judge}", judge) for judge in mover.judges]
 
 
-def find_edit_axes(mover: Mover, verdicts: Tensor, manifold: ClassManifold, seed: int) -> EditAxes:
+def find_edit_axes(mover: LatentShift, verdicts: Tensor, manifold: ClassManifold, seed: int) -> LatentDirections:
     """The edit axes of swaps between test images, with the target classifier's features."""
     chosen = spread_over_classes(verdicts, 2 * IMAGES, seed)
     recipients, donors = chosen.chunk(2) if len(chosen) > 1 else (chosen, chosen)
@@ -189,7 +191,9 @@ def find_edit_axes(mover: Mover, verdicts: Tensor, manifold: ClassManifold, seed
     return edit_axes((codes[givers] - codes[rows]).double() / manifold.std, edits)
 
 
-def measure_edit_axes(mover: Mover, verdicts: Tensor, axes: EditAxes, std: Tensor, seed: int) -> dict[str, float]:
+def measure_edit_axes(
+    mover: LatentShift, verdicts: Tensor, axes: LatentDirections, std: Tensor, seed: int
+) -> dict[str, float]:
     """Share of images whose verdict changes between two standard deviations to either side, for each edit axis.
 
     Returns:

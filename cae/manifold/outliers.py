@@ -20,7 +20,7 @@ QUANTILE = 0.99  # of the distances to the k-th neighbour, beyond which a code i
 
 
 @dataclass(frozen=True)
-class Suspect:
+class Outlier:
     """One image that stands out, and why.
 
     Attributes:
@@ -68,7 +68,7 @@ def minority(values: Tensor, neighbours: Tensor, classes: int) -> tuple[Tensor, 
     return differ.double().mean(1), votes.sum(1).argmax(1)
 
 
-def find_suspects(manifold: ClassManifold, candidates: Candidates) -> list[Suspect]:
+def find_suspects(manifold: ClassManifold, candidates: Candidates) -> list[Outlier]:
     """Images that stand out among the training codes, by kind, the most striking first.
 
     Neighbours are those of the manifold's graph (``manifold.neighbours``, at most ``max_codes`` codes); an image is no
@@ -100,10 +100,10 @@ def find_suspects(manifold: ClassManifold, candidates: Candidates) -> list[Suspe
     return found
 
 
-def write_suspects(path: str | Path, suspects: Sequence[Suspect]) -> None:
+def write_suspects(path: str | Path, suspects: Sequence[Outlier]) -> None:
     """Write one line for each suspect as CSV, atomically."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Suspect)])
+        writer = csv.DictWriter(file, [field.name for field in fields(Outlier)])
         writer.writeheader()
         writer.writerows(asdict(suspect) for suspect in suspects)
 
@@ -122,9 +122,9 @@ def _neighbours(manifold: ClassManifold, candidates: Candidates) -> tuple[Tensor
 
 def _suspect(
     manifold: ClassManifold, candidates: Candidates, number: int, kind: str, score: float, common: int
-) -> Suspect:
+) -> Outlier:
     label, answers, classes = int(candidates.labels[number]), candidates.probabilities[number], manifold.classes
-    return Suspect(
+    return Outlier(
         id=candidates.ids[number],
         split=candidates.split,
         kind=kind,

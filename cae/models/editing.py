@@ -10,7 +10,7 @@ from torch import Tensor
 from cae.models.cae import CAE, Base, Codes, Decoded
 
 
-class Transfer:
+class ResidualEdit:
     """The change from their own class codes to others, brought into images themselves (``output=residual``).
 
     Our CAE paints within a mask, over the image itself; of any other model the difference of two decodings is added,

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from cae.models.cae import CAE, read_weights
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE, is_published
 
 
-def load_cae(path: str | Path) -> tuple[CAE | ReferenceCAE, dict[str, Any]]:
-    """The CAE in a file, ours or that of the preset ``reference``, with what its training noted in the header."""
+def load_cae(path: str | Path) -> tuple[CAE | PublishedCAE, dict[str, Any]]:
+    """The CAE in a file, ours or that of the preset ``published``, with what its training noted in the header."""
     header, _ = read_weights(path)
-    return (ReferenceCAE if header.get("preset") == "reference" else CAE).load(path), header
+    return (PublishedCAE if is_published(header) else CAE).load(path), header

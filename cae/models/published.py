@@ -1,6 +1,6 @@
-"""Preset `reference`: the published class association embedding, as released.
+"""preset `published`: the published class association embedding, as released.
 
-It stands beside ours so that every claim can be measured against it. `ReferenceCAE.encode`, `decode` and `swap` take
+It stands beside ours so that every claim can be measured against it. `PublishedCAE.encode`, `decode` and `swap` take
 and give images in [0, 1] like every public border; losses work in [-1, 1], as published. The one liberty: the
 discriminator's step decodes without building graphs, which the released code builds and discards.
 
@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from cae.errors import UserError
 from cae.files import write_tensors
 from cae.models.cae import Codes, read_weights
-from cae.models.published_networks import ReferenceDecoder, ReferenceEncoders
+from cae.models.published_networks import PublishedDecoder, PublishedEncoders
 
 
-class ReferenceCAE(nn.Module):
+class PublishedCAE(nn.Module):
     """The published encoders and decoder behind the interface of `cae.model.CAE`: images in [0, 1] at the border.
 
     Args:
@@ -42,8 +42,8 @@ class ReferenceCAE(nn.Module):
         self.image_shape = tuple(image_shape)
         self.class_dim = class_dim
         self.sizes = {"class_dim": class_dim, "width": width, "blocks": blocks}
-        self.encoders = ReferenceEncoders(image_shape[0], class_dim, width, blocks)
-        self.decoder = ReferenceDecoder(image_shape[0], class_dim, width, blocks)
+        self.encoders = PublishedEncoders(image_shape[0], class_dim, width, blocks)
+        self.decoder = PublishedDecoder(image_shape[0], class_dim, width, blocks)
 
     def encode(self, images: Tensor) -> Codes:
         """Images ``(B, C, H, W)`` in [0, 1] to their codes: ``(B, D)`` and ``(B, 4 width, H / 4, W / 4)``."""
@@ -59,36 +59,38 @@ class ReferenceCAE(nn.Module):
 
     def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write weights (safetensors) with sizes and ``metadata`` in the header, atomically."""
-        own = {"kind": "cae", "preset": "reference", "image_shape": list(self.image_shape), "model": self.sizes}
+        own = {"kind": "cae", "preset": "published", "image_shape": list(self.image_shape), "model": self.sizes}
         header = {**own, **(metadata or {})}
         write_tensors(path, self.state_dict(), "cae", header)
 
     @classmethod
-    def load(cls, path: str | Path) -> ReferenceCAE:
+    def load(cls, path: str | Path) -> PublishedCAE:
         """Read what ``save`` wrote; the model comes back in evaluation mode on the CPU.
 
         Raises:
             UserError: if the file is missing, unreadable, or not a CAE of this preset.
         """
         header, weights = read_weights(path)
-        if header.get("preset") != "reference":
-            raise UserError(f"'{path}' holds a CAE of another preset than `reference`; set cae.preset to its own.")
+        if not is_published(header):
+            raise UserError(f"'{path}' holds a CAE of another preset than `published`; set cae.preset to its own.")
         cae = cls(tuple(header["image_shape"]), **header["model"])
         cae.load_state_dict(weights)
         return cae.eval()
 
 
+def is_published(header: Mapping[str, Any]) -> bool:
+    """Whether the header of a CAE's file is of this preset, which versions before 0.2 called ``reference``."""
+    return header.get("preset") in ("published", "reference")
+
+
 def _check_sizes(image_shape: Sequence[int], blocks: int) -> None:
     problems = [
-        f"preset `reference` takes images whose {side} is a multiple of 4 and at least 32, but got {size}: "
+        f"preset `published` takes images whose {side} is a multiple of 4 and at least 32, but got {size}: "
         "set data.image_size to such a number."
         for side, size in zip(("height", "width"), image_shape[1:], strict=True)
         if size < 32 or size % 4
     ]
     if blocks < 1:
-        problems.append(f"preset `reference` needs a residual block or more, which carry the class code, got {blocks}.")
+        problems.append(f"preset `published` needs a residual block or more, which carry the class code, got {blocks}.")
     if problems:
         raise UserError(problems)
-
-
-# --- training ---------------------------------------------------------------------------------------------------------

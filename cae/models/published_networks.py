@@ -1,4 +1,4 @@
-"""The networks of preset `reference`: the published class association embedding, as released.
+"""The networks of preset `published`: the published class association embedding, as released.
 
 Images are in [-1, 1] in this file. Differences from the released code only are such as do not change what it computes:
 sizes are arguments, and AdaIN parameters are passed instead of written into modules, which is unsafe in parallel.
@@ -73,7 +73,7 @@ class ResidualBlock(nn.Module):
         return x + adaptive_instance_norm(self.second(h), gain[:, 1], bias[:, 1])
 
 
-class ReferenceClassEncoder(nn.Module):
+class PublishedClassEncoder(nn.Module):
     """E_c: five convolutions without norm, 1x1 to the code, global average; nothing bounds the code."""
 
     def __init__(self, channels: int = 3, class_dim: int = 8, width: int = 64):
@@ -90,7 +90,7 @@ class ReferenceClassEncoder(nn.Module):
         return self.body(x).mean((2, 3))
 
 
-class ReferenceIndividualEncoder(nn.Module):
+class PublishedIndividualEncoder(nn.Module):
     """E_s: three convolutions with instance norm, two of them halving, then residual blocks."""
 
     def __init__(self, channels: int = 3, width: int = 64, blocks: int = 6):
@@ -108,20 +108,20 @@ class ReferenceIndividualEncoder(nn.Module):
         return self.blocks(self.stem(x))
 
 
-class ReferenceEncoders(nn.Module):
+class PublishedEncoders(nn.Module):
     """Both encoders: ``(B, C, H, W)`` in [-1, 1] to ``(class_code, individual_code)``."""
 
     def __init__(self, channels: int = 3, class_dim: int = 8, width: int = 64, blocks: int = 6):
         super().__init__()
-        self.class_encoder = ReferenceClassEncoder(channels, class_dim, width)
-        self.individual_encoder = ReferenceIndividualEncoder(channels, width, blocks)
+        self.class_encoder = PublishedClassEncoder(channels, class_dim, width)
+        self.individual_encoder = PublishedIndividualEncoder(channels, width, blocks)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Class code ``(B, D)`` and individual code ``(B, 4 width, H / 4, W / 4)``."""
         return self.class_encoder(x), self.individual_encoder(x)
 
 
-class ReferenceDecoder(nn.Module):
+class PublishedDecoder(nn.Module):
     """G: residual blocks modulated by the class code (AdaIN), two doublings with layer norm, tanh."""
 
     def __init__(self, channels: int = 3, class_dim: int = 8, width: int = 64, blocks: int = 6):
@@ -166,7 +166,7 @@ class DiscriminatorBlock(nn.Module):
         return x + self.second(F.leaky_relu(self.first(x), 0.2))
 
 
-class ReferenceDiscriminator(nn.Module):
+class PublishedDiscriminator(nn.Module):
     """D: one global score; logits 0 and 1 are fake and real, those from 2 on the classes."""
 
     def __init__(self, classes: int, channels: int = 3, width: int = 64):

@@ -187,7 +187,7 @@ def load_run_config(folder: str | Path) -> Config:
     path = Path(folder) / "config.yaml"
     if not path.exists():
         raise UserError(f"'{path}' is missing: '{folder}' is no run folder; train first, or set name= and runs=")
-    return load_config([path])
+    return load_config([path], former=True)
 
 
 def merge_saved(config: Config, saved: Config, explicit: Collection[str]) -> Config:

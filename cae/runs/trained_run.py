@@ -20,7 +20,7 @@ from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE
 from cae.runs.run_folder import RunFolder
 
 CAE_COMMAND = "python train.py cae …"
@@ -28,7 +28,7 @@ STALE = 0.05  # standard deviations by which a code may differ from the manifold
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class TrainedRun:
     """A trained run: models frozen, in evaluation mode, on ``device``; ``oracle`` is None where the run has none."""
 
     config: Config
@@ -36,7 +36,7 @@ class Run:
     data: CAEDataModule
     classifier: TargetClassifier
     oracle: TargetClassifier | None
-    cae: CAE | ReferenceCAE
+    cae: CAE | PublishedCAE
     manifold: ClassManifold
     device: torch.device
 
@@ -55,7 +55,7 @@ class Run:
         }
 
 
-def open_run(config: Config) -> Run:
+def load_run(config: Config) -> TrainedRun:
     """Load what ``python train.py`` left in the run folder.
 
     Raises:
@@ -64,7 +64,7 @@ def open_run(config: Config) -> Run:
     """
     folder = RunFolder(config)
     weights, codes = _trained_files(folder)
-    device = device_for(config.trainer)
+    device = device_for(config.trainer.accelerator, config.trainer.devices)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     data = CAEDataModule(config.data)
@@ -74,7 +74,7 @@ def open_run(config: Config) -> Run:
     cae, header = load_cae(weights)
     # how many neighbours a code has is a matter of this call, not of the training
     manifold = dataclasses.replace(ClassManifold.load(codes), config=config.manifold, seed=config.seed)
-    run = Run(config, folder, data, classifier, oracle, cae, manifold, device)
+    run = TrainedRun(config, folder, data, classifier, oracle, cae, manifold, device)
     problems = [*_misfits(run, header, weights), *_manifold_misfits(run, codes)]
     if problems:
         raise UserError(problems)
@@ -96,7 +96,7 @@ def _trained_files(folder: RunFolder) -> tuple[Path, Path]:
     return folder.require("cae.safetensors", CAE_COMMAND), folder.require("manifold.safetensors", CAE_COMMAND)
 
 
-def _misfits(run: Run, header: dict[str, Any], path: Path) -> list[str]:
+def _misfits(run: TrainedRun, header: dict[str, Any], path: Path) -> list[str]:
     """What the CAE's header says otherwise than the data and the classifier at hand."""
     problems = []
     trained, present = header.get("classifier"), run.classifier.fingerprint()
@@ -125,7 +125,7 @@ def _misfits(run: Run, header: dict[str, Any], path: Path) -> list[str]:
 
 
 @torch.no_grad()
-def _manifold_misfits(run: Run, path: Path) -> list[str]:
+def _manifold_misfits(run: TrainedRun, path: Path) -> list[str]:
     """Whether the manifold holds codes of this CAE; a training stopped at its very end leaves former ones."""
     remedy = f"train the CAE anew with `{CAE_COMMAND} overwrite=true`."
     manifold, width = run.manifold, run.cae.class_dim

@@ -18,13 +18,13 @@ from cae.data.selection import spread_order
 from cae.devices import device_for
 from cae.diagnostics.reassignment import judge_swaps
 from cae.runs.run_folder import RunFolder
-from cae.sanity.control_models import Arm, arm_config, cae_arm
+from cae.sanity.control_models import ControlModel, arm_config, cae_arm
 from cae.sanity.criteria import Estimate, Rule
 from cae.sanity.figures import EXAMPLES
 
 
 @dataclass(frozen=True, eq=False)
-class Subjects:
+class Instances:
     """Test images ``(N, C, H, W)`` with labels ``(N,)``, ids and masks ``(N, 1, H, W)`` where the data has them."""
 
     images: Tensor
@@ -32,14 +32,14 @@ class Subjects:
     ids: tuple[str, ...]
     masks: Tensor | None
 
-    def pick(self, rows: Tensor) -> Subjects:
+    def pick(self, rows: Tensor) -> Instances:
         """The images of ``rows (R,)``."""
         masks = None if self.masks is None else self.masks[rows]
-        return Subjects(self.images[rows], self.labels[rows], tuple(self.ids[row] for row in rows.tolist()), masks)
+        return Instances(self.images[rows], self.labels[rows], tuple(self.ids[row] for row in rows.tolist()), masks)
 
 
 @dataclass(eq=False)
-class Record:
+class SanityRecord:
     """What one test found: rules, and numbers by name."""
 
     rules: list[Rule] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Record:
         self.rules.append(Rule(name, demand, found, passed))
 
 
-class Bench:
+class SanityContext:
     """What all tests of one call share: the run's data and classifier, and CAEs trained against it.
 
     Args:
@@ -67,7 +67,7 @@ class Bench:
 
     def __init__(self, config: Config):
         self.config, self.run = config, RunFolder(config)
-        self.device = device_for(config.trainer)
+        self.device = device_for(config.trainer.accelerator, config.trainer.devices)
 
     @cached_property
     def data(self) -> CAEDataModule:
@@ -83,17 +83,17 @@ class Bench:
         found = load_classifier(self.config.classifier, data.classes, data.image_shape, self.run.path)
         return found.to(self.device)
 
-    def twin(self, number: int) -> Arm:
+    def twin(self, number: int) -> ControlModel:
         """A CAE trained against the run's classifier, from seed ``number`` above the run's; 0 may be the run's own."""
         config = arm_config(self.config, "randomised", f"seed_{number}", seed=self.config.seed + number)
         return cae_arm(config, self.data, self.classifier, self.run.path if number == 0 else None)
 
-    def subjects(self, data: CAEDataModule) -> Subjects:
+    def subjects(self, data: CAEDataModule) -> Instances:
         """The test images that a test explains."""
         order = spread_order(data.test.labels)[: self.config.sanity.images]
         samples = [data.test[place] for place in order]
         masks = [sample.mask for sample in samples if sample.mask is not None]
-        return Subjects(
+        return Instances(
             torch.stack([sample.image for sample in samples]),
             torch.tensor([sample.label for sample in samples]),
             tuple(sample.id for sample in samples),
@@ -108,7 +108,7 @@ def answers(classifier: TargetClassifier, images: Tensor, batch_size: int = 64) 
     return torch.cat([classifier.probabilities(part.to(device)).float().cpu() for part in images.split(batch_size)])
 
 
-def explain(arm: Arm, subjects: Subjects, targets: Tensor | None = None) -> list[Counterfactual]:
+def explain(arm: ControlModel, subjects: Instances, targets: Tensor | None = None) -> list[Counterfactual]:
     """Walk from each image to the prototype of its target, by default the runner-up: where every arm ends alike."""
     options = dataclasses.replace(
         arm.config.counterfactual, target="runner-up", reference="prototype", references=1, average=1
@@ -139,7 +139,7 @@ def examples(count: int) -> list[int]:
 
 @torch.no_grad()
 def swaps(
-    arm: Arm, judges: dict[str, TargetClassifier], subjects: Subjects, pairs: tuple[Tensor, Tensor]
+    arm: ControlModel, judges: dict[str, TargetClassifier], subjects: Instances, pairs: tuple[Tensor, Tensor]
 ) -> dict[str, Tensor]:
     """Verdicts ``(P,)`` of each judge on swaps (recipients, donors), in the form in which explanations are given."""
     residual = arm.config.counterfactual.output == "residual"

@@ -27,7 +27,7 @@ from cae.files import atomic_path
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE, read_weights
 from cae.models.loading import load_cae
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE
 from cae.runs.run_folder import RunFolder, load_run_config
 from cae.training.cae import answers_of, train_cae
 from cae.training.classifier import train_classifier, train_oracle
@@ -38,13 +38,13 @@ _REMEDY = "give overwrite=true to test anew, or sanity.folder=… to keep it."
 
 
 @dataclass(frozen=True, eq=False)
-class Arm:
+class ControlModel:
     """A classifier and the CAE that was trained against it, frozen, on the device that explains."""
 
     config: Config
     data: CAEDataModule
     classifier: TargetClassifier
-    cae: CAE | ReferenceCAE
+    cae: CAE | PublishedCAE
     manifold: ClassManifold
 
 
@@ -131,7 +131,7 @@ def marked_config(config: Config, test: str, arm: str, strength: float, **change
     )  # fmt: skip
 
 
-def marker_arm(config: Config) -> Arm:
+def marker_arm(config: Config) -> ControlModel:
     """A classifier that goes by the marker alone, and the CAE for it: both saw markers and lesions independent.
 
     Its training labels say whether an image is marked, whatever the lesion; half of them are wrong about the lesion.
@@ -161,7 +161,7 @@ def oracle_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier
     run = _folder(config)
     if not run.prepare("oracle").finished:
         train_oracle(config, data, classifier, run.path)
-    return load_own(run.path, "oracle").to(device_for(config.trainer))
+    return load_own(run.path, "oracle").to(device_for(config.trainer.accelerator, config.trainer.devices))
 
 
 def random_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
@@ -216,7 +216,7 @@ def _standardise(head: nn.Linear, centre: Tensor, scale: Tensor) -> None:
     head.bias.copy_((head.bias - centre) / scale)
 
 
-def cae_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier, own: Path | None = None) -> Arm:
+def cae_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier, own: Path | None = None) -> ControlModel:
     """A CAE trained with these options against this classifier, or the finished one of the folder.
 
     Args:
@@ -238,10 +238,10 @@ def cae_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier, o
     if header.get("classifier") != classifier.fingerprint():
         raise UserError(f"'{run.path}' explains another classifier than the present one: {_REMEDY}")
     manifold = ClassManifold.load(run.path / "manifold.safetensors")
-    device = device_for(config.trainer)
+    device = device_for(config.trainer.accelerator, config.trainer.devices)
     for model in (cae, classifier):
         model.to(device).eval().requires_grad_(False)
-    return Arm(config, data, classifier, cae, manifold)
+    return ControlModel(config, data, classifier, cae, manifold)
 
 
 def _folder(config: Config) -> RunFolder:

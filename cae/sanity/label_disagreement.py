@@ -5,21 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cae.models.editing import Transfer
-from cae.sanity.context import Bench, Record, Subjects, answers, examples, swaps
-from cae.sanity.control_models import Arm, marker_arm, oracle_arm, sanity_folder
+from cae.models.editing import ResidualEdit
+from cae.sanity.context import Instances, SanityContext, SanityRecord, answers, examples, swaps
+from cae.sanity.control_models import ControlModel, marker_arm, oracle_arm, sanity_folder
 from cae.sanity.criteria import LEAST_FOLLOWING, LEAST_LEAD, disagreeing_pairs, estimate, follows_classifier
 from cae.sanity.figures import Cell, sanity_figure
 
 
-def labels(bench: Bench) -> Record:
+def labels(bench: SanityContext) -> SanityRecord:
     """Where classifier and label disagree, edits must follow the classifier.
 
     The classifier is trained on labels of which half are flipped: those of images whose random marker says otherwise
     (`marker_arm`). What it goes by and what the label goes by then lie in different places, so that a swap can follow
     one alone.
     """
-    record, arm = Record(), marker_arm(bench.config)
+    record, arm = SanityRecord(), marker_arm(bench.config)
     config, truth, classifier = arm.config, arm.data, arm.classifier
     oracle = oracle_arm(config, truth, classifier)
     subjects = bench.subjects(truth)
@@ -46,10 +46,10 @@ def labels(bench: Bench) -> Record:
 
 
 def _draw(
-    bench: Bench,
-    record: Record,
-    arm: Arm,
-    subjects: Subjects,
+    bench: SanityContext,
+    record: SanityRecord,
+    arm: ControlModel,
+    subjects: Instances,
     verdicts: Tensor,
     pairs: tuple[Tensor, Tensor],
     judged: dict[str, Tensor],
@@ -70,10 +70,10 @@ def _draw(
 
 
 @torch.no_grad()
-def _swap_image(arm: Arm, recipient: Tensor, donor: Tensor) -> Tensor:
+def _swap_image(arm: ControlModel, recipient: Tensor, donor: Tensor) -> Tensor:
     """The recipient ``(1, C, H, W)`` with the donor's class code, ``(C, H, W)`` in [0, 1]."""
     device = next(arm.cae.parameters()).device
-    transfer, code = Transfer(arm.cae, recipient.to(device)), arm.cae.encode(donor.to(device)).class_code
+    transfer, code = ResidualEdit(arm.cae, recipient.to(device)), arm.cae.encode(donor.to(device)).class_code
     row = torch.zeros(1, dtype=torch.int64, device=device)
     draw = transfer.onto if arm.config.counterfactual.output == "residual" else transfer.decoded
     return draw(row, code)[0].clamp(0, 1).cpu()

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
 from cae.counterfactuals.find import find_counterfactuals
-from cae.models.editing import Transfer
-from cae.sanity.context import Bench, Record, Subjects, explain
-from cae.sanity.control_models import Arm
+from cae.models.editing import ResidualEdit
+from cae.sanity.context import Instances, SanityContext, SanityRecord, explain
+from cae.sanity.control_models import ControlModel
 
 
 class Constant(nn.Module):
@@ -27,9 +27,9 @@ class Constant(nn.Module):
         return self.get_buffer("scores").expand(len(images), -1)
 
 
-def guards(bench: Bench) -> Record:
+def guards(bench: SanityContext) -> SanityRecord:
     """Nothing is shown where there is nothing: a classifier without evidence, a path that leads nowhere."""
-    record, twin, subjects = Record(), bench.twin(0), bench.subjects(bench.data)
+    record, twin, subjects = SanityRecord(), bench.twin(0), bench.subjects(bench.data)
     names = twin.classifier.classes
     blind = TargetClassifier(Constant(range(len(names))), names, image_shape=bench.data.image_shape)
     silent = explain(dataclasses.replace(twin, classifier=blind.to(bench.device)), subjects)
@@ -52,13 +52,13 @@ def guards(bench: Bench) -> Record:
     return record
 
 
-def _change_by_own_code(bench: Bench, arm: Arm, subjects: Subjects) -> float:
+def _change_by_own_code(bench: SanityContext, arm: ControlModel, subjects: Instances) -> float:
     """Largest change of a pixel along paths from each image's class code to that code itself."""
     options = dataclasses.replace(
         arm.config.counterfactual, target="runner-up", reference="image", output="residual", average=1
     )
     with torch.no_grad():
-        codes = Transfer(arm.cae, subjects.images.to(bench.device), options.batch_size).codes.class_code.cpu()
+        codes = ResidualEdit(arm.cae, subjects.images.to(bench.device), options.batch_size).codes.class_code.cpu()
     results = find_counterfactuals(
         arm.cae, arm.classifier, arm.manifold, subjects.images, config=options, ids=subjects.ids,
         reference_codes=codes, reference_ids=subjects.ids,

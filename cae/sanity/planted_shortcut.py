@@ -9,8 +9,16 @@ from torch import Tensor
 
 from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
-from cae.sanity.context import Bench, Record, Subjects, answers, examples, explain, full_change
-from cae.sanity.control_models import Arm, cae_arm, classifier_arm, has_marker, marked_config, marker_arm, sanity_folder
+from cae.sanity.context import Instances, SanityContext, SanityRecord, answers, examples, explain, full_change
+from cae.sanity.control_models import (
+    ControlModel,
+    cae_arm,
+    classifier_arm,
+    has_marker,
+    marked_config,
+    marker_arm,
+    sanity_folder,
+)
 from cae.sanity.criteria import (
     LEAST_MARKER_ENERGY,
     MOST_TIMES_AREA,
@@ -28,12 +36,12 @@ from cae.sanity.criteria import (
 from cae.sanity.figures import Cell, sanity_figure
 
 
-def shortcut(bench: Bench) -> Record:
+def shortcut(bench: SanityContext) -> SanityRecord:
     """A marker must be found by whoever uses it, where it is and where it is missing, and spared by whoever does not.
 
     Two classes, markers at random. One classifier goes by the marker alone (`marker_arm`), the other by the lesion.
     """
-    record, size = Record(), bench.config.data.image_size
+    record, size = SanityRecord(), bench.config.data.image_size
     box = marker_box(size)
     area = box_share(box, size, size)
     record.note("area", area)
@@ -58,7 +66,7 @@ def shortcut(bench: Bench) -> Record:
     return record
 
 
-def _demand_use(record: Record, arm: Arm) -> None:
+def _demand_use(record: SanityRecord, arm: ControlModel) -> None:
     accuracy = _swapped_accuracy(arm)
     record.note("follower/swapped_accuracy", accuracy)
     record.demand(
@@ -69,7 +77,7 @@ def _demand_use(record: Record, arm: Arm) -> None:
     )
 
 
-def _demand_marker(record: Record, energies: Tensor, subjects: Subjects, area: float) -> None:
+def _demand_marker(record: SanityRecord, energies: Tensor, subjects: Instances, area: float) -> None:
     """Both directions: a mean over all images would pass where markers are only ever taken away."""
     marked = has_marker(subjects.images)
     for words, name, rows in (("has", "removed", marked), ("lacks", "added", ~marked)):
@@ -84,7 +92,7 @@ def _demand_marker(record: Record, energies: Tensor, subjects: Subjects, area: f
         )
 
 
-def _demand_none(record: Record, energy: Estimate, area: float) -> None:
+def _demand_none(record: SanityRecord, energy: Estimate, area: float) -> None:
     record.demand(
         "shortcut/control",
         f"where it does not, at most {MOST_TIMES_AREA:g} times the box's share of the area",
@@ -93,7 +101,7 @@ def _demand_none(record: Record, energy: Estimate, area: float) -> None:
     )
 
 
-def _swapped_accuracy(arm: Arm) -> float:
+def _swapped_accuracy(arm: ControlModel) -> float:
     """Accuracy by the lesion on test images that have the marker where, and only where, they lack the lesion."""
     lesions = arm.config.data.lesions
     (other,) = (kind for kind in lesions.classes if kind != lesions.shortcut_class)
@@ -105,7 +113,9 @@ def _swapped_accuracy(arm: Arm) -> float:
     return float((answers(arm.classifier, images).argmax(1) == test.labels).float().mean())
 
 
-def _draw(bench: Bench, record: Record, box: Box, drawn: dict[str, tuple[Subjects, list[Tensor]]]) -> None:
+def _draw(
+    bench: SanityContext, record: SanityRecord, box: Box, drawn: dict[str, tuple[Instances, list[Tensor]]]
+) -> None:
     rows = []
     for i in examples(len(drawn["follower"][1])):
         cells = []

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from cae.diagnostics.reassignment import sample_pairs
-from cae.sanity.context import Bench, Record, Subjects, answers, evidence, examples, explain, swaps
+from cae.sanity.context import Instances, SanityContext, SanityRecord, answers, evidence, examples, explain, swaps
 from cae.sanity.control_models import (
-    Arm,
+    ControlModel,
     RelabelledData,
     arm_config,
     brightness_labels,
@@ -39,7 +39,7 @@ OTHERS = {
 SHORT = {"brightness": "brightness", "permuted": "permuted labels", "random": "random weights"}
 
 
-def randomised(bench: Bench) -> Record:
+def randomised(bench: SanityContext) -> SanityRecord:
     """Another classifier must give other maps: of brightness, of permuted labels, of random weights.
 
     What the last two respond to may be nothing that an image could show, so that few counterfactuals are found for
@@ -47,7 +47,7 @@ def randomised(bench: Bench) -> Record:
 
     Reference: Adebayo et al. 2018, arXiv:1810.03292, data and parameter randomisation.
     """
-    record, subjects = Record(), bench.subjects(bench.data)
+    record, subjects = SanityRecord(), bench.subjects(bench.data)
     twins = bench.twin(0), bench.twin(1)
     rows: list[list[Cell]] = []
     for name in OTHERS:
@@ -61,7 +61,7 @@ def randomised(bench: Bench) -> Record:
     return record
 
 
-def _other(bench: Bench, name: str) -> Arm:
+def _other(bench: SanityContext, name: str) -> ControlModel:
     """A CAE against a classifier that has learnt nothing of the classes; logits of one that has learnt nothing at all
     are standardised, so that its verdicts spread over the classes as those of the run's classifier do."""
     config = arm_config(bench.config, "randomised", name)
@@ -78,7 +78,12 @@ def _other(bench: Bench, name: str) -> Arm:
 
 
 def _compare(
-    bench: Bench, record: Record, name: str, subjects: Subjects, twins: tuple[Arm, Arm], other: Arm
+    bench: SanityContext,
+    record: SanityRecord,
+    name: str,
+    subjects: Instances,
+    twins: tuple[ControlModel, ControlModel],
+    other: ControlModel,
 ) -> list[list[Cell]]:
     """Judge maps and swaps of ``other`` beside those of two trainings for the run's classifier; rows of the figure."""
     own = answers(bench.classifier, subjects.images)
@@ -110,7 +115,7 @@ def _compare(
     ]
 
 
-def _demand_found(record: Record, name: str, count: int) -> None:
+def _demand_found(record: SanityRecord, name: str, count: int) -> None:
     shares = [record.numbers[f"{name}/{words}"] for words in ("found", "found_other")]
     record.demand(
         f"randomised/{name}_found",
@@ -120,7 +125,7 @@ def _demand_found(record: Record, name: str, count: int) -> None:
     )
 
 
-def _demand_other_maps(record: Record, name: str, seeds: Estimate, others: Estimate) -> None:
+def _demand_other_maps(record: SanityRecord, name: str, seeds: Estimate, others: Estimate) -> None:
     record.note(f"{name}/correlation_of_seeds", seeds)
     record.note(f"{name}/correlation", others)
     record.demand(
@@ -134,7 +139,13 @@ def _demand_other_maps(record: Record, name: str, seeds: Estimate, others: Estim
 
 
 def _demand_no_flips(
-    bench: Bench, record: Record, name: str, subjects: Subjects, verdicts: Tensor, twin: Arm, other: Arm
+    bench: SanityContext,
+    record: SanityRecord,
+    name: str,
+    subjects: Instances,
+    verdicts: Tensor,
+    twin: ControlModel,
+    other: ControlModel,
 ) -> None:
     """Swaps of the other CAE must not carry the classes of the run's classifier, beyond what any code does."""
     config, count = bench.config, len(subjects.images)

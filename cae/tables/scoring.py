@@ -26,12 +26,12 @@ from cae.metrics.counterfactual import (
 from cae.metrics.localisation import Localisation, localise
 from cae.metrics.realism import feature_similarity
 from cae.metrics.smoothness import backtracking, largest_jump, monotone_share
-from cae.runs.trained_run import Run
+from cae.runs.trained_run import TrainedRun
 from cae.tables.index import IndexRow
 
 
 @dataclass(frozen=True, eq=False)
-class Opinion:
+class OracleScores:
     """What others see in one result: the oracle's answers ``(K,)``, and the classifier's verdict on the decoded image.
 
     ``features (3, F)`` are the classifier's of the original, the counterfactual and the end of the path. All are None
@@ -54,7 +54,7 @@ class Files:
 
 
 @torch.no_grad()
-def opinions(run: Run, results: Sequence[Counterfactual]) -> list[Opinion]:
+def opinions(run: TrainedRun, results: Sequence[Counterfactual]) -> list[OracleScores]:
     """Ask the oracle about originals and counterfactuals, and the classifier about the decoder's own images."""
     found = [result for result in results if result.counterfactual is not None]
     decoded = iter(_decoded_verdicts(run, found))
@@ -63,7 +63,9 @@ def opinions(run: Run, results: Sequence[Counterfactual]) -> list[Opinion]:
     ends = iter(_oracle_answers(run, [result.path_images[-1] for result in found]))
     originals = _oracle_answers(run, [result.original for result in results])
     return [
-        Opinion(before, next(edited), next(ends), next(decoded), next(features)) if result.found else Opinion(before)
+        OracleScores(before, next(edited), next(ends), next(decoded), next(features))
+        if result.found
+        else OracleScores(before)
         for result, before in zip(results, originals, strict=True)
     ]
 
@@ -78,7 +80,9 @@ def boundary_code(result: Counterfactual) -> Tensor:
     return torch.lerp(result.path_codes[after - 1], result.path_codes[after], share)
 
 
-def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opinion: Opinion, files: Files) -> IndexRow:
+def index_row(
+    run: TrainedRun, result: Counterfactual, sample: Sample, place: int, opinion: OracleScores, files: Files
+) -> IndexRow:
     """The row of one result."""
     source, target = result.source, result.target
     classes, answers, reached = result.classes, result.path_probabilities, result.boundary_probabilities
@@ -137,7 +141,7 @@ def index_row(run: Run, result: Counterfactual, sample: Sample, place: int, opin
     )
 
 
-def _change(run: Run, result: Counterfactual) -> dict[str, Any]:
+def _change(run: TrainedRun, result: Counterfactual) -> dict[str, Any]:
     """Size of the change, and how soon the classifier follows it."""
     if result.counterfactual is None:
         return dict.fromkeys(("l1", "l2", "linf", "sparsity", "regions", "ssim", "cout"))
@@ -154,7 +158,7 @@ def _change(run: Run, result: Counterfactual) -> dict[str, Any]:
     }
 
 
-def _end_change(run: Run, result: Counterfactual) -> dict[str, Any]:
+def _end_change(run: TrainedRun, result: Counterfactual) -> dict[str, Any]:
     """The same of the image at the end of the path."""
     if len(result.tau) == 1:
         return dict.fromkeys(("end_l1", "end_sparsity", "end_cout"))
@@ -166,7 +170,7 @@ def _end_change(run: Run, result: Counterfactual) -> dict[str, Any]:
     }
 
 
-def _cout(run: Run, result: Counterfactual, edited: Tensor) -> float | None:
+def _cout(run: TrainedRun, result: Counterfactual, edited: Tensor) -> float | None:
     curves = cout(
         lambda images: run.classifier.probabilities(images.to(run.device)), result.original, edited, result.source,
         result.target, batch_size=run.config.counterfactual.batch_size, seed=result.seed,
@@ -201,13 +205,13 @@ def _sees(answer: Tensor | None, target: int) -> bool | None:
     return None if answer is None else int(answer.argmax()) == target
 
 
-def _gain(opinion: Opinion, target: int) -> float | None:
+def _gain(opinion: OracleScores, target: int) -> float | None:
     if opinion.original is None or opinion.counterfactual is None:
         return None
     return float(opinion.counterfactual[target] - opinion.original[target])
 
 
-def _oracle_answers(run: Run, images: Sequence[Tensor]) -> list[Tensor | None]:
+def _oracle_answers(run: TrainedRun, images: Sequence[Tensor]) -> list[Tensor | None]:
     """The oracle's probabilities ``(K,)`` for each image; None for each without an oracle."""
     if run.oracle is None or not images:
         return [None] * len(images)
@@ -215,7 +219,7 @@ def _oracle_answers(run: Run, images: Sequence[Tensor]) -> list[Tensor | None]:
     return list(torch.cat([run.oracle.probabilities(part.to(run.device)).cpu() for part in parts]))
 
 
-def _features(run: Run, found: Sequence[Counterfactual]) -> list[Tensor]:
+def _features(run: TrainedRun, found: Sequence[Counterfactual]) -> list[Tensor]:
     """The classifier's features ``(3, F)`` of each original, its counterfactual and the end of its path."""
     triples = [(r.original, r.counterfactual, r.path_images[-1]) for r in found if r.counterfactual is not None]
     if not triples:
@@ -225,7 +229,7 @@ def _features(run: Run, found: Sequence[Counterfactual]) -> list[Tensor]:
     return list(features.unflatten(0, (len(triples), 3)))
 
 
-def _decoded_verdicts(run: Run, found: Sequence[Counterfactual]) -> list[int]:
+def _decoded_verdicts(run: TrainedRun, found: Sequence[Counterfactual]) -> list[int]:
     """The classifier's verdicts on G(c, s) at the boundary, without the detail that the original lends."""
     verdicts: list[int] = []
     size = run.config.counterfactual.batch_size

@@ -28,7 +28,7 @@ class _Displayed(torch.autograd.Function):
         return gradient.masked_fill(leads_out, 0)
 
 
-def displayed(images: Tensor) -> Tensor:
+def clamp_straight_through(images: Tensor) -> Tensor:
     """Images clamped to [0, 1], whose gradient keeps what leads pixels back into the range.
 
     A plain clamp has no gradient outside the range. Black ground is painted a little below 0 as often as above, and

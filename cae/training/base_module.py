@@ -14,12 +14,12 @@ from cae.config import CAEConfig
 from cae.data import Batch
 from cae.data.module import flip
 from cae.models.cae import CAE
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE
 from cae.training.validation import SwapValidation
 
 
 @dataclass(frozen=True)
-class Judges:
+class FrozenClassifiers:
     """The frozen classifiers of a training.
 
     Attributes:
@@ -42,7 +42,7 @@ class Judges:
         return self.logits[[self.rows[name] for name in batch.ids]].to(batch.images.device)
 
 
-class JudgedModule(pl.LightningModule):
+class CAETrainingModule(pl.LightningModule):
     """A training that frozen classifiers judge. ``average`` is the model that is validated and exported.
 
     Args:
@@ -52,9 +52,9 @@ class JudgedModule(pl.LightningModule):
         mirror: mirror training images at random, left to right.
     """
 
-    average: CAE | ReferenceCAE
+    average: CAE | PublishedCAE
 
-    def __init__(self, config: CAEConfig, judges: Judges, seed: int = 0, mirror: bool = False):
+    def __init__(self, config: CAEConfig, judges: FrozenClassifiers, seed: int = 0, mirror: bool = False):
         super().__init__()
         self.config, self.seed, self.mirror = config, seed, mirror
         # in a plain object, the frozen classifiers stay out of parameters, checkpoints and train()

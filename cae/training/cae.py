@@ -21,11 +21,11 @@ from cae.errors import UserError
 from cae.files import update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
-from cae.models.published import ReferenceCAE
-from cae.training.base_module import Judges
+from cae.models.published import PublishedCAE
+from cae.training.base_module import FrozenClassifiers
 from cae.training.cae_module import CAEModule
 from cae.training.callbacks import SampleGrid, TrainingClock
-from cae.training.published_module import ReferenceModule
+from cae.training.published_module import PublishedModule
 from cae.training.trainer import build_trainer, say
 
 GRID_IMAGES = 8  # of the sample grids
@@ -38,7 +38,7 @@ def train_cae(
     oracle: TargetClassifier,
     folder: str | Path,
     checkpoint: Path | None = None,
-) -> CAE | ReferenceCAE:
+) -> CAE | PublishedCAE:
     """Train the CAE and write the best weights and the manifold of the training codes.
 
     Writes ``checkpoints/``, ``metrics.csv``, ``samples/``, ``manifold.safetensors``, ``cae.safetensors``, and
@@ -87,9 +87,11 @@ def train_cae(
     return cae
 
 
-def build_module(config: Config, image_shape: tuple[int, int, int], judges: Judges) -> CAEModule | ReferenceModule:
+def build_module(
+    config: Config, image_shape: tuple[int, int, int], judges: FrozenClassifiers
+) -> CAEModule | PublishedModule:
     """The Lightning module of ``cae.preset``."""
-    kind = ReferenceModule if config.cae.preset == "reference" else CAEModule
+    kind = PublishedModule if config.cae.preset == "published" else CAEModule
     return kind(image_shape, config.cae, judges, config.seed, config.data.flip)
 
 
@@ -104,7 +106,7 @@ def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:
         )
 
 
-def gather_judges(data: CAEDataModule, classifier: TargetClassifier, oracle: TargetClassifier) -> Judges:
+def gather_judges(data: CAEDataModule, classifier: TargetClassifier, oracle: TargetClassifier) -> FrozenClassifiers:
     """The frozen classifiers, with the target's answers to the training images, which are asked for once.
 
     Raises:
@@ -115,7 +117,7 @@ def gather_judges(data: CAEDataModule, classifier: TargetClassifier, oracle: Tar
     _report_verdicts(answers_of(classifier, data.val, data.config.batch_size)[0].argmax(1), data.classes, "validation")
     # mirrored images are others than those that were judged
     rows = {} if data.config.flip else {name: row for row, name in enumerate(ids)}
-    return Judges(classifier, oracle, logits, rows)
+    return FrozenClassifiers(classifier, oracle, logits, rows)
 
 
 @torch.no_grad()
@@ -130,18 +132,18 @@ def answers_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) 
     return torch.cat(logits), ids
 
 
-def train_loader(config: Config, data: CAEDataModule, judges: Judges, progress: Progress) -> DataLoader:
+def train_loader(config: Config, data: CAEDataModule, judges: FrozenClassifiers, progress: Progress) -> DataLoader:
     """Batches balanced over what the codes follow, a function of seed and step alone.
 
     Raises:
-        UserError: if the preset `reference` finds nothing to pair.
+        UserError: if the preset `published` finds nothing to pair.
     """
     classes = data.train.labels if config.cae.target == "labels" else judges.logits.argmax(1)
-    if config.cae.preset == "reference":
+    if config.cae.preset == "published":
         classes = (classes > 0).long()  # normal against all others
         if not 0 < classes.sum() < len(classes):
             raise UserError(
-                f"cae.preset=reference pairs images of the first class ({data.classes[0]!r}) with images of the "
+                f"cae.preset=published pairs images of the first class ({data.classes[0]!r}) with images of the "
                 "others, but the training split has only one of the two kinds."
             )
     cae, workers = config.cae, data.config.workers
@@ -200,14 +202,14 @@ def _spread(images: ImageSet, count: int) -> Tensor:
     return torch.stack([images[int(index)].image for index in chosen])
 
 
-def _best_average(module: CAEModule | ReferenceModule, best: ModelCheckpoint) -> CAE | ReferenceCAE:
+def _best_average(module: CAEModule | PublishedModule, best: ModelCheckpoint) -> CAE | PublishedCAE:
     checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     module.load_state_dict(checkpoint["state_dict"])
     return module.average.eval()
 
 
 def _export(
-    cae: CAE | ReferenceCAE, config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: Path
+    cae: CAE | PublishedCAE, config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: Path
 ) -> None:
     """Write manifold and weights; the weights come last, since they mark the stage as finished."""
     loader = data.loader(data.train, batch_size=64)

@@ -16,7 +16,7 @@ from torch import Tensor
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.models.cae import CAE
-from cae.training.base_module import JudgedModule, Judges
+from cae.training.base_module import CAETrainingModule, FrozenClassifiers
 from cae.training.objective import Objective
 
 R1_EVERY = 16  # steps between two gradient penalties of the discriminator
@@ -24,7 +24,7 @@ R1_EVERY = 16  # steps between two gradient penalties of the discriminator
 RAMPED = {"coherency", "reconstruction_answer", "adversarial", "minimal", "gate_area", "gate_variation"}
 
 
-class CAEModule(JudgedModule):
+class CAEModule(CAETrainingModule):
     """Trains a ``CAE`` against a frozen classifier; ``average`` holds the averaged weights.
 
     Args:
@@ -39,7 +39,7 @@ class CAEModule(JudgedModule):
         self,
         image_shape: tuple[int, int, int],
         config: CAEConfig,
-        judges: Judges,
+        judges: FrozenClassifiers,
         seed: int = 0,
         mirror: bool = False,
     ):

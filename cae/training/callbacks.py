@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cae.diagnostics.figures import swap_grid
-from cae.training.base_module import JudgedModule
+from cae.training.base_module import CAETrainingModule
 
 
 class SampleGrid(pl.Callback):
@@ -25,7 +25,7 @@ class SampleGrid(pl.Callback):
         self.folder, self.images = folder, images
 
     @torch.no_grad()
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: JudgedModule) -> None:  # type: ignore[override]
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: CAETrainingModule) -> None:  # type: ignore[override]
         """Decode the matrix of swaps with the averaged weights and write it."""
         if not trainer.is_global_zero:
             return

@@ -14,7 +14,7 @@ from cae.data import Batch
 from cae.models.cae import CAE, Base, Codes, Decoded
 from cae.models.networks import Discriminator, LeakageAdversary, fixed_statistics
 from cae.training import losses
-from cae.training.augmentation import displayed, random_view
+from cae.training.augmentation import clamp_straight_through, random_view
 from cae.training.patch_swaps import find_grafts
 
 SAME_CLASS_SHARE = 0.25  # of the donors have the recipient's own verdict
@@ -207,7 +207,7 @@ class Objective(nn.Module):
             # only an edit that convinces is asked to be smaller: before that, the smallest edit would be none
             terms["minimal"] = (convinced * losses.minimal_edit(shown, swaps.images[swaps.recipients])).mean()
         if weights.adversarial > 0:
-            logits = self._discriminated(displayed(shown))
+            logits = self._discriminated(clamp_straight_through(shown))
             terms["adversarial"] = losses.wanted_class(swaps.donor_probabilities, logits).mean()
         if weights.leakage > 0:
             logits = _frozen(self.adversary, swaps.codes.individual_code)
@@ -248,7 +248,7 @@ class Objective(nn.Module):
 
     def _judge(self, images: Tensor) -> Tensor:
         """Logits ``(N, K)`` with a gradient to the images: of the classifier, or of the class head that imitates it."""
-        images = displayed(images)
+        images = clamp_straight_through(images)
         images = random_view(images) if self.config.robust_views else images
         if self.config.black_box:
             return self._discriminated(images)[:, : self.classes]

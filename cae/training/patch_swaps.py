@@ -20,7 +20,7 @@ SIDES = 1 / 8, 1 / 2  # of a patch, shares of the image's side
 
 
 @dataclass(frozen=True)
-class Grafts:
+class PatchSwaps:
     """N images that took their donor's verdict.
 
     Attributes:
@@ -40,7 +40,7 @@ class Grafts:
 @torch.no_grad()
 def find_grafts(
     recipients: Tensor, donors: Tensor, wanted: Tensor, classify: Callable[[Tensor], Tensor], tries: int
-) -> Grafts:
+) -> PatchSwaps:
     """Lay random rectangles of the donors into the recipients, and keep for each the smallest that is believed.
 
     Args:
@@ -58,7 +58,7 @@ def find_grafts(
     smallest = patches.sum((2, 3, 4)).masked_fill(~believed, torch.inf).argmin(0)
     rows = believed.any(0).nonzero()[:, 0]
     kept = images[smallest[rows], rows]
-    return Grafts(rows, kept, changed_pixels(recipients[rows], kept)[:, None].to(kept))
+    return PatchSwaps(rows, kept, changed_pixels(recipients[rows], kept)[:, None].to(kept))
 
 
 def random_rectangles(count: int, like: Tensor) -> Tensor:

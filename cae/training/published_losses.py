@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE
 
 GENERATOR_WEIGHTS = {
     "reconstruction": 10.0,
@@ -27,7 +27,7 @@ DISCRIMINATOR_WEIGHTS = {"fake": 1.0, "real": 1.0, "class_head": 2.0}
 _FAKE, _REAL = 0, 1  # the first two logits of the discriminator; those of the classes follow
 
 
-def reference_pairs(labels: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+def published_pairs(labels: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
     """Pair images of class 0 (normal) with images of any other class, both shuffled; the shorter side ends the pass.
 
     Args:
@@ -73,8 +73,8 @@ class DiscriminatorScores:
     labels: Tensor
 
 
-def reference_directions(
-    cae: ReferenceCAE, discriminator: nn.Module, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]
+def published_directions(
+    cae: PublishedCAE, discriminator: nn.Module, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]
 ) -> tuple[Direction, Direction]:
     """What the generator's step needs, for (a, b) and (b, a).
 
@@ -106,8 +106,8 @@ def reference_directions(
     return direction(0, 1), direction(1, 0)
 
 
-def reference_scores(
-    cae: ReferenceCAE, discriminator: nn.Module, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]
+def published_scores(
+    cae: PublishedCAE, discriminator: nn.Module, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]
 ) -> tuple[DiscriminatorScores, DiscriminatorScores]:
     """What the discriminator's step needs, for (a, b) and (b, a); arguments as for ``reference_directions``."""
     with torch.no_grad():
@@ -138,7 +138,7 @@ def _weighted_sums(per_direction: Iterable[Mapping[str, Tensor]], weights: Mappi
     return {name: weight * torch.stack([d[name] for d in directions]).sum() for name, weight in weights.items()}
 
 
-def reference_generator_loss(
+def published_generator_loss(
     directions: Sequence[Direction], weights: Mapping[str, float] = GENERATOR_WEIGHTS
 ) -> dict[str, Tensor]:
     """The published loss of encoders and decoder, summed over directions; the terms' sum is L_G.
@@ -167,7 +167,7 @@ def reference_generator_loss(
     return _weighted_sums((terms(d) for d in directions), weights)
 
 
-def reference_discriminator_loss(
+def published_discriminator_loss(
     scores: Sequence[DiscriminatorScores], weights: Mapping[str, float] = DISCRIMINATOR_WEIGHTS
 ) -> dict[str, Tensor]:
     """The published loss of the discriminator, summed over directions; the terms' sum is L_D.
@@ -192,11 +192,11 @@ def reference_discriminator_loss(
     return _weighted_sums((terms(s) for s in scores), weights)
 
 
-def reference_learning_rate(iteration: int, max_steps: int, base: float = 1e-4) -> float:
+def published_learning_rate(iteration: int, max_steps: int, base: float = 1e-4) -> float:
     """Learning rate ``base * 0.5^floor(iteration / (max_steps / 10))``: halved ten times over the training."""
     return base * 0.5 ** (10 * iteration // max_steps)
 
 
-def reference_optimiser(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
+def published_optimiser(parameters: Iterable[nn.Parameter]) -> torch.optim.Adam:
     """The published optimiser of either side: Adam 1e-4, betas (0.5, 0.999), L2 weight decay 1e-4."""
     return torch.optim.Adam(parameters, lr=1e-4, betas=(0.5, 0.999), weight_decay=1e-4)

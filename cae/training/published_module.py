@@ -1,4 +1,4 @@
-"""Training of the preset `reference`: the published alternation of discriminator and generator."""
+"""Training of the preset `published`: the published alternation of discriminator and generator."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import Tensor
 
 from cae.config import CAEConfig
 from cae.data import Batch
-from cae.models.published import ReferenceCAE
-from cae.models.published_networks import ReferenceDiscriminator
-from cae.training.base_module import JudgedModule, Judges
+from cae.models.published import PublishedCAE
+from cae.models.published_networks import PublishedDiscriminator
+from cae.training.base_module import CAETrainingModule, FrozenClassifiers
 from cae.training.published_losses import (
-    reference_directions,
-    reference_discriminator_loss,
-    reference_generator_loss,
-    reference_learning_rate,
-    reference_optimiser,
-    reference_pairs,
-    reference_scores,
+    published_directions,
+    published_discriminator_loss,
+    published_generator_loss,
+    published_learning_rate,
+    published_optimiser,
+    published_pairs,
+    published_scores,
 )
 
 
-class ReferenceModule(JudgedModule):
+class PublishedModule(CAETrainingModule):
     """Trains a ``ReferenceCAE``: one step of the discriminator, then one of encoders and decoder, as published.
 
     Images of the first class are paired with images of all others. Loss weights, betas and weight decay are fixed;
@@ -42,18 +42,18 @@ class ReferenceModule(JudgedModule):
         self,
         image_shape: tuple[int, int, int],
         config: CAEConfig,
-        judges: Judges,
+        judges: FrozenClassifiers,
         seed: int = 0,
         mirror: bool = False,
     ):
         super().__init__(config, judges, seed, mirror)
         self.automatic_optimization = False
         model, classes = config.model, len(judges.classifier.classes)
-        self.cae = ReferenceCAE(image_shape, model.class_dim, model.width, model.residual_blocks)
-        self.discriminator = ReferenceDiscriminator(classes, image_shape[0], model.width)
+        self.cae = PublishedCAE(image_shape, model.class_dim, model.width, model.residual_blocks)
+        self.discriminator = PublishedDiscriminator(classes, image_shape[0], model.width)
 
     @property
-    def average(self) -> ReferenceCAE:  # type: ignore[override]
+    def average(self) -> PublishedCAE:  # type: ignore[override]
         """The model in training."""
         return self.cae
 
@@ -61,7 +61,7 @@ class ReferenceModule(JudgedModule):
         """One step of both networks; Lightning counts it as one."""
         batch = self.augmented(batch)
         labels = batch.labels if self.config.target == "labels" else self.judges.answers(batch).argmax(1)
-        pairs = reference_pairs(labels)
+        pairs = published_pairs(labels)
         images = batch.images[pairs[0]], batch.images[pairs[1]]
         partners = labels[pairs[0]], labels[pairs[1]]
         self._set_learning_rates()
@@ -73,7 +73,7 @@ class ReferenceModule(JudgedModule):
 
     def _discriminator_step(self, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         optimiser = self._optimisers()[1]
-        terms = reference_discriminator_loss(reference_scores(self.cae, self.discriminator, images, labels))
+        terms = published_discriminator_loss(published_scores(self.cae, self.discriminator, images, labels))
         optimiser.zero_grad()
         self.manual_backward(torch.stack(list(terms.values())).sum())
         # the plain optimiser, since Lightning counts every step of one of its own as a training step
@@ -83,7 +83,7 @@ class ReferenceModule(JudgedModule):
     def _generator_step(self, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
         optimiser = self._optimisers()[0]
         self.discriminator.requires_grad_(False)
-        terms = reference_generator_loss(reference_directions(self.cae, self.discriminator, images, labels))
+        terms = published_generator_loss(published_directions(self.cae, self.discriminator, images, labels))
         optimiser.zero_grad()
         self.manual_backward(torch.stack(list(terms.values())).sum())
         optimiser.step()
@@ -92,7 +92,7 @@ class ReferenceModule(JudgedModule):
 
     def configure_optimizers(self) -> Any:
         """The published Adam for encoders and decoder, and another for the discriminator."""
-        return [reference_optimiser(self.cae.parameters()), reference_optimiser(self.discriminator.parameters())]
+        return [published_optimiser(self.cae.parameters()), published_optimiser(self.discriminator.parameters())]
 
     def _optimisers(self) -> list[Any]:
         return list(self.optimizers())
@@ -102,4 +102,4 @@ class ReferenceModule(JudgedModule):
         bases = self.config.learning_rate, self.config.discriminator_learning_rate
         for optimiser, base in zip(self._optimisers(), bases, strict=True):
             for group in optimiser.param_groups:
-                group["lr"] = reference_learning_rate(self.global_step, self.config.max_steps, base)
+                group["lr"] = published_learning_rate(self.global_step, self.config.max_steps, base)

@@ -8,9 +8,9 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.diagnostics.embedding import participation_ratio
-from cae.diagnostics.reassignment import measure_reassignment, pervasiveness, sample_pairs
+from cae.diagnostics.reassignment import measure_reassignment, reassignment_rate, sample_pairs
 from cae.models.cae import CAE
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE
 
 BATCH = 64
 
@@ -36,7 +36,7 @@ class SwapValidation:
         self._images.append(images)
 
     @torch.no_grad()
-    def measure(self, cae: CAE | ReferenceCAE) -> dict[str, float]:
+    def measure(self, cae: CAE | PublishedCAE) -> dict[str, float]:
         """Rates in [0, 1] and errors on [0, 1] by name; ``score`` is what the best checkpoint is chosen by.
 
         ``score`` is the lower of the reassignment rates under target and oracle. Where the mean absolute
@@ -54,10 +54,10 @@ class SwapValidation:
         error = (reconstructions - images).abs().mean().item()
         class_codes = torch.cat([code.class_code for code in codes])
         metrics = {
-            "reassignment": pervasiveness(matrices["target"]),
-            "reassignment_oracle": pervasiveness(matrices["oracle"]),
-            "reassignment_residual": pervasiveness(matrices["target/residual"]),
-            "reassignment_residual_oracle": pervasiveness(matrices["oracle/residual"]),
+            "reassignment": reassignment_rate(matrices["target"]),
+            "reassignment_oracle": reassignment_rate(matrices["oracle"]),
+            "reassignment_residual": reassignment_rate(matrices["target/residual"]),
+            "reassignment_residual_oracle": reassignment_rate(matrices["oracle/residual"]),
             "reconstruction_mae": error,
             "reconstruction_consistency": kept.float().mean().item(),
             "participation_ratio": participation_ratio(class_codes),

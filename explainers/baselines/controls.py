@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 
 
 class RandomMap(Explainer):
@@ -15,9 +15,9 @@ class RandomMap(Explainer):
     name = "random"
     class_specific = False
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Draw the map."""
-        return Finding(torch.rand(subject.image.shape[1:], generator=subject.generator()))
+        return InstanceResult(torch.rand(subject.image.shape[1:], generator=subject.generator()))
 
 
 class CentreMap(Explainer):
@@ -26,12 +26,12 @@ class CentreMap(Explainer):
     name = "centre"
     class_specific = False
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Draw the bump."""
         height, width = subject.image.shape[1:]
         y = torch.linspace(-2, 2, height)[:, None]
         x = torch.linspace(-2, 2, width)[None]
-        return Finding(torch.exp(-(y**2 + x**2) / 2))
+        return InstanceResult(torch.exp(-(y**2 + x**2) / 2))
 
 
 class EdgeMap(Explainer):
@@ -40,9 +40,9 @@ class EdgeMap(Explainer):
     name = "edges"
     class_specific = False
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Filter the image."""
-        return Finding(sobel_magnitude(subject.image[None])[0])
+        return InstanceResult(sobel_magnitude(subject.image[None])[0])
 
 
 class ConstantMap(Explainer):
@@ -51,9 +51,9 @@ class ConstantMap(Explainer):
     name = "constant"
     class_specific = False
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Fill the map."""
-        return Finding(torch.ones(subject.image.shape[1:]))
+        return InstanceResult(torch.ones(subject.image.shape[1:]))
 
 
 def sobel_magnitude(images: Tensor) -> Tensor:

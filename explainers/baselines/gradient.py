@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 from explainers.baselines.layers import FeatureLayer, feature_layer
 
 BASELINES = {"black": 0.0, "grey": 0.5, "white": 1.0}
@@ -58,15 +58,15 @@ class GradientExplainer(Explainer):
             raise UserError(f"`output` must be one of {', '.join(OUTPUTS)}, but is {output!r}{near}.")
         self.output = output
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Differentiate the output for the target."""
         # a copy that autograd may follow, even where the caller is in inference mode
         with torch.inference_mode(False), torch.enable_grad():
             found = self.attribution(subject.image.clone()[None], subject)
-        return Finding(found.detach())
+        return InstanceResult(found.detach())
 
     @abstractmethod
-    def attribution(self, image: Tensor, subject: Subject) -> Tensor:
+    def attribution(self, image: Tensor, subject: Instance) -> Tensor:
         """The map ``(1, H, W)`` of an image ``(1, C, H, W)``."""
 
     def output_of(self, target: int) -> Callable[[Tensor], Tensor]:
@@ -108,7 +108,7 @@ class IntegratedGradients(GradientExplainer):
         self.steps = steps
         self.baseline = baseline
 
-    def attribution(self, image: Tensor, subject: Subject) -> Tensor:
+    def attribution(self, image: Tensor, subject: Instance) -> Tensor:
         """Integrate the gradient along the line."""
         method = CaptumIntegratedGradients(self.output_of(subject.target))
         found = method.attribute(
@@ -148,7 +148,7 @@ class SmoothGrad(GradientExplainer):
         self.samples = samples
         self.noise = noise
 
-    def attribution(self, image: Tensor, subject: Subject) -> Tensor:
+    def attribution(self, image: Tensor, subject: Instance) -> Tensor:
         """Average the gradients."""
         # captum's NoiseTunnel (0.9.0) draws from the global random state, and other noise for other batches
         saliency = Saliency(self.output_of(subject.target))
@@ -193,7 +193,7 @@ class GradCam(GradientExplainer):
         self.layer_name = layer_name
         self._layer: FeatureLayer = feature_layer(classifier, layer_name)
 
-    def attribution(self, image: Tensor, subject: Subject) -> Tensor:
+    def attribution(self, image: Tensor, subject: Instance) -> Tensor:
         """Weight the feature maps and enlarge the sum."""
         method = LayerGradCam(self.output_of(subject.target), self._layer.module)
         # with frozen weights, the layer has a gradient only if the image asks for one

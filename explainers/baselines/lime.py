@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 
 COMPACTNESS = {1: 0.1, 3: 10.0}  # of SLIC by channels: RGB is compared in Lab units, grey on [0, 1]
 
@@ -64,7 +64,7 @@ class Lime(Explainer):
         self.kernel_width = kernel_width
         self.ridge = ridge
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Fit the linear model."""
         image = subject.image.cpu()
         segments = superpixels(image, self.segments)
@@ -84,7 +84,7 @@ class Lime(Explainer):
                 perturbations_per_eval=self.batch_size,
                 return_input_shape=False,
             )
-        return Finding(weights.reshape(-1)[segments], {"segments": segments})
+        return InstanceResult(weights.reshape(-1)[segments], {"segments": segments})
 
 
 def superpixels(image: Tensor, count: int) -> Tensor:

@@ -7,7 +7,7 @@ from captum.attr import Occlusion as CaptumOcclusion
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 from explainers.infills.windows import default_window
 
 
@@ -42,7 +42,7 @@ class Occlusion(Explainer):
         self.stride = stride
         self.fill = fill
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Slide the window over the image."""
         channels, height, width = subject.image.shape
         window, stride = self._geometry(height, width)
@@ -56,7 +56,7 @@ class Occlusion(Explainer):
                 perturbations_per_eval=self.batch_size,
             )
         # the window covers all channels, and captum gives each of them its whole effect
-        return Finding(found[0, :1])
+        return InstanceResult(found[0, :1])
 
     def _geometry(self, height: int, width: int) -> tuple[int, int]:
         window = self.window if self.window is not None else default_window((height, width))

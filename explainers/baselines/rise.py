@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 
 
 class Rise(Explainer):
@@ -59,7 +59,7 @@ class Rise(Explainer):
         self.fill = fill
 
     @torch.no_grad()
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Score the masked copies, a batch at a time."""
         image = subject.image
         height, width = image.shape[1:]
@@ -68,9 +68,9 @@ class Rise(Explainer):
             masks = masks.to(image)
             scores = self.score(self.fill + (image - self.fill) * masks)[:, subject.target]
             total += torch.einsum("n,nhw->hw", scores.double(), masks[:, 0].double())
-        return Finding((total / (self.masks * self.keep)).float())
+        return InstanceResult((total / (self.masks * self.keep)).float())
 
-    def _masks(self, subject: Subject, height: int, width: int) -> Iterator[Tensor]:
+    def _masks(self, subject: Instance, height: int, width: int) -> Iterator[Tensor]:
         # small tensors, drawn at once, so that the batch size has no part in them
         generator = subject.generator()
         grids = (torch.rand(self.masks, 1, self.cells, self.cells, generator=generator) < self.keep).float()

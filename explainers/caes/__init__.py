@@ -6,6 +6,6 @@ own name.
 
 from explainers.caes.causal_scores import causal_scores
 from explainers.caes.result import CausalScores, Difference, Readout
-from explainers.caes.study import Plan, Study
+from explainers.caes.study import ClassStudy, ScoreSettings
 
-__all__ = ["CausalScores", "Difference", "Plan", "Readout", "Study", "causal_scores"]
+__all__ = ["CausalScores", "ClassStudy", "Difference", "Readout", "ScoreSettings", "causal_scores"]

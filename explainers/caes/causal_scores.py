@@ -10,7 +10,7 @@ from cae.classifiers import TargetClassifier
 from explainers.caes.fills import Fill
 from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import CausalScores
-from explainers.caes.study import Plan, Study
+from explainers.caes.study import ClassStudy, ScoreSettings
 
 
 def causal_scores(
@@ -60,7 +60,9 @@ def causal_scores(
     Raises:
         UserError: for too few images, or masks that do not fit.
     """
-    plan = Plan(fill, top, rolls, blobs, n_boot, n_perm, link_permutations, all_points, boot_ncc, batch_size, seed)
-    study = Study(classifier, images, target, plan, ncc, groups)
+    plan = ScoreSettings(
+        fill, top, rolls, blobs, n_boot, n_perm, link_permutations, all_points, boot_ncc, batch_size, seed
+    )
+    study = ClassStudy(classifier, images, target, plan, ncc, groups)
     found = study.react(masks)
     return study.score(found, None if other_masks is None else study.react(other_masks))

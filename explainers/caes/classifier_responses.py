@@ -11,7 +11,7 @@ from explainers.caes.score_terms import Answers, Head, log_odds
 HEAD_TOLERANCE = 1e-5  # of the log-odds, by a head applied to the features against the classifier's own
 
 
-class Witness:
+class ClassifierResponses:
     """A classifier asked about one class, ``batch_size`` images at once; its answers come back on the CPU.
 
     Args:

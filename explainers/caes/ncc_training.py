@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cae.config import Config, NCCConfig
-from cae.config.command_line import Stage
+from cae.config.command_line import Command
 from cae.files import update_json
 from cae.runs.run_folder import RunFolder
 from cae.training.trainer import build_trainer, checkpoint_to_continue, close_loggers
@@ -173,4 +173,4 @@ def command(config: Config) -> str:
     return " ".join(["python train.py ncc name=ncc", f"seed={config.seed}", *changed])
 
 
-NCC_STAGES = {"ncc": Stage("train the neural causation coefficient on synthetic cause-effect pairs", ncc_stage)}
+NCC_STAGES = {"ncc": Command("train the neural causation coefficient on synthetic cause-effect pairs", ncc_stage)}

@@ -15,7 +15,7 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.caes.causation import LEAST_IMAGES, Causation, causation_of, coefficients
-from explainers.caes.classifier_responses import Witness
+from explainers.caes.classifier_responses import ClassifierResponses
 from explainers.caes.fills import Fill, resolve_fill, without
 from explainers.caes.masks import blob_masks, check_masks, rolled_masks
 from explainers.caes.ncc import NeuralCausation
@@ -43,7 +43,7 @@ DRAWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScoreSettings:
     """How a class is studied; see ``causal_scores`` for the meaning of each."""
 
     fill: str | Fill = "black"
@@ -60,7 +60,7 @@ class Plan:
 
 
 @dataclass(frozen=True, eq=False)
-class Reactions:
+class RemovalEffects:
     """How the classifier reacts to the removal of one set of masks, and of their controls.
 
     ``versions`` holds the terms of the masks themselves, with their ``gain`` over the displaced copies, then those of
@@ -74,7 +74,7 @@ class Reactions:
     areas: Tensor
 
 
-class Study:
+class ClassStudy:
     """Images of one class under one classifier.
 
     Args:
@@ -94,7 +94,7 @@ class Study:
         classifier: TargetClassifier,
         images: Tensor,
         target: int,
-        plan: Plan,
+        plan: ScoreSettings,
         ncc: NeuralCausation | None = None,
         groups: Sequence[int] | None = None,
     ):
@@ -107,7 +107,7 @@ class Study:
         self.classifier, self.images, self.target = classifier, images.detach(), target
         self.plan, self.ncc, self.groups = plan, ncc, groups
         self.fill = resolve_fill(plan.fill)
-        self.witness = Witness(classifier, target, images, plan.batch_size)
+        self.witness = ClassifierResponses(classifier, target, images, plan.batch_size)
         self.base = self.witness(self.images)
         everything = torch.ones_like(self.images[:, :1], dtype=torch.bool)
         self.blank = self.witness(without(self.images, everything, self.fill))
@@ -130,7 +130,7 @@ class Study:
         """Bootstrap counts ``(n_boot, N)``, the same for all masks, so that differences are paired."""
         return bootstrap_counts(len(self.images), self.plan.n_boot, self._generator(1), self.groups)
 
-    def react(self, masks: Tensor) -> Reactions:
+    def react(self, masks: Tensor) -> RemovalEffects:
         """Ask the classifier about the images without the masks' area and about that area alone, and the controls.
 
         Two forward passes for each image and version: ``2 N (1 + rolls + blobs)`` in all.
@@ -146,7 +146,7 @@ class Study:
         own, copies = self._terms(removed, alone), [self._terms(*self._edited(copy)) for copy in rolled]
         if copies:
             own["gain"] = own["necessity"] - torch.stack([terms["necessity"] for terms in copies]).mean(0)
-        return Reactions(
+        return RemovalEffects(
             masks=masks,
             versions=[own, *copies],
             blobs=[self._terms(*self._edited(blob)) for blob in blobs],
@@ -154,7 +154,7 @@ class Study:
             areas=masks.flatten(1).float().mean(1).cpu(),
         )
 
-    def score(self, found: Reactions, other: Reactions | None = None, **facts: Any) -> CausalScores:
+    def score(self, found: RemovalEffects, other: RemovalEffects | None = None, **facts: Any) -> CausalScores:
         """Every readout with its controls and tests, and the difference to the masks of ``other``."""
         a = None if self.causation is None else self.causation.anticausal
         means = averages(found.versions[0])
@@ -172,7 +172,7 @@ class Study:
             facts={**self._facts(found), **facts},
         )
 
-    def differences(self, found: Reactions, other: Reactions) -> list[Difference]:
+    def differences(self, found: RemovalEffects, other: RemovalEffects) -> list[Difference]:
         """Each readout of ``found`` minus that of ``other``: interval from the same resamples, and the swap test."""
         a = None if self.causation is None else self.causation.anticausal
         pair = [found.versions[0], other.versions[0]]
@@ -197,7 +197,7 @@ class Study:
         per_feature = ("object", "context", "scale", "do")
         return {name: values[:, self.kept] if name in per_feature else values for name, values in terms.items()}
 
-    def _controls(self, found: Reactions, a: Tensor | None) -> dict[str, Any]:
+    def _controls(self, found: RemovalEffects, a: Tensor | None) -> dict[str, Any]:
         def of(terms: Terms) -> Terms:
             return readouts(averages(terms), a, self.plan.top)
 
@@ -209,7 +209,7 @@ class Study:
             "full": of(self._terms(self.blank, self.base)),
         }
 
-    def _tests(self, found: Reactions, values: Terms, means: Terms) -> dict[str, dict[str, float]]:
+    def _tests(self, found: RemovalEffects, values: Terms, means: Terms) -> dict[str, dict[str, float]]:
         """P-values by test and readout."""
         tests: dict[str, dict[str, float]] = {"roll": {}, "link": {}, "features": {}}
         a = None if self.causation is None else self.causation.anticausal
@@ -243,7 +243,7 @@ class Study:
             parts.append(readouts(means, a, self.plan.top))
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
-    def _intervals(self, found: Reactions) -> dict[str, tuple[float, float]]:
+    def _intervals(self, found: RemovalEffects) -> dict[str, tuple[float, float]]:
         if self.causation is None:
             replicates = readouts(averages(found.versions[0], self.resamples), None, self.plan.top)
         else:
@@ -309,7 +309,7 @@ class Study:
             found |= {"anticausal": self.causation.anticausal, "anticausal_spread": self.causation.spread}
         return found
 
-    def _facts(self, found: Reactions) -> dict[str, Any]:
+    def _facts(self, found: RemovalEffects) -> dict[str, Any]:
         plan, causation = self.plan, self.causation
         flags = []
         if causation is not None and causation.unstable:

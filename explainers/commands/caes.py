@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from cae.config import Config
-from cae.config.command_line import Stage
+from cae.config.command_line import Command
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
 from explainers.base import Explainer
@@ -28,7 +28,7 @@ from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import STATEMENT, CausalScores
 from explainers.caes.score_terms import INTERVENTIONAL
 from explainers.caes.statistics import holm, sign_test
-from explainers.caes.study import LEAST_IMAGES_FOR_RATIOS, Plan, Study
+from explainers.caes.study import LEAST_IMAGES_FOR_RATIOS, ClassStudy, ScoreSettings
 from explainers.commands.classifier_run import ClassifierRun, open_classifier
 from explainers.registry import parse_options
 
@@ -85,12 +85,12 @@ def _score_class(
     place: Path,
 ) -> dict[str, CausalScores]:
     config, options = run.config, run.config.caes
-    plan = Plan(
+    plan = ScoreSettings(
         fill=options.fill, top=options.top, rolls=options.rolls, blobs=options.blobs, n_boot=options.bootstrap,
         n_perm=options.permutations, link_permutations=options.link_permutations, batch_size=options.batch_size,
         seed=config.seed,
     )  # fmt: skip
-    study = Study(run.classifier, found.images, found.target, plan, ncc)
+    study = ClassStudy(run.classifier, found.images, found.target, plan, ncc)
     identity = {"classifier": run.classifier.fingerprint()}
     masks: dict[str, Tensor] = {}
     scores: dict[str, CausalScores] = {}
@@ -188,4 +188,4 @@ def _save_table(frame: pd.DataFrame, path: Path) -> None:
         frame.to_csv(temporary, index=False)
 
 
-CAUSAL_STAGES = {"caes": Stage("causal explanation scores: whose masks carry the classifier's evidence", caes)}
+CAUSAL_STAGES = {"caes": Command("causal explanation scores: whose masks carry the classifier's evidence", caes)}

@@ -73,7 +73,7 @@ def open_classifier(config: Config, needs_data: bool = True) -> ClassifierRun:
     Raises:
         UserError: if something is missing, unreadable, or does not belong together.
     """
-    folder, device = RunFolder(config), device_for(config.trainer)
+    folder, device = RunFolder(config), device_for(config.trainer.accelerator, config.trainer.devices)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     data = None

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cae.config import Config
-from cae.config.command_line import Stage
+from cae.config.command_line import Command
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream
 from cae.errors import UserError
@@ -42,7 +42,7 @@ def sampler_stage(config: Config) -> None:
         train_sampler(config, data, run.path, start.checkpoint)
 
 
-SAMPLER_STAGE = {"sampler": Stage("train the learned in-fill of the information maps", sampler_stage)}
+SAMPLER_STAGE = {"sampler": Command("train the learned in-fill of the information maps", sampler_stage)}
 
 
 def train_sampler(

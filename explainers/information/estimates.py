@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cae.errors import UserError, did_you_mean
-from explainers.information import quantities as readouts
+from explainers.information import quantities
 from explainers.information.marginalisation import InformationTable
 
 UNRELIABLE = 0.5  # nats of standard error from which a window is flagged, and not corrected
@@ -17,7 +17,7 @@ BIASES = ("none", "delta", "jackknife")
 
 
 @dataclass(frozen=True)
-class Question:
+class Quantity:
     """What is read from the table.
 
     Attributes:
@@ -38,7 +38,7 @@ class Question:
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class Estimate:
     """One readout of M windows.
 
     Attributes:
@@ -54,7 +54,7 @@ class Reading:
     unreliable: Tensor
 
 
-def read(table: InformationTable, question: Question) -> Reading:
+def read(table: InformationTable, question: Quantity) -> Estimate:
     """Read one quantity from the table.
 
     Raises:
@@ -69,9 +69,9 @@ def read(table: InformationTable, question: Question) -> Reading:
     if table.sampled and question.readout in _CORRECTED:
         log_q = table.jackknife
         if question.bias != "jackknife":
-            log_q = table.log_q + readouts.log_mean_bias(table.relative_variance, table.n_used)
+            log_q = table.log_q + quantities.log_mean_bias(table.relative_variance, table.n_used)
         corrected = value(table, log_q, question).where(~unreliable, found)
-    return Reading(found, se, corrected, unreliable)
+    return Estimate(found, se, corrected, unreliable)
 
 
 def check_readout(name: str) -> None:
@@ -81,73 +81,73 @@ def check_readout(name: str) -> None:
         raise UserError(f"`readout` must be one of {', '.join(READOUTS)}, but is {name!r}{near}.")
 
 
-def _all_pmi(table: InformationTable, log_q: Tensor, question: Question) -> Tensor:
-    return (readouts.published_pmi if question.published else readouts.pmi)(table.log_p, log_q)
+def _all_pmi(table: InformationTable, log_q: Tensor, question: Quantity) -> Tensor:
+    return (quantities.published_pmi if question.published else quantities.pmi)(table.log_p, log_q)
 
 
-def _pmi(table: InformationTable, log_q: Tensor, question: Question) -> Tensor:
+def _pmi(table: InformationTable, log_q: Tensor, question: Quantity) -> Tensor:
     return _all_pmi(table, log_q, question)[:, table.target]
 
 
-def _ig(table: InformationTable, log_q: Tensor, question: Question) -> Tensor:
+def _ig(table: InformationTable, log_q: Tensor, question: Quantity) -> Tensor:
     return (table.log_p.exp() * _all_pmi(table, log_q, question)).sum(1)
 
 
-def _ig_terms(table: InformationTable, log_q: Tensor, question: Question) -> Tensor:
+def _ig_terms(table: InformationTable, log_q: Tensor, question: Quantity) -> Tensor:
     return table.log_p[table.target].exp() * _pmi(table, log_q, question)
 
 
-def _contrast(table: InformationTable, log_q: Tensor, question: Question) -> Tensor:
+def _contrast(table: InformationTable, log_q: Tensor, question: Quantity) -> Tensor:
     values = _all_pmi(table, log_q, question)
     return values[:, table.target] - values[:, question.rival]
 
 
-_VALUES: dict[str, Callable[[InformationTable, Tensor, Question], Tensor]] = {
+_VALUES: dict[str, Callable[[InformationTable, Tensor, Quantity], Tensor]] = {
     "pmi": _pmi,
     "ig": _ig,
     "ig_terms": _ig_terms,
-    "ig_binary": lambda t, log_q, _: readouts.binary_information_gain(t.log_p, log_q, t.target),
-    "woe": lambda t, log_q, ask: readouts.weight_of_evidence(t.log_p, log_q, t.target, ask.examples),
-    "delta_p": lambda t, log_q, _: readouts.difference(t.log_p, log_q)[:, t.target],
+    "ig_binary": lambda t, log_q, _: quantities.binary_information_gain(t.log_p, log_q, t.target),
+    "woe": lambda t, log_q, ask: quantities.weight_of_evidence(t.log_p, log_q, t.target, ask.examples),
+    "delta_p": lambda t, log_q, _: quantities.difference(t.log_p, log_q)[:, t.target],
     "contrast": _contrast,
-    "entropy_change": lambda t, log_q, _: readouts.entropy_change(t.log_p, log_q),
-    "patch_mi": lambda t, log_q, _: readouts.patch_information(log_q, t.mean_entropy),
-    "group_pmi": lambda t, log_q, ask: readouts.group_pmi(t.log_p, log_q, ask.group),
+    "entropy_change": lambda t, log_q, _: quantities.entropy_change(t.log_p, log_q),
+    "patch_mi": lambda t, log_q, _: quantities.patch_information(log_q, t.mean_entropy),
+    "group_pmi": lambda t, log_q, ask: quantities.group_pmi(t.log_p, log_q, ask.group),
 }
 READOUTS = tuple(_VALUES)
 # linear in log q, whose bias is known
 _CORRECTED = ("pmi", "ig", "ig_terms", "contrast")
 
 
-def _pmi_error(table: InformationTable, question: Question) -> Tensor:
-    return readouts.log_mean_error(table.relative_variance, table.n_used)[:, table.target]
+def _pmi_error(table: InformationTable, question: Quantity) -> Tensor:
+    return quantities.log_mean_error(table.relative_variance, table.n_used)[:, table.target]
 
 
-def _difference_error(table: InformationTable, question: Question) -> Tensor:
+def _difference_error(table: InformationTable, question: Quantity) -> Tensor:
     return table.log_q[:, table.target].exp() * _pmi_error(table, question)
 
 
-def _binary_error(table: InformationTable, question: Question) -> Tensor:
+def _binary_error(table: InformationTable, question: Quantity) -> Tensor:
     y = table.target
-    log_not_p, log_not_q = readouts.log_complement(table.log_p, y), readouts.log_complement(table.log_q, y)
+    log_not_p, log_not_q = quantities.log_complement(table.log_p, y), quantities.log_complement(table.log_q, y)
     # d IG / d log q = -p + q (1 - p) / (1 - q)
     slope = (table.log_q[:, y] + log_not_p - log_not_q).exp() - table.log_p[y].exp()
     return slope.abs() * _pmi_error(table, question)
 
 
-def _woe_error(table: InformationTable, question: Question) -> Tensor:
+def _woe_error(table: InformationTable, question: Quantity) -> Tensor:
     # d log odds / d log q = 1 / (1 - q)
-    return _pmi_error(table, question) * (-readouts.log_complement(table.log_q, table.target)).exp() / math.log(2)
+    return _pmi_error(table, question) * (-quantities.log_complement(table.log_q, table.target)).exp() / math.log(2)
 
 
-def _contrast_error(table: InformationTable, question: Question) -> Tensor:
+def _contrast_error(table: InformationTable, question: Quantity) -> Tensor:
     variance, rival = table.relative_variance, question.rival
-    return readouts.contrast_error(
+    return quantities.contrast_error(
         variance[:, table.target], variance[:, rival], table.relative_covariance[:, rival], table.n_used
     )
 
 
-_ERRORS: dict[str, Callable[[InformationTable, Question], Tensor]] = {
+_ERRORS: dict[str, Callable[[InformationTable, Quantity], Tensor]] = {
     "pmi": _pmi_error,
     "ig": lambda t, _: t.se_ig,
     "ig_terms": lambda t, ask: t.log_p[t.target].exp() * _pmi_error(t, ask),

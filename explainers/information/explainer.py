@@ -14,7 +14,7 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.classifiers.target import SMALLEST_PROBABILITY
 from cae.errors import UserError
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 from explainers.infills import Sampler, build_sampler
 from explainers.infills.windows import (
     Level,
@@ -28,7 +28,7 @@ from explainers.infills.windows import (
     preset_scales,
     sum_map,
 )
-from explainers.information.estimates import BIASES, Question, Reading, check_readout, read
+from explainers.information.estimates import BIASES, Estimate, Quantity, check_readout, read
 from explainers.information.marginalisation import ROUND, InformationEngine, InformationTable
 
 OWN_EVALUATIONS = 2  # of the image itself: by the caller, and among its fills
@@ -43,7 +43,7 @@ class ScaleMap:
     """One scale's maps ``(H, W)`` float64, and what they were made from."""
 
     table: InformationTable
-    reading: Reading
+    reading: Estimate
     value: Tensor
     se: Tensor | None
     corrected: Tensor | None
@@ -136,7 +136,7 @@ class InformationMap(Explainer):
         self._check()
         self.sampler = build_sampler(sampler or DEFAULT_SAMPLER, background, folder)
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Make the map of one image."""
         tables, refined = self.tables(subject)
         question = self._question(tables[0])
@@ -147,9 +147,9 @@ class InformationMap(Explainer):
             value, se, corrected = _refined((value, se, corrected), maps[-1])
             share = float((maps[-1].coverage > 0).double().mean())
         shown = value if self.bias == "none" or corrected is None else corrected
-        return Finding(shown.float(), self._extras(maps, se, corrected, share))
+        return InstanceResult(shown.float(), self._extras(maps, se, corrected, share))
 
-    def tables(self, subject: Subject) -> tuple[list[InformationTable], bool]:
+    def tables(self, subject: Instance) -> tuple[list[InformationTable], bool]:
         """The full tables of an image, one for each scale, and whether the last of them is a partial refinement."""
         image, target = subject.image, subject.target
         shape = (image.shape[1], image.shape[2])
@@ -257,13 +257,13 @@ class InformationMap(Explainer):
         chosen = strength.argsort(descending=True, stable=True)[: left // samples].sort().values
         return windows[chosen], samples
 
-    def _question(self, table: InformationTable) -> Question:
+    def _question(self, table: InformationTable) -> Quantity:
         rival = self.rival
         if rival is None:
             others = table.log_p.clone()
             others[table.target] = -math.inf
             rival = int(others.argmax())
-        return Question(
+        return Quantity(
             self.readout,
             rival=self._class_number(rival),
             group=[self._class_number(item) for item in self.group or ()],
@@ -272,7 +272,7 @@ class InformationMap(Explainer):
             published=self.compat == "published",
         )
 
-    def _scale_map(self, table: InformationTable, question: Question) -> ScaleMap:
+    def _scale_map(self, table: InformationTable, question: Quantity) -> ScaleMap:
         reading, windows = read(table, question), table.windows
         count, se = coverage(windows), None
         if reading.se is not None:

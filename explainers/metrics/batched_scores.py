@@ -34,7 +34,7 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class ClassScorer:
     """A classifier asked about one class.
 
     Attributes:

@@ -26,7 +26,7 @@ Values = dict[str, float | None]
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class PerturbationContext:
     """One image with everything that its methods share.
 
     Attributes:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from explainers.metrics import correlation
 from explainers.metrics.batched_scores import Answers
-from explainers.metrics.faithfulness import Scene, Values
+from explainers.metrics.faithfulness import PerturbationContext, Values
 from explainers.metrics.seeds import generator
 
 
@@ -27,7 +27,7 @@ class RandomSets:
         sensitivity: also draw the sets of sensitivity-n.
     """
 
-    scene: Scene
+    scene: PerturbationContext
     sensitivity: bool
 
     @cached_property

@@ -14,10 +14,10 @@ from cae.errors import UserError, did_you_mean
 from explainers.base import image_seed
 from explainers.metrics import faithfulness
 from explainers.metrics import perturbation as removal
-from explainers.metrics.batched_scores import SCORES, Answers, Judge
+from explainers.metrics.batched_scores import SCORES, Answers, ClassScorer
 from explainers.metrics.catalogue import AGAINST_RANDOM, CONTROL, METRICS
 from explainers.metrics.complexity import complexity
-from explainers.metrics.faithfulness import Scene, Values
+from explainers.metrics.faithfulness import PerturbationContext, Values
 from explainers.metrics.imputation import linear_infill
 from explainers.metrics.localisation import localisation
 from explainers.metrics.perturbation import Fill, Infill
@@ -143,7 +143,7 @@ class MetricSuite:
             placed = {name: plane.abs() for name, plane in placed.items()}
         chances = range(self.random_orders)
         placed |= {index: self._random_map(scene, index) for index in chances}  # numbers are no names of methods
-        answers = Judge(self.classifier, target, self.score, self.batch_size)(self._streams(scene, sets, placed))
+        answers = ClassScorer(self.classifier, target, self.score, self.batch_size)(self._streams(scene, sets, placed))
         outline = None if mask is None else mask.reshape(image.shape[1:])
         rows = {name: _row(scene, sets, name, plane, answers, outline) for name, plane in placed.items()}
         control = _mean_row([rows[index] for index in chances])
@@ -170,19 +170,19 @@ class MetricSuite:
             raise UserError(wrong)
         return {name: plane.detach().reshape(size) for name, plane in maps.items()}
 
-    def _scene(self, image: Tensor, seed: int) -> Scene:
+    def _scene(self, image: Tensor, seed: int) -> PerturbationContext:
         device = next(self.classifier.parameters(), torch.empty(0)).device
-        return Scene(
+        return PerturbationContext(
             image.detach().to(device, torch.float32), self._deletion_fill, self._insertion_fill, self._infill,
             self.grid, image_seed(image, seed), self.preset.with_pixels, self.preset.extended,
         )  # fmt: skip
 
-    def _random_map(self, scene: Scene, index: int) -> Tensor:
+    def _random_map(self, scene: PerturbationContext, index: int) -> Tensor:
         noise = torch.rand(scene.image.shape[1:], generator=generator(scene.key, "random map", index))
         return noise.to(scene.image)
 
     def _streams(
-        self, scene: Scene, sets: RandomSets | None, maps: Mapping[str | int, Tensor]
+        self, scene: PerturbationContext, sets: RandomSets | None, maps: Mapping[str | int, Tensor]
     ) -> dict[Key, Iterable[Tensor]]:
         """Everything to be judged."""
         shared: dict[str, Iterable[Tensor]] = {**scene.ends(), **(sets.streams() if sets else {})}
@@ -196,7 +196,7 @@ class MetricSuite:
 
 
 def _row(
-    scene: Scene,
+    scene: PerturbationContext,
     sets: RandomSets | None,
     row: str | int,
     attribution: Tensor,

@@ -4,6 +4,6 @@ from explainers.multirex.explainer import MultiReX
 from explainers.multirex.export import table_rows, write_cut_outs
 from explainers.multirex.extras import select
 from explainers.multirex.figures import multirex_figure
-from explainers.multirex.published import MultiReXReference
+from explainers.multirex.published import PublishedMultiReX
 
-__all__ = ["MultiReX", "MultiReXReference", "multirex_figure", "select", "table_rows", "write_cut_outs"]
+__all__ = ["MultiReX", "PublishedMultiReX", "multirex_figure", "select", "table_rows", "write_cut_outs"]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from explainers.multirex.extraction import BRACKET, Candidate, between
 from explainers.multirex.partition import tile_numbers
-from explainers.multirex.sufficiency import BudgetSpent, Search, Verdict, ask
+from explainers.multirex.sufficiency import BudgetSpent, MaskScore, Search, ask
 
 STEPS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)  # of the full image's probability
 
@@ -29,8 +29,8 @@ class Contrast:
 
     status: str
     mask: Tensor | None = None
-    verdict: Verdict | None = None
-    complement: Verdict | None = None
+    verdict: MaskScore | None = None
+    complement: MaskScore | None = None
     finest: int | None = None
 
     def holds(self, target: int) -> bool:
@@ -64,7 +64,7 @@ def contrastive(pool: Sequence[Candidate], ranking: Tensor, target: int, side: i
     return found
 
 
-def _both(masks: Sequence[Tensor]) -> Search[list[tuple[Verdict, Verdict]]]:
+def _both(masks: Sequence[Tensor]) -> Search[list[tuple[MaskScore, MaskScore]]]:
     """Verdicts on masks and on their complements."""
     verdicts = yield from ask([part for mask in masks for part in (mask, ~mask)])
     return list(zip(verdicts[::2], verdicts[1::2], strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from explainers.multirex.sufficiency import Criterion, Verdict
+from explainers.multirex.sufficiency import MaskScore, SufficiencyCriterion
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Entry:
     """A mask that was judged: its size in pixels, and the verdict."""
 
     pixels: int
-    verdict: Verdict
+    verdict: MaskScore
 
 
-class Ledger:
+class EvaluationBudget:
     """Cache, budget and evidence of one image.
 
     Args:
@@ -35,7 +35,13 @@ class Ledger:
     """
 
     def __init__(
-        self, shape: tuple[int, int], budget: int, reserve: int, cost: int, criterion: Criterion, guard: float
+        self,
+        shape: tuple[int, int],
+        budget: int,
+        reserve: int,
+        cost: int,
+        criterion: SufficiencyCriterion,
+        guard: float,
     ):
         self.shape = shape
         self.budget, self.reserve, self.most_reserve, self.cost = budget, reserve, reserve, cost
@@ -69,7 +75,7 @@ class Ledger:
         self.spent += evaluations
         self.by_stage[self.stage] += evaluations
 
-    def record(self, key: bytes, mask: Tensor, pixels: int, verdict: Verdict) -> None:
+    def record(self, key: bytes, mask: Tensor, pixels: int, verdict: MaskScore) -> None:
         """Remember a verdict on a mask of so many pixels, and keep it for the evidence."""
         self.entries[key] = Entry(pixels, verdict)
         if pixels:

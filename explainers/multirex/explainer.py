@@ -11,16 +11,16 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.base import Explainer, Finding, Subject
-from explainers.multirex.evaluation_budget import Ledger, mask_key
+from explainers.base import Explainer, Instance, InstanceResult
+from explainers.multirex.evaluation_budget import EvaluationBudget, mask_key
 from explainers.multirex.extras import extras_of
 from explainers.multirex.fills import Fill, fill_image
 from explainers.multirex.partition import scaled
 from explainers.multirex.responsibility import MERGES, RULES
 from explainers.multirex.responsibility_trees import TreeSettings
-from explainers.multirex.scheduler import Case, serve
-from explainers.multirex.search import Hunt, HuntSettings
-from explainers.multirex.sufficiency import Criterion, verdicts_of
+from explainers.multirex.scheduler import SearchTask, serve
+from explainers.multirex.search import ExplanationSearch, SearchSettings
+from explainers.multirex.sufficiency import SufficiencyCriterion, verdicts_of
 
 TOGETHER = 16  # images whose searches share batches
 RADII, STRIDE, TILES = (18, 25, 34, 46, 60), 28, (16, 8)  # pixels, for a short side of 224
@@ -118,11 +118,11 @@ class MultiReX(Explainer):
         self.background = background
         self._check()
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Explain one image."""
         return next(self.explain_batch([subject]))
 
-    def explain_batch(self, subjects: Sequence[Subject]) -> Iterator[Finding]:
+    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Explain images, several at a time, so that their masks share batches."""
         for start in range(0, len(subjects), TOGETHER):
             group = subjects[start : start + TOGETHER]
@@ -130,35 +130,35 @@ class MultiReX(Explainer):
             serve(cases, self.score, self.batch_size)
             for case in cases:
                 catch, extras = case.answer
-                yield Finding(catch.attribution, extras, case.ledger.spent)
+                yield InstanceResult(catch.attribution, extras, case.ledger.spent)
 
-    def _case(self, subject: Subject) -> Case:
+    def _case(self, subject: Instance) -> SearchTask:
         """The image with its fills, an empty ledger, and a search that has not begun."""
         shape = (subject.image.shape[1], subject.image.shape[2])
         fills = self._fills()
         whole = float(subject.probabilities[subject.target])
         least = self.threshold * whole if self.absolute_threshold is None else self.absolute_threshold
-        criterion = Criterion(subject.target, least)
+        criterion = SufficiencyCriterion(subject.target, least)
         reserve = min(2 * self.max_explanations * len(fills), self.budget // 10)
         # one evaluation is spent: the image itself was scored for the verdict
-        ledger = Ledger(shape, self.budget - 1, reserve, len(fills), criterion, self.guard)
+        ledger = EvaluationBudget(shape, self.budget - 1, reserve, len(fills), criterion, self.guard)
         full = verdicts_of(subject.probabilities[None], criterion)[0]
         everything = torch.ones(shape, dtype=torch.bool)
         ledger.record(mask_key(everything), everything, everything.numel(), full)
-        hunt = Hunt(full, ledger, shape, self._settings(shape, subject))
+        hunt = ExplanationSearch(full, ledger, shape, self._settings(shape, subject))
         shown = [fill_image(fill, subject, self.classifier, self.background) for fill in fills]
         search = extras_of(hunt, whole, contrastive=self.contrastive, curve=self.curve)
-        return Case(subject.image, torch.stack(shown), self.quorum or len(fills), ledger, search)
+        return SearchTask(subject.image, torch.stack(shown), self.quorum or len(fills), ledger, search)
 
     def _fills(self) -> list[Fill]:
         several = isinstance(self.fill, list) and not all(isinstance(value, (int, float)) for value in self.fill)
         return list(self.fill) if several else [self.fill]  # type: ignore[arg-type, list-item]
 
-    def _settings(self, shape: tuple[int, int], subject: Subject) -> HuntSettings:
+    def _settings(self, shape: tuple[int, int], subject: Instance) -> SearchSettings:
         seed = int(torch.randint(2**31, (1,), generator=subject.generator(0)))
         grown = TreeSettings(self.trees, self.tree_depth, self.min_box, self.rule, self.merge, seed)
         sides = [max(1, round(scaled(side, shape))) for side in TILES] if self.tiles is None else self.tiles
-        return HuntSettings(
+        return SearchSettings(
             radii=tuple(self.radii) if self.radii else tuple(max(1.0, scaled(radius, shape)) for radius in RADII),
             stride=self.stride or max(1.0, scaled(STRIDE, shape)),
             tiles=tuple(sorted({*sides}, reverse=True)),

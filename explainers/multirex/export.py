@@ -18,7 +18,7 @@ def table_rows(found: Explanation, ids: Sequence[str], classes: Sequence[str]) -
     """One row for each explanation of each image; images without any have one row with empty columns.
 
     Args:
-        found: by ``multirex`` or ``multirex_reference``.
+        found: by ``multirex`` or ``multirex_published``.
         ids: names of the images.
         classes: names of the classes.
     """

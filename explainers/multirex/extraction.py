@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from explainers.multirex.partition import tile_numbers
-from explainers.multirex.sufficiency import Search, Verdict, ask
+from explainers.multirex.sufficiency import MaskScore, Search, ask
 
 FINEST_PREFIX = 8  # the shortest prefix tried shows one pixel in 2**8
 TOGETHER = 8  # tiles tried at once for a certificate
@@ -54,7 +54,7 @@ class Candidate:
     """A sufficient mask ``(H, W)`` bool, the verdict on it, and how far it is known to be minimal."""
 
     mask: Tensor
-    verdict: Verdict
+    verdict: MaskScore
     certificate: Certificate = field(default_factory=Certificate)
 
     @property
@@ -62,7 +62,7 @@ class Candidate:
         """Size in pixels."""
         return int(self.mask.sum())
 
-    def shrink(self, mask: Tensor, verdict: Verdict) -> None:
+    def shrink(self, mask: Tensor, verdict: MaskScore) -> None:
         """Take a smaller sufficient mask; what was certified of the larger one is void."""
         self.mask, self.verdict, self.certificate = mask, verdict, Certificate()
 
@@ -222,5 +222,5 @@ def certify(found: Candidate, side: int, least: float) -> Search[None]:
     yield from _removable(found, numbers, side, least, {}, lambda _: True)
 
 
-def _shortfall(verdict: Verdict, least: float) -> float:
+def _shortfall(verdict: MaskScore, least: float) -> float:
     return min(verdict.probability - verdict.rival, verdict.probability - least)

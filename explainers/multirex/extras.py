@@ -26,25 +26,27 @@ from torch import Tensor
 
 from explainers.multirex.contrastive import Contrast, contrastive, growth
 from explainers.multirex.disjoint_sets import dice_matrix, separate
-from explainers.multirex.evaluation_budget import Ledger
+from explainers.multirex.evaluation_budget import EvaluationBudget
 from explainers.multirex.extraction import Candidate
-from explainers.multirex.search import Catch
-from explainers.multirex.sufficiency import BudgetSpent, Request, Search, Verdict
+from explainers.multirex.search import SearchResult
+from explainers.multirex.sufficiency import BudgetSpent, MaskScore, Request, Search
 
 
 class Hunting(Protocol):
     """What a search of one image must offer to be recorded."""
 
-    ledger: Ledger
+    ledger: EvaluationBudget
     shape: tuple[int, int]
     ranking: Tensor | None
     side: int
 
-    def run(self) -> Search[Catch]:
+    def run(self) -> Search[SearchResult]:
         """Search."""
 
 
-def extras_of(hunt: Hunting, whole: float, *, contrastive: bool, curve: bool) -> Search[tuple[Catch, dict[str, Any]]]:
+def extras_of(
+    hunt: Hunting, whole: float, *, contrastive: bool, curve: bool
+) -> Search[tuple[SearchResult, dict[str, Any]]]:
     """Run a search and record what it found; ``whole`` is the probability of the target on the full image."""
     catch = yield from hunt.run()
     complements = yield from _complements(catch.chosen)
@@ -65,14 +67,14 @@ def extras_of(hunt: Hunting, whole: float, *, contrastive: bool, curve: bool) ->
     return catch, extras
 
 
-def _contrast(hunt: Hunting, catch: Catch, ranking: Tensor) -> Search[Contrast]:
+def _contrast(hunt: Hunting, catch: SearchResult, ranking: Tensor) -> Search[Contrast]:
     others = [c for c in catch.pool if all(c is not one for one in catch.chosen)]
     pool = catch.chosen + sorted(others, key=Candidate.order)
     return (yield from contrastive(pool, ranking, hunt.ledger.criterion.target, hunt.side))
 
 
-def _complements(chosen: list[Candidate]) -> Search[list[Verdict | None]]:
-    found: list[Verdict | None] = []
+def _complements(chosen: list[Candidate]) -> Search[list[MaskScore | None]]:
+    found: list[MaskScore | None] = []
     for candidate in chosen:
         try:
             found += yield Request(~candidate.mask[None])
@@ -81,7 +83,7 @@ def _complements(chosen: list[Candidate]) -> Search[list[Verdict | None]]:
     return found
 
 
-def _record(hunt: Hunting, catch: Catch, whole: float, complements: list[Verdict | None]) -> dict[str, Any]:
+def _record(hunt: Hunting, catch: SearchResult, whole: float, complements: list[MaskScore | None]) -> dict[str, Any]:
     verdicts = [candidate.verdict for candidate in catch.chosen]
     masks = _stacked([candidate.mask for candidate in catch.chosen], hunt.shape)
     candidates = _stacked([candidate.mask for candidate in catch.pool], hunt.shape)

@@ -46,7 +46,7 @@ def multirex_figure(image: Tensor, found: Explanation, classes: Sequence[str], t
 
     Args:
         image: ``(C, H, W)`` in [0, 1].
-        found: of this image alone, by ``multirex`` or ``multirex_reference``.
+        found: of this image alone, by ``multirex`` or ``multirex_published``.
         classes: names of the classes.
         title: line at the top.
         path: PNG file to write.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
-from explainers.base import Subject
+from explainers.base import Instance
 from explainers.infills import SAMPLERS, Sampler, build_sampler
 from explainers.multirex.search import smoothed
 
@@ -25,7 +25,7 @@ WINDOWS = 7  # along the short side: in-fills are drawn in windows, each given t
 Fill = str | float | Sequence[float] | Tensor | Sampler | Callable[[Tensor], Tensor]
 
 
-def fill_image(fill: Fill, subject: Subject, classifier: TargetClassifier, background: Tensor | None) -> Tensor:
+def fill_image(fill: Fill, subject: Instance, classifier: TargetClassifier, background: Tensor | None) -> Tensor:
     """The image ``(C, H, W)`` in [0, 1] that hidden pixels show.
 
     Args:
@@ -71,7 +71,7 @@ def _checked(filled: Tensor, image: Tensor) -> Tensor:
     return filled.expand_as(image).contiguous()
 
 
-def _named(fill: str, subject: Subject, classifier: TargetClassifier, background: Tensor | None) -> Tensor:
+def _named(fill: str, subject: Instance, classifier: TargetClassifier, background: Tensor | None) -> Tensor:
     image = subject.image
     if fill == "image_mean":
         return image.mean((1, 2), keepdim=True)
@@ -95,7 +95,7 @@ def _mean(image: Tensor, classifier: TargetClassifier, background: Tensor | None
     return image.new_full((1, 1, 1), 0.5)
 
 
-def _sampled(fill: str | Sampler, subject: Subject, background: Tensor | None) -> Tensor:
+def _sampled(fill: str | Sampler, subject: Instance, background: Tensor | None) -> Tensor:
     """Windows side by side, each drawn by an in-fill given the rest of the image."""
     if isinstance(fill, str) and fill not in SAMPLERS:
         known = {**FILLS, **SAMPLERS}

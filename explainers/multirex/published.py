@@ -15,16 +15,16 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 from explainers.multirex.disjoint_sets import Separation, separate
-from explainers.multirex.evaluation_budget import Ledger
+from explainers.multirex.evaluation_budget import EvaluationBudget
 from explainers.multirex.extraction import Candidate
-from explainers.multirex.extras import Catch, extras_of
+from explainers.multirex.extras import SearchResult, extras_of
 from explainers.multirex.fills import Fill, fill_image
 from explainers.multirex.partition import Box, boxes_mask, disc
 from explainers.multirex.responsibility import merged
-from explainers.multirex.scheduler import Case, serve
-from explainers.multirex.sufficiency import BudgetSpent, Criterion, Search, Verdict, ask, verdicts_of
+from explainers.multirex.scheduler import SearchTask, serve
+from explainers.multirex.sufficiency import BudgetSpent, MaskScore, Search, SufficiencyCriterion, ask, verdicts_of
 
 # all non-empty proper subsets of four parts, as bits
 SUBSETS = (1, 2, 4, 8, 3, 5, 9, 6, 10, 12, 7, 11, 13, 14)
@@ -33,8 +33,8 @@ EXPANSIONS, GROWTH = 4, 0.2  # of a spotlight's radius
 
 
 @dataclass(frozen=True)
-class ReferenceSettings:
-    """See ``MultiReXReference``."""
+class PublishedSettings:
+    """See ``PublishedMultiReX``."""
 
     iterations: int
     depth: int
@@ -46,17 +46,17 @@ class ReferenceSettings:
     overlap: float
 
 
-class ReferenceHunt:
+class PublishedSearch:
     """Responsibility map by 20 random trees, one explanation by the ranking, the others by random spotlights."""
 
-    def __init__(self, subject: Subject, full: Verdict, ledger: Ledger, settings: ReferenceSettings):
+    def __init__(self, subject: Instance, full: MaskScore, ledger: EvaluationBudget, settings: PublishedSettings):
         self.subject, self.full, self.ledger, self.settings = subject, full, ledger, settings
         self.shape = (subject.image.shape[1], subject.image.shape[2])
         self.ranking: Tensor | None = None
         self.side = 1
-        self.catch = Catch()
+        self.catch = SearchResult()
 
-    def run(self) -> Search[Catch]:
+    def run(self) -> Search[SearchResult]:
         """All steps, or those that the budget allows."""
         catch = self.catch
         maps: list[Tensor] = []
@@ -103,7 +103,7 @@ class ReferenceHunt:
         children[box.path] = box.children(box.top + place // width, box.left + place % width)
         return children[box.path]
 
-    def _share(self, into: Tensor, shown: Sequence[list[Box]], verdicts: Sequence[Verdict]) -> None:
+    def _share(self, into: Tensor, shown: Sequence[list[Box]], verdicts: Sequence[MaskScore]) -> None:
         """Each subset of the explained class gives each of its parts one over their number."""
         for boxes, verdict in zip(shown, verdicts, strict=True):
             if verdict.top == self.ledger.criterion.target:
@@ -163,7 +163,7 @@ class ReferenceHunt:
         catch.status = "budget" if catch.status == "budget" else "ok"
 
 
-class MultiReXReference(Explainer):
+class PublishedMultiReX(Explainer):
     """The official tool's steps with its default values; ``attribution`` is its responsibility map.
 
     Nothing is minimised or certified. Keys of ``extras``: see ``explainers.multirex.extras``.
@@ -187,7 +187,7 @@ class MultiReXReference(Explainer):
     Reference: Chockler, Kelly and Kroening 2023, arXiv:2309.14309; rex-xai 0.4.1.
     """
 
-    name = "multirex_reference"
+    name = "multirex_published"
     resources: ClassVar[frozenset[str]] = frozenset({"background"})
 
     def __init__(
@@ -227,28 +227,28 @@ class MultiReXReference(Explainer):
         if problems:
             raise UserError(problems)
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Explain one image."""
         return next(self.explain_batch([subject]))
 
-    def explain_batch(self, subjects: Sequence[Subject]) -> Iterator[Finding]:
+    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Explain images one after the other."""
         for subject in subjects:
             whole = float(subject.probabilities[subject.target])
-            criterion = Criterion(subject.target, round(self.minimum_confidence * whole, 4))
+            criterion = SufficiencyCriterion(subject.target, round(self.minimum_confidence * whole, 4))
             shape = (subject.image.shape[1], subject.image.shape[2])
-            ledger = Ledger(shape, self.budget - 1, 0, 1, criterion, guard=0.0)
+            ledger = EvaluationBudget(shape, self.budget - 1, 0, 1, criterion, guard=0.0)
             full = verdicts_of(subject.probabilities[None], criterion)[0]
-            hunt = ReferenceHunt(subject, full, ledger, self._settings())
+            hunt = PublishedSearch(subject, full, ledger, self._settings())
             shown = fill_image(self.fill, subject, self.classifier, self.background)
             search = extras_of(hunt, whole, contrastive=False, curve=False)
-            case = Case(subject.image, shown[None], 1, ledger, search)
+            case = SearchTask(subject.image, shown[None], 1, ledger, search)
             serve([case], self.score, self.batch_size)
             catch, extras = case.answer
-            yield Finding(catch.attribution, extras, ledger.spent)
+            yield InstanceResult(catch.attribution, extras, ledger.spent)
 
-    def _settings(self) -> ReferenceSettings:
-        return ReferenceSettings(
+    def _settings(self) -> PublishedSettings:
+        return PublishedSettings(
             self.iterations, self.tree_depth, self.min_box, self.chunk, self.spotlights, self.moves, self.radius,
             self.overlap,
         )  # fmt: skip

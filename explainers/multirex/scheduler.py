@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from explainers.multirex.evaluation_budget import Ledger, mask_key
-from explainers.multirex.sufficiency import BudgetSpent, Request, Search, Verdict, agreed, verdicts_of
+from explainers.multirex.evaluation_budget import EvaluationBudget, mask_key
+from explainers.multirex.sufficiency import BudgetSpent, MaskScore, Request, Search, agreed, verdicts_of
 
 Score = Callable[[Tensor], Tensor]
 
 
 @dataclass(eq=False)
-class Case:
+class SearchTask:
     """One image being explained.
 
     Attributes:
@@ -30,7 +30,7 @@ class Case:
     image: Tensor
     fills: Tensor
     quorum: int
-    ledger: Ledger
+    ledger: EvaluationBudget
     search: Search[Any]
     answer: Any = None
     request: Request | None = None
@@ -42,7 +42,7 @@ class Case:
         return torch.where(mask.to(self.image.device), self.image, self.fills)
 
 
-def serve(cases: Sequence[Case], score: Score, batch_size: int) -> None:
+def serve(cases: Sequence[SearchTask], score: Score, batch_size: int) -> None:
     """Run all searches to their ends; each sees the same answers whatever the others ask."""
     for case in cases:
         _advance(case, None)
@@ -55,7 +55,7 @@ def serve(cases: Sequence[Case], score: Score, batch_size: int) -> None:
             _advance(case, _answers(case, score))
 
 
-def _advance(case: Case, verdicts: list[Verdict] | None) -> None:
+def _advance(case: SearchTask, verdicts: list[MaskScore] | None) -> None:
     """Send a search its verdicts, or the news that there are none left to have."""
     try:
         if verdicts is None and case.request is not None:
@@ -66,7 +66,7 @@ def _advance(case: Case, verdicts: list[Verdict] | None) -> None:
         case.request, case.answer = None, end.value
 
 
-def _collect(case: Case) -> None:
+def _collect(case: SearchTask) -> None:
     """The masks of a request that are new and can be paid for, in order."""
     assert case.request is not None
     ledger, case.fresh = case.ledger, {}
@@ -78,7 +78,7 @@ def _collect(case: Case) -> None:
             case.fresh[key] = mask
 
 
-def _judge(cases: Sequence[Case], score: Score, batch_size: int) -> None:
+def _judge(cases: Sequence[SearchTask], score: Score, batch_size: int) -> None:
     """Score all new masks of all cases in full batches, then those that are close to a decision alone."""
     todo = [(case, mask) for case in cases for mask in case.fresh.values()]
     parts: list[Tensor] = []
@@ -90,7 +90,7 @@ def _judge(cases: Sequence[Case], score: Score, batch_size: int) -> None:
         _settle(case, next(rows), score)
 
 
-def _settle(case: Case, rows: Tensor, score: Score) -> None:
+def _settle(case: SearchTask, rows: Tensor, score: Score) -> None:
     """Enter the verdicts on the new masks of one case, ``rows`` (masks times fills, K)."""
     ledger = case.ledger
     ledger.charge(len(rows))
@@ -103,11 +103,11 @@ def _settle(case: Case, rows: Tensor, score: Score) -> None:
         ledger.record(key, mask, pixels[place], verdict)
 
 
-def _is_close(case: Case, verdict: Verdict) -> bool:
+def _is_close(case: SearchTask, verdict: MaskScore) -> bool:
     return case.ledger.criterion.is_close(verdict.probability, verdict.rival, case.ledger.guard)
 
 
-def _alone(case: Case, mask: Tensor, score: Score) -> Verdict | None:
+def _alone(case: SearchTask, mask: Tensor, score: Score) -> MaskScore | None:
     """The verdict on one mask scored image by image; None if that cannot be paid for."""
     if case.ledger.left() < case.ledger.cost:
         return None
@@ -116,7 +116,7 @@ def _alone(case: Case, mask: Tensor, score: Score) -> Verdict | None:
     return agreed(verdicts_of(rows, case.ledger.criterion), case.quorum)
 
 
-def _answers(case: Case, score: Score) -> list[Verdict] | None:
+def _answers(case: SearchTask, score: Score) -> list[MaskScore] | None:
     """Verdicts on a whole request, or None if some could not be paid for."""
     assert case.request is not None
     if case.request.alone:

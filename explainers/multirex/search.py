@@ -12,11 +12,11 @@ from torch import Tensor
 
 from explainers.infills.blur import gaussian_blur
 from explainers.multirex.disjoint_sets import Separation, separate, without_supersets
-from explainers.multirex.evaluation_budget import Ledger, mask_key
+from explainers.multirex.evaluation_budget import EvaluationBudget, mask_key
 from explainers.multirex.extraction import Candidate, certify, minimise, prefix, tiles_of
 from explainers.multirex.partition import disc, grid_centres, splits, tile_numbers
 from explainers.multirex.responsibility_trees import TreeSettings, responsibility_map
-from explainers.multirex.sufficiency import BudgetSpent, Request, Search, Verdict, ask
+from explainers.multirex.sufficiency import BudgetSpent, MaskScore, Request, Search, ask
 
 PAIRED = 8  # best failing discs that are tried two at a time
 MOST_CANDIDATES = 48
@@ -25,7 +25,7 @@ FEW = 2  # explanations below which the whole image is cut in two
 
 
 @dataclass(frozen=True)
-class HuntSettings:
+class SearchSettings:
     """Lengths in pixels of the image at hand; see ``MultiReX`` for the meaning."""
 
     radii: tuple[float, ...]
@@ -37,7 +37,7 @@ class HuntSettings:
 
 
 @dataclass(eq=False)
-class Catch:
+class SearchResult:
     """What a search found: candidates, the chosen ones' places, the map, and how it ended."""
 
     pool: list[Candidate] = field(default_factory=list)
@@ -45,24 +45,24 @@ class Catch:
     separation: Separation = field(default_factory=lambda: Separation((), True))
     attribution: Tensor | None = None
     status: str = "none_found"
-    empty: Verdict | None = None
+    empty: MaskScore | None = None
 
 
-class Hunt:
+class ExplanationSearch:
     """Searches one image; every method that asks the classifier is a ``Search``."""
 
-    def __init__(self, full: Verdict, ledger: Ledger, shape: tuple[int, int], settings: HuntSettings):
+    def __init__(self, full: MaskScore, ledger: EvaluationBudget, shape: tuple[int, int], settings: SearchSettings):
         self.full, self.ledger, self.shape, self.settings = full, ledger, shape, settings
         self.least = ledger.criterion.least
         self.side = settings.tiles[0]  # of the tiles in pixels that are left out first
-        self.catch = Catch()
+        self.catch = SearchResult()
         self.used = torch.zeros(shape, dtype=torch.bool)
         self.ranking: Tensor | None = None
         self.exchanged: set[bytes] = set()
         self.separated: tuple[tuple[int, bool], ...] = ()
         self.tried: set[Candidate] = set()
 
-    def run(self) -> Search[Catch]:
+    def run(self) -> Search[SearchResult]:
         """All stages; ends early, with what it has, when the budget is spent."""
         catch = self.catch
         try:
@@ -133,7 +133,7 @@ class Hunt:
     def _discs(self, centres: Sequence[tuple[float, float]], radius: float) -> dict[tuple[float, float], Tensor]:
         return {centre: disc(self.shape, centre, radius) & ~self.used for centre in centres}
 
-    def _judged(self, masks: dict[Any, Tensor]) -> Search[dict[Any, Verdict]]:
+    def _judged(self, masks: dict[Any, Tensor]) -> Search[dict[Any, MaskScore]]:
         shown = {key: mask for key, mask in masks.items() if bool(mask.any())}
         verdicts = (yield from ask(list(shown.values()))) if shown else []
         return dict(zip(shown, verdicts, strict=True))

@@ -14,7 +14,7 @@ SMALLEST = 1e-12  # probability below which log-odds are not told apart
 
 
 @dataclass(frozen=True)
-class Criterion:
+class SufficiencyCriterion:
     """When a masked image is sufficient: its best class is the target alone, at a probability of at least ``least``.
 
     Attributes:
@@ -37,7 +37,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class MaskScore:
     """The classifier's answer to one mask (over all fills: that of the fill which the quorum hangs on).
 
     Attributes:
@@ -60,7 +60,7 @@ class Verdict:
         return round(math.log(max(self.probability, SMALLEST)) - math.log(max(self.rival, SMALLEST)), 4)
 
 
-def verdicts_of(probabilities: Tensor, criterion: Criterion) -> list[Verdict]:
+def verdicts_of(probabilities: Tensor, criterion: SufficiencyCriterion) -> list[MaskScore]:
     """Read class probabilities ``(N, K)``, one verdict for each row."""
     rows = probabilities.detach().cpu().double()
     ours = rows[:, criterion.target].tolist()
@@ -68,12 +68,12 @@ def verdicts_of(probabilities: Tensor, criterion: Criterion) -> list[Verdict]:
     others[:, criterion.target] = -1
     rivals, runners_up = (values.tolist() for values in others.max(1))
     return [
-        Verdict(p, rival, runner, top, criterion.sufficient(p, rival))
+        MaskScore(p, rival, runner, top, criterion.sufficient(p, rival))
         for p, rival, runner, top in zip(ours, rivals, runners_up, rows.argmax(1).tolist(), strict=True)
     ]
 
 
-def agreed(verdicts: Sequence[Verdict], quorum: int) -> Verdict:
+def agreed(verdicts: Sequence[MaskScore], quorum: int) -> MaskScore:
     """One verdict from those under several fills: sufficient if at least ``quorum`` of them are."""
     if len(verdicts) == 1:
         return verdicts[0]
@@ -94,11 +94,11 @@ class BudgetSpent(Exception):
 
 
 Answer = TypeVar("Answer")
-Search = Generator[Request, list[Verdict], Answer]
+Search = Generator[Request, list[MaskScore], Answer]
 """A search yields requests, is sent one verdict for each mask, and returns its answer."""
 
 
-def ask(masks: Tensor | Sequence[Tensor]) -> Search[list[Verdict]]:
+def ask(masks: Tensor | Sequence[Tensor]) -> Search[list[MaskScore]]:
     """Have masks judged: ``(n, H, W)`` bool, or a list of ``(H, W)``."""
     stacked = masks if isinstance(masks, Tensor) else torch.stack(list(masks))
     return (yield Request(stacked))

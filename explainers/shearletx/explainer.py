@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
-from explainers.base import Explainer, Finding, Subject
+from explainers.base import Explainer, Instance, InstanceResult
 from explainers.metrics.conciseness import gradient_edges, hallucination_score
 from explainers.shearletx import settings as mask_settings
 from explainers.shearletx.compositions import compose, compose_published
@@ -133,11 +133,11 @@ class MaskExplainer(Explainer):
             raise AttributeError(name)
         return getattr(self.settings, name)
 
-    def explain_image(self, subject: Subject) -> Finding:
+    def explain_image(self, subject: Instance) -> InstanceResult:
         """Search the mask of one image."""
         return next(self.explain_batch([subject]))
 
-    def explain_batch(self, subjects: Sequence[Subject]) -> Iterator[Finding]:
+    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Search the masks of all images, ``together`` at once."""
         optimiser = self.optimiser(subjects[0].image)
         for first in range(0, len(subjects), self.together):
@@ -151,7 +151,7 @@ class MaskExplainer(Explainer):
         return MaskOptimiser(self.classifier, representation, self.settings, self.batch_size)
 
     @torch.no_grad()
-    def _finding(self, optimiser: MaskOptimiser, subject: Subject, outcome: Outcome) -> Finding:
+    def _finding(self, optimiser: MaskOptimiser, subject: Instance, outcome: Outcome) -> InstanceResult:
         representation = optimiser.representation
         coefficients = representation.analyse(subject.image)
         mask = outcome.mask
@@ -173,7 +173,7 @@ class MaskExplainer(Explainer):
         if self.save_mask:
             extras["mask"] = mask
         attribution = self._attribution(representation, coefficients, mask)
-        return Finding(attribution, extras, outcome.evaluations + spent)
+        return InstanceResult(attribution, extras, outcome.evaluations + spent)
 
     def _attribution(self, representation: Representation, coefficients: Tensor, mask: Tensor) -> Tensor:
         """Where the kept magnitude lies, ``(1, H, W)``; of a smooth mask, the mask itself."""
@@ -188,7 +188,7 @@ class MaskExplainer(Explainer):
         return shown[None]
 
     def _checked(
-        self, optimiser: MaskOptimiser, subject: Subject, coefficients: Tensor, mask: Tensor
+        self, optimiser: MaskOptimiser, subject: Instance, coefficients: Tensor, mask: Tensor
     ) -> tuple[dict[str, Any], int]:
         """Probabilities of what the search did not see: fresh noise, flat grey, and the complement."""
         representation, settings = optimiser.representation, self.settings

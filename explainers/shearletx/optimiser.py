@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
-from explainers.base import Subject
+from explainers.base import Instance
 from explainers.shearletx import compositions as compositions
 from explainers.shearletx import objective as objective
 from explainers.shearletx.search_state import MULTIPLIER_EVERY, Outcome, Search
@@ -45,7 +45,7 @@ class MaskOptimiser:
         self.batch_size = batch_size
         self.counts = compositions.picture_counts(settings.compositions, settings.samples)
 
-    def __call__(self, subjects: Sequence[Subject], start: Tensor | None = None) -> Iterator[Outcome]:
+    def __call__(self, subjects: Sequence[Instance], start: Tensor | None = None) -> Iterator[Outcome]:
         """Search masks of several images side by side; ``start (M, n)`` takes the place of the initial mask."""
         began = time.perf_counter()
         searches = [self.begin(subject, start) for subject in subjects]
@@ -160,7 +160,7 @@ class MaskOptimiser:
             found.append((own.detach(), value.detach(), slope))
         return tuple(torch.cat(parts) for parts in zip(*found, strict=True))  # type: ignore[return-value]
 
-    def begin(self, subject: Subject, start: Tensor | None = None) -> Search:
+    def begin(self, subject: Instance, start: Tensor | None = None) -> Search:
         """The state from which the search of one image starts."""
         image, chosen = subject.image, self.settings
         with torch.no_grad():
@@ -188,7 +188,7 @@ class MaskOptimiser:
             torch.ones(len(self.counts)), evaluations=spent,
         )  # fmt: skip
 
-    def _initial(self, subject: Subject, coefficients: Tensor, start: Tensor | None) -> tuple[Tensor, int]:
+    def _initial(self, subject: Instance, coefficients: Tensor, start: Tensor | None) -> tuple[Tensor, int]:
         """The parameter that the search starts from, and the evaluations it took."""
         image = subject.image
         if start is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from explainers.base import Subject
+from explainers.base import Instance
 from explainers.shearletx.compositions import Fill
 
 MULTIPLIER_EVERY = 5  # steps between updates of the multipliers
@@ -46,7 +46,7 @@ class Outcome:
 class Search:
     """The state of one image's search."""
 
-    subject: Subject
+    subject: Instance
     coefficients: Tensor  # (C, n)
     fill: Fill
     baseline: Tensor | None  # coefficients (C, n) of the blurred image, or its blur pyramid

@@ -53,11 +53,11 @@ def test_photographs_that_are_not_there_are_named(tmp_path):
 
 def test_goals_are_called_met_or_missed_by_the_figures(tmp_path):
     figures = {
-        "shearletx/kept_at_least": 0.95, "waveletx_reference/kept_at_least": 0.6,
-        "shearletx/hallucination_gradient": 0.03, "waveletx_reference/hallucination_gradient": 0.08,
-        "shearletx/second_network": 0.5, "waveletx_reference/second_network": 0.8,
+        "shearletx/kept_at_least": 0.95, "waveletx_published/kept_at_least": 0.6,
+        "shearletx/hallucination_gradient": 0.03, "waveletx_published/hallucination_gradient": 0.08,
+        "shearletx/second_network": 0.5, "waveletx_published/second_network": 0.8,
     }  # fmt: skip
-    for method in ("shearletx", "waveletx_reference"):
+    for method in ("shearletx", "waveletx_published"):
         for score in ("cp_l1_capped", "cp_entropy_capped", "cp_l1_bright", "cp_entropy_bright"):
             figures[f"{method}/{score}"] = 2.0 if method == "shearletx" else 1.5
     result = {"command": "c", "machine": "m", "seeds": [0], "images": 20, "figures": figures, "intervals": {}}

@@ -24,17 +24,17 @@ QUICK: dict[str, dict] = {
     "lime": {"samples": 20, "segments": 9},
     "rise": {"masks": 20},
     "multirex": {"budget": 60},
-    "multirex_reference": {"iterations": 2, "spotlights": 2, "moves": 2, "chunk": 40, "budget": 150},
+    "multirex_published": {"iterations": 2, "spotlights": 2, "moves": 2, "chunk": 40, "budget": 150},
     "shearletx": {"steps": 2, "samples": 2},
     "waveletx": {"steps": 2, "samples": 2},
     "cartoonx": {"steps": 2, "samples": 2},
     "pixelmask": {"steps": 2, "samples": 2},
     "smoothmask": {"steps": 2, "samples": 2},
-    "shearletx_reference": {"steps": 2, "samples": 2},
-    "waveletx_reference": {"steps": 2, "samples": 2},
-    "cartoonx_reference": {"steps": 2, "samples": 2},
-    "pixelmask_reference": {"steps": 2, "samples": 2},
-    "smoothmask_reference": {"steps": 2, "samples": 2},
+    "shearletx_published": {"steps": 2, "samples": 2},
+    "waveletx_published": {"steps": 2, "samples": 2},
+    "cartoonx_published": {"steps": 2, "samples": 2},
+    "pixelmask_published": {"steps": 2, "samples": 2},
+    "smoothmask_published": {"steps": 2, "samples": 2},
 }
 # methods that explain what a run holds, tested in a module of their own
 NEEDS_RUN = {"cae"}
@@ -219,7 +219,7 @@ def test_three_quantus_metrics_take_any_explainer(name):
         "Sparseness": {},
         "Complexity": {},
     }
-    varied = 0 if name == "multirex_reference" else 2  # a class whose map is not the same, or negative, everywhere
+    varied = 0 if name == "multirex_published" else 2  # a class whose map is not the same, or negative, everywhere
     explain = as_quantus(explainer(name))
     for metric, options in settings.items():
         measure = getattr(quantus, metric)(disable_warnings=True, display_progressbar=False, **options)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
 from cae.classifiers.networks import PlainConvNet
-from explainers.base import Subject
+from explainers.base import Instance
 
 
 class LinearHead(nn.Module):
@@ -56,10 +56,10 @@ def random_images(count: int, channels: int = 1, size: int = 32, seed: int = 0) 
     return nn.functional.interpolate(noise, size=(size, size), mode="bilinear").clamp(0, 1)
 
 
-def subject(classifier: TargetClassifier, image: Tensor, target: int = 0, seed: int = 1) -> Subject:
+def subject(classifier: TargetClassifier, image: Tensor, target: int = 0, seed: int = 1) -> Instance:
     """An image as the explainers see it."""
     with torch.no_grad():
-        return Subject(image, target, classifier.probabilities(image[None])[0], seed)
+        return Instance(image, target, classifier.probabilities(image[None])[0], seed)
 
 
 def precise(channels: int = 1, size: int = 32, seed: int = 0) -> TargetClassifier:

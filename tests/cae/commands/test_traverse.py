@@ -374,7 +374,7 @@ def test_different_ids_get_different_safe_file_names():
 
 def test_the_boundary_code_lies_between_the_points_of_the_path(runs):
     traverse(config_in(runs, "traverse.limit=1", "traverse.strips=false"))
-    run = session.open_run(config_in(runs))
+    run = session.load_run(config_in(runs))
     images = torch.stack([run.data.test[i].image for i in range(4)])
     results = traversal.find_counterfactuals(
         run.cae, run.classifier, run.manifold, images, config=run.config.counterfactual

@@ -434,5 +434,5 @@ def test_a_process_ends_with_words_and_exit_code_2():
 
 def test_reading_the_command_line_does_not_load_torch():
     """So that --help answers at once."""
-    loaded = run_python("import sys, cae.config.command_line, cae.runs; print('torch' in sys.modules)")
+    loaded = run_python("import sys, cae.config.command_line, cae.runs.run_folder; print('torch' in sys.modules)")
     assert loaded.stdout.strip() == "False"

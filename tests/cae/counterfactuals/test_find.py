@@ -15,7 +15,7 @@ from cae.counterfactuals.path_search import round_to_8_bits, target_margin
 from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
-from cae.models.editing import Transfer
+from cae.models.editing import ResidualEdit
 
 SIDE = 6
 
@@ -223,7 +223,7 @@ def test_an_images_own_class_code_changes_nothing_of_it(gate):
         for parameter in [*cae.editor.parameters(), cae.trunk.patches.weight, cae.class_encoder.head.weight]:
             parameter.normal_()  # a base image of another class code, and an editor that changes everything
         images = torch.rand(2, 1, 16, 16)
-        transfer = Transfer(cae, images)
+        transfer = ResidualEdit(cae, images)
         rows, own = torch.arange(2), transfer.codes.class_code
         read = cae.base(transfer.codes.individual_code).class_code
         torch.testing.assert_close(transfer.onto(rows, own), images, atol=1e-6, rtol=0)

@@ -11,7 +11,7 @@ from cae.diagnostics.cache import measured
 from cae.files import read_json
 
 
-class Judge(nn.Linear):
+class ClassScorer(nn.Linear):
     def fingerprint(self) -> str:
         return f"{float(self.weight.detach().sum()):.6f}"
 
@@ -29,7 +29,7 @@ def asked(monkeypatch) -> list[int]:
 
 
 def test_figures_are_measured_once_and_anew_after_a_change(asked, tmp_path):
-    model, judge, config = nn.Linear(2, 2), Judge(2, 2), Config()
+    model, judge, config = nn.Linear(2, 2), ClassScorer(2, 2), Config()
 
     def ask(**changes):
         for name, value in changes.items():
@@ -45,7 +45,7 @@ def test_figures_are_measured_once_and_anew_after_a_change(asked, tmp_path):
 
 
 def test_how_images_are_loaded_does_not_matter(asked, tmp_path):
-    model, judge = nn.Linear(2, 2), Judge(2, 2)
+    model, judge = nn.Linear(2, 2), ClassScorer(2, 2)
     for workers in (0, 2):
         config = Config()
         config.data.workers = workers

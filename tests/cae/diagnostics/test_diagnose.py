@@ -21,9 +21,9 @@ from cae.diagnostics.diagnose import (
     matrix_of,
     measure_reassignment,
     participation_ratio,
-    pervasiveness,
     reassignment_interval,
     reassignment_matrix,
+    reassignment_rate,
     retention,
     sample_pairs,
     soft_reassignment_matrix,
@@ -224,7 +224,7 @@ def test_reassignment_matrix_counts_swaps_that_take_the_donors_class():
     assert matrix[0, 1] == pytest.approx(2 / 3)
     assert matrix[1, 1] == 1
     assert torch.isnan(matrix[1, 0])
-    assert pervasiveness(matrix) == pytest.approx(2 / 3)
+    assert reassignment_rate(matrix) == pytest.approx(2 / 3)
     assert retention(matrix) == 1
     soft = soft_reassignment_matrix(rows, columns, torch.tensor([[0.4, 0.6], [0.3, 0.7], [0.9, 0.1], [0.0, 1.0]]), 2)
     assert soft[0, 1] == pytest.approx(1.4 / 3)
@@ -267,7 +267,7 @@ def test_the_interval_holds_the_rate_and_is_wider_with_fewer_images():
         matrix = reassignment_matrix(
             verdicts[pairs[0]], verdicts[pairs[1]], torch.where(reliable[pairs[1]], verdicts[pairs[1]], 9), 2
         )
-        assert low <= pervasiveness(matrix) <= high
+        assert low <= reassignment_rate(matrix) <= high
         widths.append(high - low)
     assert widths[0] > 1.3 * widths[1]
 
@@ -378,7 +378,7 @@ def test_diagnose_gives_every_promised_figure_of_a_perfect_toy(toy_metrics: dict
     perfect = [
         "reassignment", "reassignment_oracle", "reassignment_residual", "reassignment_residual_oracle",
         "reassignment/low->high", "reassignment_oracle/high->middle", "retention", "reconstruction_consistency",
-        "class_probe", "modal_agreement", "smote_pervasiveness", "smote_pervasiveness_residual_oracle",
+        "class_probe", "modal_agreement", "smote_reassignment", "smote_reassignment_residual_oracle",
         "reassignment_low", "reassignment_oracle_high",
     ]  # fmt: skip
     for name in perfect:

@@ -10,7 +10,7 @@ from cae.config import CounterfactualConfig, ManifoldConfig
 from cae.counterfactuals.path_comparison import compare_routes
 from cae.manifold.class_manifold import ClassManifold
 from cae.manifold.latent_directions import (
-    Mover,
+    LatentShift,
     class_axes,
     edit_axes,
     find_edit_axes,
@@ -63,9 +63,9 @@ def manifold() -> ClassManifold:
     return ClassManifold(codes, Corners().probabilities(images), labels, ids, CLASSES, ManifoldConfig(neighbours=5))
 
 
-def mover() -> tuple[Mover, Tensor]:
+def mover() -> tuple[LatentShift, Tensor]:
     images, _ = world(60, 1)
-    found = Mover.of(TwoOfThree(), {"target": Corners(), "oracle": Corners()}, images, batch_size=7)
+    found = LatentShift.of(TwoOfThree(), {"target": Corners(), "oracle": Corners()}, images, batch_size=7)
     return found, Corners().probabilities(images).argmax(1)
 
 

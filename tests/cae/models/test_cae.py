@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from cae.config import ModelConfig
 from cae.errors import UserError
 from cae.models.cae import CAE, Codes, surroundings
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE
 
 
 def small(**sizes) -> ModelConfig:
@@ -146,8 +146,8 @@ def test_what_is_no_cae_is_refused_in_words(tmp_path):
 
 
 def test_a_file_of_another_version_or_preset_is_refused_in_words(tmp_path):
-    ReferenceCAE((1, 32, 32), 2, 4, 1).save(tmp_path / "reference.safetensors")
-    with pytest.raises(UserError, match="preset `reference`; set cae.preset"):
+    PublishedCAE((1, 32, 32), 2, 4, 1).save(tmp_path / "reference.safetensors")
+    with pytest.raises(UserError, match="preset `published`; set cae.preset"):
         CAE.load(tmp_path / "reference.safetensors")
     header = {"kind": "cae", "image_shape": [1, 16, 16], "model": {"class_dim": 3, "colour": "green"}}
     save_file({"weight": torch.zeros(2)}, tmp_path / "newer.safetensors", metadata={"cae": json.dumps(header)})

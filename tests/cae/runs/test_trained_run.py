@@ -11,7 +11,7 @@ import torch
 import explain
 from cae.classifiers import SmallResNet, load_classifier, save_classifier
 from cae.classifiers.networks import PlainConvNet
-from cae.config import Config, OracleConfig, TrainerConfig
+from cae.config import Config, OracleConfig
 from cae.config.command_line import load_config, run_program, save_config
 from cae.data import CAEDataModule
 from cae.devices import device_for
@@ -19,8 +19,8 @@ from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
-from cae.models.published import ReferenceCAE
-from cae.runs.trained_run import open_run
+from cae.models.published import PublishedCAE
+from cae.runs.trained_run import load_run
 from cae.tables.index import read_index
 
 OPTIONS = (
@@ -79,12 +79,12 @@ def runs(written, tmp_path):
 
 def refusal(runs: Path, *overrides: str) -> str:
     with pytest.raises(UserError) as refused:
-        open_run(config_in(runs, *overrides))
+        load_run(config_in(runs, *overrides))
     return str(refused.value)
 
 
 def test_a_run_is_opened_whole_frozen_and_in_evaluation_mode(runs):
-    run = open_run(config_in(runs, "manifold.neighbours=3", "seed=5"))
+    run = load_run(config_in(runs, "manifold.neighbours=3", "seed=5"))
     assert run.classes == ("healthy", "mass", "cyst")
     assert isinstance(run.cae, CAE)
     assert run.oracle is not None
@@ -94,12 +94,12 @@ def test_a_run_is_opened_whole_frozen_and_in_evaluation_mode(runs):
     assert len(run.manifold) == 24
     assert (run.manifold.config.neighbours, run.manifold.seed) == (3, 5)
     assert len(set(run.fingerprints.values())) == 3
-    assert run.fingerprints == open_run(config_in(runs)).fingerprints
+    assert run.fingerprints == load_run(config_in(runs)).fingerprints
 
 
 def test_a_run_without_an_oracle_has_none(runs):
     (runs / "tiny" / "oracle.safetensors").unlink()
-    run = open_run(config_in(runs))
+    run = load_run(config_in(runs))
     assert run.oracle is None
     assert run.fingerprints["oracle"] == ""
 
@@ -125,7 +125,7 @@ def test_an_unknown_run_names_those_that_are_there(runs):
 
 def test_a_cae_of_another_classifier_is_refused_with_both_named(runs):
     path = runs / "tiny" / "cae.safetensors"
-    before = open_run(config_in(runs)).classifier.fingerprint()
+    before = load_run(config_in(runs)).classifier.fingerprint()
     torch.manual_seed(1)
     config = config_in(runs)
     save_classifier(path.parent, SmallResNet(3, width=4), config.classifier, ("healthy", "mass", "cyst"), (1, 32, 32))
@@ -154,27 +154,27 @@ def test_other_images_than_those_of_the_training_are_refused(runs):
 
 def test_the_preset_is_read_from_the_file(tmp_path):
     torch.manual_seed(0)
-    cae = ReferenceCAE((1, 32, 32), class_dim=2, width=4, blocks=1)
+    cae = PublishedCAE((1, 32, 32), class_dim=2, width=4, blocks=1)
     cae.save(tmp_path / "cae.safetensors", {"classifier": "0123"})
     loaded, header = load_cae(tmp_path / "cae.safetensors")
-    assert isinstance(loaded, ReferenceCAE)
+    assert isinstance(loaded, PublishedCAE)
     assert header["classifier"] == "0123"
 
 
 def test_explaining_takes_one_device_that_is_there(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device_for(TrainerConfig()) == torch.device("cpu")
+    assert device_for() == torch.device("cpu")
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(UserError, match="this machine has none"):
-        device_for(TrainerConfig(accelerator="gpu"))
+        device_for(accelerator="gpu")
     with pytest.raises(UserError, match="did you mean 'cuda'"):
-        device_for(TrainerConfig(accelerator="cud"))
+        device_for(accelerator="cud")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert device_for(TrainerConfig()) == torch.device("cuda", 0)
-    assert device_for(TrainerConfig(accelerator="gpu", devices="1,")) == torch.device("cuda", 1)
+    assert device_for() == torch.device("cuda", 0)
+    assert device_for(accelerator="gpu", devices="1,") == torch.device("cuda", 1)
     with pytest.raises(UserError, match="names GPU 3"):
-        device_for(TrainerConfig(accelerator="gpu", devices="3,"))
+        device_for(accelerator="gpu", devices="3,")
 
 
 def program(*arguments: str) -> None:

@@ -99,10 +99,10 @@ def test_a_finished_training_is_left_alone(whole):
     assert weights.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("preset", ["default", "reference"])
+@pytest.mark.parametrize("preset", ["default", "published"])
 def test_two_processes_count_as_many_steps_as_one(tmp_path, preset):
     folder = with_oracle(tmp_path / "run")
-    overrides = ["cae.preset=reference", "data.image_size=32"] if preset == "reference" else []
+    overrides = ["cae.preset=published", "data.image_size=32"] if preset == "published" else []
     run(tmp_path, "name=run", "trainer.devices=2", *overrides)
     state = state_of(folder)
     assert state["global_step"] == 12

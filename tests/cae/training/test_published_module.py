@@ -1,4 +1,4 @@
-"""Training of the preset `reference`: the published alternation, counted and continued like ours."""
+"""Training of the preset `published`: the published alternation, counted and continued like ours."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tiny_training import level_classifier, same, tiny_config, tiny_data, tiny_t
 
 from cae.errors import UserError
 from cae.models.loading import load_cae
-from cae.models.published import ReferenceCAE
+from cae.models.published import PublishedCAE
 from cae.training.cae import build_module, gather_judges, train_cae, train_loader
-from cae.training.published_losses import reference_learning_rate
-from cae.training.published_module import ReferenceModule
+from cae.training.published_losses import published_learning_rate
+from cae.training.published_module import PublishedModule
 
 SIDE = 32  # the smallest that the published network takes
-REFERENCE = ("cae.preset=reference", f"data.image_size={SIDE}", "cae.model.width=4", "cae.target=labels")
+REFERENCE = ("cae.preset=published", f"data.image_size={SIDE}", "cae.model.width=4", "cae.target=labels")
 
 
 def config_of(*overrides):
@@ -44,7 +44,7 @@ def test_the_preset_trains_validates_and_is_read_back(finished):
     folder, cae = finished
     assert state_of(folder)["global_step"] == 8
     loaded, header = load_cae(folder / "cae.safetensors")
-    assert isinstance(loaded, ReferenceCAE)
+    assert isinstance(loaded, PublishedCAE)
     assert header["config"]["target"] == "labels"
     assert same(dict(loaded.state_dict()), dict(cae.state_dict()))
     with (folder / "metrics.csv").open(newline="") as file:
@@ -61,7 +61,7 @@ def test_both_networks_move_in_every_step_which_counts_once():
     judges = gather_judges(tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
     start = copy.deepcopy(dict(build_module(config, (1, SIDE, SIDE), judges).state_dict()))
     module, trainer = train_few_steps(config, level_classifier(SIDE), 1)
-    assert isinstance(module, ReferenceModule)
+    assert isinstance(module, PublishedModule)
     assert trainer.global_step == 1
     after = dict(module.state_dict())
     for network in ("cae.encoders", "cae.decoder", "discriminator"):
@@ -72,7 +72,7 @@ def test_both_networks_move_in_every_step_which_counts_once():
 
 def test_the_discriminator_learns_from_its_own_loss_alone(monkeypatch):
     seen = []
-    step = ReferenceModule._generator_step
+    step = PublishedModule._generator_step
 
     def watched(module, images, labels):
         before = [parameter.grad.clone() for parameter in module.discriminator.parameters()]
@@ -82,7 +82,7 @@ def test_the_discriminator_learns_from_its_own_loss_alone(monkeypatch):
         seen.append(all(parameter.requires_grad for parameter in module.discriminator.parameters()))
         return terms
 
-    monkeypatch.setattr(ReferenceModule, "_generator_step", watched)
+    monkeypatch.setattr(PublishedModule, "_generator_step", watched)
     train_few_steps(config_of(), level_classifier(SIDE), 2)
     assert seen == [True] * 4
 
@@ -92,8 +92,8 @@ def test_the_learning_rate_halves_at_every_tenth_of_the_training(finished):
     rates = [group["lr"] for optimiser in optimisers for group in optimiser["param_groups"]]
     config = config_of().cae
     assert rates == [
-        reference_learning_rate(7, 8, config.learning_rate),
-        reference_learning_rate(7, 8, config.discriminator_learning_rate),
+        published_learning_rate(7, 8, config.learning_rate),
+        published_learning_rate(7, 8, config.discriminator_learning_rate),
     ]
 
 
@@ -128,14 +128,14 @@ def test_the_classifier_stays_as_it_was():
 
 def test_a_stopped_training_continues_bit_for_bit(finished, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        step = ReferenceModule.training_step
+        step = PublishedModule.training_step
 
         def stopping(module, batch, batch_idx):
             if module.global_step == 5:
                 raise InterruptedError
             return step(module, batch, batch_idx)
 
-        patch.setattr(ReferenceModule, "training_step", stopping)
+        patch.setattr(PublishedModule, "training_step", stopping)
         with pytest.raises(InterruptedError):
             train(tmp_path)
     assert state_of(tmp_path)["global_step"] == 3

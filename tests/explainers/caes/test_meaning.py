@@ -12,11 +12,11 @@ from cae.classifiers import SmallResNet, TargetClassifier
 from cae.config import DataConfig, LesionsConfig
 from cae.data.arrays import ArraySet
 from cae.data.lesions import draw_split, marker_box
-from explainers.caes import Plan, Study
+from explainers.caes import ClassStudy, ScoreSettings
 from explainers.caes.masks import dilated_masks, shifted_masks, swapped_masks
 
 SIZE = 32
-PLAN = Plan(fill="masked_blur", rolls=8, n_boot=500, n_perm=499)
+PLAN = ScoreSettings(fill="masked_blur", rolls=8, n_boot=500, n_perm=499)
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def masses(shortcut: float | None) -> tuple[torch.Tensor, torch.Tensor]:
 def test_exact_masks_rank_above_each_poor_annotator():
     images, masks = masses(None)
     assert len(images) >= 50
-    study = Study(trained(None), images, 1, PLAN)
+    study = ClassStudy(trained(None), images, 1, PLAN)
     exact = study.react(masks)
     score = study.score(exact)
     assert score["necessity_gain"].low > 0
@@ -77,7 +77,7 @@ def test_a_planted_shortcut_is_exposed_by_the_area_of_its_marker():
     top, left, bottom, right = marker_box(SIZE)
     markers = torch.zeros_like(lesions)
     markers[..., top:bottom, left:right] = True
-    study = Study(trained(1.0), images, 1, PLAN)
+    study = ClassStudy(trained(1.0), images, 1, PLAN)
     marker, lesion = study.react(markers), study.react(lesions)
     found = {row.name: row for row in study.differences(marker, lesion)}
     assert found["necessity"].low > 0
@@ -85,7 +85,7 @@ def test_a_planted_shortcut_is_exposed_by_the_area_of_its_marker():
     assert found["necessity"].p_swap < 0.01
     # of the classifier without shortcut, on its own images, the same corner carries nothing
     images, lesions = masses(None)
-    honest = Study(trained(None), images, 1, PLAN)
+    honest = ClassStudy(trained(None), images, 1, PLAN)
     corner = torch.zeros_like(lesions)
     corner[..., top:bottom, left:right] = True
     found = {row.name: row for row in honest.differences(honest.react(corner), honest.react(lesions))}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers import get_explainer
-from explainers.base import Subject
+from explainers.base import Instance
 from explainers.infills import SAMPLERS, FunctionSampler, Gray, Sampler
 from explainers.infills.windows import grid
 from explainers.information.estimates import READOUTS
@@ -265,7 +265,7 @@ def test_rival_is_the_runner_up_unless_named():
 
 
 def test_noise_of_an_image_is_its_own():
-    subject = Subject(random_images(1)[0], 0, torch.ones(3) / 3, seed=5)
+    subject = Instance(random_images(1)[0], 0, torch.ones(3) / 3, seed=5)
     draws = [torch.rand(1, generator=subject.generator(0, m)) for m in (0, 1, 0)]
     assert draws[0] != draws[1]
     assert draws[0] == draws[2]

@@ -7,7 +7,7 @@ from torch import nn
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers import Explainer, Finding, get_explainer
+from explainers import Explainer, InstanceResult, get_explainer
 from explainers.metrics import explainer_checks
 from explainers.metrics.robustness import seed_change, sensitivity_max
 from explainers.metrics.sanity import map_similarity, mprt, random_logit, randomised, rank_correlation
@@ -21,7 +21,7 @@ class InputGradient(Explainer):
         with torch.enable_grad():
             image = subject.image[None].clone().requires_grad_()
             (gradient,) = torch.autograd.grad(self.classifier.logits(image)[0, subject.target], image)
-        return Finding(gradient[0].sum(0))
+        return InstanceResult(gradient[0].sum(0))
 
 
 class Echo(Explainer):
@@ -34,7 +34,7 @@ class Echo(Explainer):
         self.factor = factor
 
     def explain_image(self, subject):
-        return Finding(self.factor * subject.image.mean(0))
+        return InstanceResult(self.factor * subject.image.mean(0))
 
 
 class Tokens(nn.Module):

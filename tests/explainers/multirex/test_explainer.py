@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers import get_explainer
-from explainers.multirex import MultiReX, MultiReXReference, multirex_figure, select, table_rows, write_cut_outs
+from explainers.multirex import MultiReX, PublishedMultiReX, multirex_figure, select, table_rows, write_cut_outs
 
 SIDE, PATCH = 128, 16
 THREE = [(8, 8), (60, 90), (100, 20)]
@@ -168,7 +168,7 @@ def test_class_that_is_never_predicted_has_no_explanation():
 
 
 @pytest.mark.parametrize("budget", [1, 2, 10, 50, 500])
-@pytest.mark.parametrize("method", ["multirex", "multirex_reference"])
+@pytest.mark.parametrize("method", ["multirex", "multirex_published"])
 def test_budget_is_never_exceeded_and_what_is_returned_is_verified(budget, method):
     classifier = patches(FIVE, either)
     before = classifier.evaluations
@@ -389,7 +389,7 @@ def test_mistakes_in_options_are_told_together():
 
 def test_reference_finds_explanations_by_the_published_steps():
     classifier = patches([(20, 30)], either)
-    explainer = MultiReXReference(classifier, fill=0.0, spotlights=3, iterations=6, budget=3000)
+    explainer = PublishedMultiReX(classifier, fill=0.0, spotlights=3, iterations=6, budget=3000)
     found = explainer(torch.ones(1, 1, SIDE, SIDE), target=0)
     extras = found.extras[0]
     assert extras["count"] >= 1

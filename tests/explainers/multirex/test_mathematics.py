@@ -10,7 +10,7 @@ from explainers.multirex.disjoint_sets import dice_matrix, separate, without_sup
 from explainers.multirex.extraction import Candidate, minimise, prefix
 from explainers.multirex.partition import Box, cut, disc, grid_centres, splits, tile_numbers
 from explainers.multirex.responsibility import merged, rank_correlation, responsibility_of_parts, shares_of_parts
-from explainers.multirex.sufficiency import Criterion, Verdict
+from explainers.multirex.sufficiency import MaskScore, SufficiencyCriterion
 
 
 def judge(sufficient):
@@ -29,8 +29,8 @@ def judge(sufficient):
     return run
 
 
-def verdict(holds: bool) -> Verdict:
-    return Verdict(0.9 if holds else 0.1, 0.1 if holds else 0.9, 1, 0 if holds else 1, holds)
+def verdict(holds: bool) -> MaskScore:
+    return MaskScore(0.9 if holds else 0.1, 0.1 if holds else 0.9, 1, 0 if holds else 1, holds)
 
 
 def by_definition(table, part, count):
@@ -88,13 +88,13 @@ def test_grids_and_splits_are_symmetric():
 
 
 def test_tie_of_the_best_classes_is_not_sufficient():
-    criterion = Criterion(0, 0.3)
+    criterion = SufficiencyCriterion(0, 0.3)
     assert criterion.sufficient(0.5, 0.4)
     assert not criterion.sufficient(0.5, 0.5)
     assert not criterion.sufficient(0.25, 0.1)
     assert criterion.is_close(0.5, 0.5 + 1e-6, 1e-5)
     assert not criterion.is_close(0.2, 0.9, 1e-5)
-    assert not Criterion(0, 0.0).is_close(1e-7, 0.9, 1e-5)
+    assert not SufficiencyCriterion(0, 0.0).is_close(1e-7, 0.9, 1e-5)
 
 
 def test_prefix_was_judged_and_is_short():

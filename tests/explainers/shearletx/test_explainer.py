@@ -216,10 +216,10 @@ def test_published_preset_has_the_published_settings():
         size_weight=1.0, spatial_weight=2.0, steps=300, learning_rate=0.1, last_rate=0.1, patience=0, best=False,
         reward="maximise", compositions=("noise",), transform="shearlet_full",
     )  # fmt: skip
-    reference = get_explainer("waveletx_reference", small_network())
+    reference = get_explainer("waveletx_published", small_network())
     assert reference.parameters["size_weight"] == 2
     assert reference.parameters["spatial_weight"] == 10
-    assert get_explainer("cartoonx_reference", small_network()).parameters["spatial_weight"] == 0
+    assert get_explainer("cartoonx_published", small_network()).parameters["spatial_weight"] == 0
 
 
 def test_start_from_gradient_ranks_is_uniform():
@@ -230,7 +230,7 @@ def test_start_from_gradient_ranks_is_uniform():
     assert (start - torch.linspace(0, 1, len(start))).abs().max() <= 1e-2
 
 
-@pytest.mark.parametrize("name", ["smoothmask", "smoothmask_reference"])
+@pytest.mark.parametrize("name", ["smoothmask", "smoothmask_published"])
 def test_smooth_mask_is_scored_once_not_twice(name):
     """The published code multiplies what it shows by the mask again before it scores it."""
     images, weight = random_images(1, 3), torch.zeros(2, 3, 32, 32)
