@@ -208,7 +208,7 @@ def _bar(names: Sequence[str], values: Sequence[float], sign: str) -> str:
     if not values:
         return ""
     best = max(values)
-    return f"{sign} {best:.3g} (published {names[values.index(best)].removesuffix('_reference')})"
+    return f"{sign} {best:.3g} (published {names[values.index(best)].removesuffix('_published')})"
 
 
 def _read(folder: Path, part: str, suffix: str) -> Result:

@@ -131,13 +131,19 @@ def compose(
         elif name == "mean":
             parts.append(mixed[:, None])
         elif name == "blur":
-            assert blurred is not None
-            parts.append((kept + representation.synthesise((1 - mask) * blurred))[:, None])
+            rest = (1 - mask) * _needed(blurred, "blur", "blurred")
+            parts.append((kept + representation.synthesise(rest))[:, None])
         else:
-            assert noise is not None
-            swing = representation.synthesise((1 - mask)[:, None] * noise[:, :, None])
+            drawn = _needed(noise, "noise", "noise")
+            swing = representation.synthesise((1 - mask)[:, None] * drawn[:, :, None])
             parts += [mixed[:, None] + swing, mixed[:, None] - swing]
     return torch.cat(parts, 1).clamp(0, 1), intensity(kept)
+
+
+def _needed(given: Tensor | None, composition: str, name: str) -> Tensor:
+    if given is None:
+        raise ValueError(f"The composition `{composition}` needs `{name}`, but it is None.")
+    return given
 
 
 def compose_published(

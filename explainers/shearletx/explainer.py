@@ -1,6 +1,6 @@
-"""ShearletX and its family: the smallest part of a multiscale representation that keeps the verdict.
+"""ShearletX and its family: the smallest part of a multiscale representation that keeps the prediction.
 
-One optimiser (``mask_optimiser``) serves all; the methods differ in representation and settings (``mask_settings``).
+One optimiser (``optimiser.py``) serves all; the methods differ in representation and settings (``settings.py``).
 The explanation is a picture, ``extras["explanation"]``: what the mask keeps, on black. It is the picture that was
 scored, and its probability stands beside it. The map is where the kept coefficients lie.
 """
@@ -18,12 +18,12 @@ from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
 from explainers.base import Explainer, Instance, InstanceResult
 from explainers.metrics.conciseness import gradient_edges, hallucination_score
-from explainers.shearletx import settings as mask_settings
+from explainers.shearletx import settings as settings_of
 from explainers.shearletx.compositions import compose, compose_published
 from explainers.shearletx.objective import weighted_magnitude
 from explainers.shearletx.optimiser import MaskOptimiser
 from explainers.shearletx.search_state import Outcome
-from explainers.shearletx.settings import Settings, settled
+from explainers.shearletx.settings import Settings, checked_settings
 from explainers.transforms.representation import (
     LOW_PASS,
     PixelRepresentation,
@@ -41,7 +41,7 @@ class MaskExplainer(Explainer):
 
     Options that are left out take the preset's value: ``default``, ours, finds the smallest mask whose displayed
     picture keeps ``keep`` of the probability; ``published`` has the settings of the paper's code, for comparison.
-    ``mask_settings.Settings`` explains each.
+    ``Settings`` explains each.
 
     Extras: ``explanation``, ``complement`` (C, H, W); ``detail`` (C, H, W), signed, what is kept without the low-pass;
     ``probability_displayed``, ``_mean``, ``_noise`` (under fresh noise), ``_complement``; ``feasible``, ``repaired``,
@@ -123,7 +123,7 @@ class MaskExplainer(Explainer):
         if together < 1:
             raise UserError(f"`together` must be at least 1, but is {together}.")
         given = {key: value for key, value in locals().items() if key in {field.name for field in fields(Settings)}}
-        self.settings = settled(self.presets[preset], **given)
+        self.settings = checked_settings(self.presets[preset], **given)
         self.preset, self.together = preset, together
         self.low_pass, self.save_mask = low_pass, save_mask
 
@@ -133,17 +133,17 @@ class MaskExplainer(Explainer):
             raise AttributeError(name)
         return getattr(self.settings, name)
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Search the mask of one image."""
-        return next(self.explain_batch([subject]))
+        return next(self.explain_batch([instance]))
 
-    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
+    def explain_batch(self, instances: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Search the masks of all images, ``together`` at once."""
-        optimiser = self.optimiser(subjects[0].image)
-        for first in range(0, len(subjects), self.together):
-            part = subjects[first : first + self.together]
-            for subject, outcome in zip(part, optimiser(part), strict=True):
-                yield self._finding(optimiser, subject, outcome)
+        optimiser = self.optimiser(instances[0].image)
+        for first in range(0, len(instances), self.together):
+            part = instances[first : first + self.together]
+            for instance, outcome in zip(part, optimiser(part), strict=True):
+                yield self._result(optimiser, instance, outcome)
 
     def optimiser(self, image: Tensor) -> MaskOptimiser:
         """The optimiser for images like this one ``(C, H, W)``."""
@@ -151,9 +151,9 @@ class MaskExplainer(Explainer):
         return MaskOptimiser(self.classifier, representation, self.settings, self.batch_size)
 
     @torch.no_grad()
-    def _finding(self, optimiser: MaskOptimiser, subject: Instance, outcome: Outcome) -> InstanceResult:
+    def _result(self, optimiser: MaskOptimiser, instance: Instance, outcome: Outcome) -> InstanceResult:
         representation = optimiser.representation
-        coefficients = representation.analyse(subject.image)
+        coefficients = representation.analyse(instance.image)
         mask = outcome.mask
         extras: dict[str, Any] = {
             "explanation": outcome.explanation,
@@ -167,8 +167,8 @@ class MaskExplainer(Explainer):
             "sizes": outcome.history["size"],
             "probabilities": outcome.history["probability"],
         }
-        extras |= _kept(representation, coefficients, mask, subject.image, outcome.explanation)
-        checked, spent = self._checked(optimiser, subject, coefficients, mask)
+        extras |= _kept(representation, coefficients, mask, instance.image, outcome.explanation)
+        checked, spent = self._checked(optimiser, instance, coefficients, mask)
         extras |= checked
         if self.save_mask:
             extras["mask"] = mask
@@ -188,12 +188,13 @@ class MaskExplainer(Explainer):
         return shown[None]
 
     def _checked(
-        self, optimiser: MaskOptimiser, subject: Instance, coefficients: Tensor, mask: Tensor
+        self, optimiser: MaskOptimiser, instance: Instance, coefficients: Tensor, mask: Tensor
     ) -> tuple[dict[str, Any], int]:
         """Probabilities of what the search did not see: fresh noise, flat grey, and the complement."""
         representation, settings = optimiser.representation, self.settings
-        fill = optimiser.fill(coefficients, subject.image)
-        noise = optimiser.draw(fill, torch.Generator(mask.device).manual_seed(subject.generator(1).initial_seed()))
+        fill = optimiser.pictures.fill(coefficients, instance.image)
+        generator = torch.Generator(mask.device).manual_seed(instance.generator(1).initial_seed())
+        noise = optimiser.pictures.draw(fill, generator)
         if settings.published_noise:
             noisy, _ = compose_published(
                 representation, mask[None], coefficients[None], noise[None], settings.clamp_coefficients
@@ -202,14 +203,14 @@ class MaskExplainer(Explainer):
             noisy, _ = compose(
                 representation, mask[None], coefficients[None], ("noise",), noise[None], fill.means[:1], None
             )
-        grey = subject.image.mean()
+        grey = instance.image.mean()
         flat = representation.synthesise(mask * coefficients + (1 - mask) * representation.analyse(
             grey.expand(representation.shape)))[None].clamp(0, 1)  # fmt: skip
         # the complement on the same flat grey
         rest = representation.synthesise((1 - mask) * coefficients + mask * representation.analyse(
             grey.expand(representation.shape)))[None].clamp(0, 1)  # fmt: skip
         pictures = torch.cat([flat, rest, noisy[0]])
-        targets = torch.full((len(pictures),), subject.target, device=pictures.device)
+        targets = torch.full((len(pictures),), instance.target, device=pictures.device)
         values = optimiser.scored(pictures, targets, gradients=False)[0].exp()
         found = {
             "complement": rest[0],
@@ -228,7 +229,7 @@ class ShearletX(MaskExplainer):
     """
 
     name = "shearletx"
-    presets: ClassVar = {"default": mask_settings.SHEARLETX, "published": mask_settings.SHEARLETX_PUBLISHED}
+    presets: ClassVar = {"default": settings_of.SHEARLETX, "published": settings_of.SHEARLETX_PUBLISHED}
 
 
 class WaveletX(MaskExplainer):
@@ -238,17 +239,17 @@ class WaveletX(MaskExplainer):
     """
 
     name = "waveletx"
-    presets: ClassVar = {"default": mask_settings.WAVELETX, "published": mask_settings.WAVELETX_PUBLISHED}
+    presets: ClassVar = {"default": settings_of.WAVELETX, "published": settings_of.WAVELETX_PUBLISHED}
 
 
 class CartoonX(MaskExplainer):
-    """A mask over wavelet coefficients: the piece-wise smooth part that keeps the verdict.
+    """A mask over wavelet coefficients: the piece-wise smooth part that keeps the prediction.
 
     Reference: Kolek et al. 2022, "Cartoon explanations of image classifiers", arXiv:2110.03485.
     """
 
     name = "cartoonx"
-    presets: ClassVar = {"default": mask_settings.CARTOONX, "published": mask_settings.CARTOONX_PUBLISHED}
+    presets: ClassVar = {"default": settings_of.CARTOONX, "published": settings_of.CARTOONX_PUBLISHED}
 
 
 class PixelMask(MaskExplainer):
@@ -258,7 +259,7 @@ class PixelMask(MaskExplainer):
     """
 
     name = "pixelmask"
-    presets: ClassVar = {"default": mask_settings.PIXELMASK, "published": mask_settings.PIXELMASK_PUBLISHED}
+    presets: ClassVar = {"default": settings_of.PIXELMASK, "published": settings_of.PIXELMASK_PUBLISHED}
 
 
 class SmoothMask(MaskExplainer):
@@ -269,11 +270,11 @@ class SmoothMask(MaskExplainer):
     """
 
     name = "smoothmask"
-    presets: ClassVar = {"default": mask_settings.SMOOTHMASK, "published": mask_settings.SMOOTHMASK_PUBLISHED}
+    presets: ClassVar = {"default": settings_of.SMOOTHMASK, "published": settings_of.SMOOTHMASK_PUBLISHED}
 
 
 def make_representation(name: str, image: Tensor) -> Representation:
-    """The representation of a name in ``mask_settings.TRANSFORMS`` for images like ``(C, H, W)``."""
+    """The representation of a name in ``settings.TRANSFORMS`` for images like ``(C, H, W)``."""
     height, width = image.shape[-2:]
     if name.startswith("shearlet"):
         return shearlet_system(height, width, None, name == "shearlet", image.dtype, image.device)

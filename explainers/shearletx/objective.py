@@ -74,6 +74,12 @@ def low_pass_credit(kept: Tensor, bands: Sequence[Band], shape: tuple[int, int])
     return credit
 
 
+def credited(kept: Tensor, credit: Tensor) -> Tensor:
+    """Coefficients ``(..., C, n)`` whose low-pass, which comes first, counts by ``credit (..., l)`` of its energy."""
+    low, details = kept.split([credit.shape[-1], kept.shape[-1] - credit.shape[-1]], dim=-1)
+    return torch.cat([low * credit[..., None, :].sqrt(), details], dim=-1)
+
+
 def pooled_log_probability(log_probability: Tensor, counts: Sequence[int]) -> Tensor:
     """Log of the mean probability of each composition ``(A, E)``, from ``(A, sum of counts)``."""
     parts = [part.logsumexp(1) - math.log(part.shape[1]) for part in log_probability.split(list(counts), 1)]

@@ -42,19 +42,28 @@ class Outcome:
     evaluations: int
 
 
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A mask's parameter, its displayed picture ``(C, H, W)``, and the target's probability on that."""
+
+    parameter: Tensor
+    picture: Tensor
+    probability: float
+
+
 @dataclass(eq=False)
 class Search:
     """The state of one image's search."""
 
-    subject: Instance
+    instance: Instance
     coefficients: Tensor  # (C, n)
     fill: Fill
     baseline: Tensor | None  # coefficients (C, n) of the blurred image, or its blur pyramid
     weights: Tensor  # of the size, (M or 1, n)
     credit: Tensor | None  # of the low-pass in the entropy, (l,)
-    disorder: float  # entropy of the whole image under its credit
+    entropy: float  # of the whole image under its credit
     parameter: Tensor
-    adam: torch.optim.Optimizer
+    optimiser: torch.optim.Optimizer
     noise: torch.Generator
     log_probability: float
     multipliers: Tensor
@@ -62,24 +71,24 @@ class Search:
     violations: int = 0
     gaps: list[Tensor] = field(default_factory=list)
     best_size: float = math.inf
-    best_parameter: Tensor | None = None
-    best_picture: Tensor | None = None
-    best_probability: float = 0.0
+    best: Candidate | None = None
     evaluations: int = 0
     history: dict[str, list[float]] = field(default_factory=lambda: {"objective": [], "size": [], "probability": []})
     best_sizes: list[float] = field(default_factory=list)
     stopped: bool = False
 
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return len(self.history["objective"])
+
     def remember(self, picture: Tensor, size: float, probability: float, least: float) -> None:
         """Keep the current mask if none smaller had a picture ``(C, H, W)`` of at least ``least`` probability."""
         if size < self.best_size and probability >= least:
-            self.best_size, self.best_probability = size, probability
-            self.best_picture = picture.clone()
-            if self.best_parameter is None:
-                self.best_parameter = self.parameter.clone()
-            self.best_parameter.copy_(self.parameter)
+            self.best_size = size
+            self.best = Candidate(self.parameter.clone(), picture.clone(), probability)
 
-    def press(self) -> None:
+    def update_multipliers(self) -> None:
         """Update the multipliers by the mean of the gaps, when ``MULTIPLIER_EVERY`` have come in.
 
         A gap counts for at most ``LARGEST_RISE``: in the few steps in which a mask first goes too far, the log
@@ -94,7 +103,7 @@ class Search:
         if self.violations >= STIFFEN_AFTER:
             self.stiffness, self.violations = min(2 * self.stiffness, STIFFEST), 0
 
-    def settled(self, patience: int) -> bool:
+    def has_settled(self, patience: int) -> bool:
         """Whether the best size has improved by less than 1 % within ``patience`` steps; never for 0."""
         sizes = self.best_sizes
         sizes.append(self.best_size)

@@ -22,11 +22,11 @@ class Settings:
     Attributes:
         form: ``constraint``, smallest mask that keeps the probability; ``weighted``, fixed weights as published;
             ``area``, highest score for a mask of a given area.
-        compositions: pictures that must keep the probability, of ``mask_compositions.COMPOSITIONS``.
+        compositions: pictures that must keep the probability, of ``compositions.COMPOSITIONS``.
         samples: noisy pictures per step; even, for they come in pairs of opposite signs, unless the noise is published.
-        noise: calibration of the noise, of ``mask_compositions.NOISES``.
+        noise: calibration of the noise, of ``compositions.NOISES``.
         clamp_coefficients: clamp coefficients instead of pixels (the published shearlets).
-        size: measure of the mask, of ``mask_objective.SIZES``.
+        size: measure of the mask, of ``objective.SIZES``.
         size_weight: weight of the size.
         spatial_weight: weight of the shown picture's mean intensity.
         reward: of the weighted form: ``maximise`` aims at probability 1, ``keep`` at the image's own.
@@ -100,6 +100,11 @@ def problems(settings: Settings) -> list[str]:
         )
     elif "moved" not in settings.compositions and (settings.jitter or settings.zoom):
         found.append("`jitter` and `zoom` above 0 need `moved` among the `compositions`: set them to 0, or add it.")
+    if settings.published_noise and settings.compositions != ("noise",):
+        given = ", ".join(settings.compositions)
+        found.append(
+            f"`noise=published` needs `compositions=noise` alone, but it is {given}."
+        )
     if settings.samples < 1 or (settings.samples % 2 and not settings.published_noise):
         found.append(f"`samples` must be even and at least 2 (noise comes in pairs), but is {settings.samples}.")
     if settings.smooth and settings.transform != "pixel":
@@ -117,7 +122,7 @@ def problems(settings: Settings) -> list[str]:
     return found
 
 
-def settled(settings: Settings, **changes: object) -> Settings:
+def checked_settings(settings: Settings, **changes: object) -> Settings:
     """Settings with changes (those that are not None), checked.
 
     Raises:

@@ -56,7 +56,7 @@ def random_images(count: int, channels: int = 1, size: int = 32, seed: int = 0) 
     return nn.functional.interpolate(noise, size=(size, size), mode="bilinear").clamp(0, 1)
 
 
-def subject(classifier: TargetClassifier, image: Tensor, target: int = 0, seed: int = 1) -> Instance:
+def instance(classifier: TargetClassifier, image: Tensor, target: int = 0, seed: int = 1) -> Instance:
     """An image as the explainers see it."""
     with torch.no_grad():
         return Instance(image, target, classifier.probabilities(image[None])[0], seed)

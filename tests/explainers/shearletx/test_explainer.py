@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from tiny_classifiers import discerning, linear_classifier, names, precise, random_images, small_network, subject
+from tiny_classifiers import discerning, instance, linear_classifier, names, precise, random_images, small_network
 from torch import nn
 
 from cae.classifiers import TargetClassifier
@@ -78,7 +78,7 @@ def test_evidence_in_one_pixel_is_kept_by_just_as_much_as_is_needed():
     settings = Settings(
         compositions=("displayed",), keep=0.9, spatial_weight=0.0, steps=200, patience=0, transform="pixel"
     )
-    outcome = next(MaskOptimiser(classifier, PixelRepresentation(8, 8), settings, 4)([subject(classifier, image, 1)]))
+    outcome = next(MaskOptimiser(classifier, PixelRepresentation(8, 8), settings, 4)([instance(classifier, image, 1)]))
     mask = outcome.mask.view(8, 8)
     needed = torch.logit(0.9 * torch.tensor(3.0).sigmoid()) / 3
     assert float(mask[3, 5]) == pytest.approx(float(needed), abs=2e-2)
@@ -100,7 +100,7 @@ def test_evidence_in_one_wavelet_is_kept_by_just_as_much_as_is_needed():
         compositions=("mean",), keep_noise=0.9, size="bands", size_weight=300.0, spatial_weight=0.0, steps=150,
         patience=0, best=False, transform="wavelet",
     )  # fmt: skip
-    mask = next(MaskOptimiser(classifier, system, settings, 4)([subject(classifier, image, 1)])).mask[0]
+    mask = next(MaskOptimiser(classifier, system, settings, 4)([instance(classifier, image, 1)])).mask[0]
     needed = torch.logit(0.9 * torch.tensor(3.0).sigmoid()) / 3
     assert float(mask[place]) == pytest.approx(float(needed), abs=2e-2)
     mask[place] = 0
@@ -148,12 +148,12 @@ def test_images_in_company_fare_as_they_do_alone_at_any_batch_size():
     system = shearlet_system(32, 32, dtype=torch.float64)
     # a short patience, so that images stop at different steps
     settings = Settings(steps=60, samples=2, patience=3)
-    subjects = [subject(classifier, image, seed=place) for place, image in enumerate(images)]
-    together = list(MaskOptimiser(classifier, system, settings, 16)(subjects))
+    instances = [instance(classifier, image, seed=place) for place, image in enumerate(images)]
+    together = list(MaskOptimiser(classifier, system, settings, 16)(instances))
     assert len({len(outcome.history["size"]) for outcome in together}) > 1  # or nothing of the kind was tried
     for place in (0, 4):
         for batch_size in (2, 5):
-            (alone,) = MaskOptimiser(classifier, system, settings, batch_size)([subjects[place]])
+            (alone,) = MaskOptimiser(classifier, system, settings, batch_size)([instances[place]])
             assert (alone.mask - together[place].mask).abs().max() <= 1e-9
             assert alone.probability == pytest.approx(together[place].probability, abs=1e-9)
             assert alone.evaluations == together[place].evaluations
@@ -193,7 +193,7 @@ def test_transforms_hold_no_more_images_at_once_when_more_are_explained(monkeypa
     peaks = []
     for count in (2, 6):
         largest.clear()
-        list(optimiser([subject(classifier, image) for image in random_images(count)]))
+        list(optimiser([instance(classifier, image) for image in random_images(count)]))
         peaks.append(max(largest))
     assert peaks[0] == peaks[1]
 
@@ -226,7 +226,7 @@ def test_start_from_gradient_ranks_is_uniform():
     classifier = small_network()
     settings = Settings(init="gradient_rank")
     optimiser = MaskOptimiser(classifier, shearlet_system(32, 32), settings, 4)
-    start = optimiser.begin(subject(classifier, random_images(1)[0])).parameter.flatten().sort().values
+    start = optimiser.begin(instance(classifier, random_images(1)[0])).parameter.flatten().sort().values
     assert (start - torch.linspace(0, 1, len(start))).abs().max() <= 1e-2
 
 
@@ -281,6 +281,7 @@ def test_map_lies_where_the_evidence_is():
         ({"together": 0}, "`together` must be at least 1"),
         ({"transform": "fourier"}, "`transform` must be one of shearlet"),
         ({"preset": "published", "colour": True}, "`colour=true` needs"),
+        ({"preset": "published", "compositions": ["displayed"]}, "`noise=published` needs `compositions=noise` alone"),
     ],
 )
 def test_wrong_options_are_refused_in_words(options, words):
@@ -311,6 +312,6 @@ def test_a_search_whose_mask_has_vanished_stops():
         unmoved.network.get_submodule("head").weight.zero_()
     settings = Settings(steps=200, samples=2, patience=3, learning_rate=0.3)
     system = shearlet_system(32, 32, dtype=torch.float64)
-    (outcome,) = MaskOptimiser(unmoved, system, settings, 16)([subject(unmoved, random_images(1).double()[0])])
+    (outcome,) = MaskOptimiser(unmoved, system, settings, 16)([instance(unmoved, random_images(1).double()[0])])
     assert outcome.size == pytest.approx(0, abs=1e-3)
     assert len(outcome.history["size"]) < 200

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny_classifiers import linear_classifier, precise, random_images, subject
+from tiny_classifiers import instance, linear_classifier, precise, random_images
 
 from explainers.shearletx.compositions import (
     compose,
@@ -73,7 +73,7 @@ def test_pair_of_opposite_noise_has_the_mean_composition_in_the_middle():
 def naive_objective(optimiser, search, parameter, noise):
     """The objective by its definition: every picture synthesised for itself, through the classifier's own graph."""
     settings, system, c = optimiser.settings, optimiser.representation, search.coefficients
-    mask = optimiser.mask(parameter[None])[0]
+    mask = optimiser.pictures.mask(parameter[None])[0]
     fill = per_coefficient(system.bands, search.fill.means)
     pictures = []
     for name in settings.compositions:
@@ -90,15 +90,15 @@ def naive_objective(optimiser, search, parameter, noise):
         by = torch.randint(-settings.jitter, settings.jitter + 1, (2,), generator=search.noise).tolist()
         factor = (1 + settings.zoom) ** (2 * float(torch.rand(1, generator=search.noise)) - 1)
         seen = moved(seen, ("displayed", "moved", *["noise"] * settings.samples), tuple(by), factor)
-    log_p = optimiser.classifier.logits(seen).log_softmax(1)[None, :, search.subject.target]
+    log_p = optimiser.classifier.logits(seen).log_softmax(1)[None, :, search.instance.target]
     shown = system.synthesise(mask * c).mean(0).clamp(0, 1).mean()
-    size = optimiser.measure([search], mask[None])
+    size = optimiser.objective.size([search], mask[None])
     cost = settings.size_weight * size + settings.spatial_weight * shown
     if settings.form == "weighted":
         return cost + quadratic_shortfall(log_p, torch.ones(1, 1).double())
     bounds = [settings.keep if n == "displayed" else settings.keep_noise for n in settings.compositions]
     least = search.log_probability + torch.tensor(bounds, dtype=torch.float64).log()
-    gaps = least - pooled_log_probability(log_p, optimiser.counts)
+    gaps = least - pooled_log_probability(log_p, optimiser.pictures.counts)
     return cost + lagrangian(gaps, torch.ones_like(gaps), torch.ones(1, 1).double())
 
 
@@ -119,13 +119,13 @@ def test_gradient_with_shared_syntheses_equals_plain_autograd(settings, channels
     image = random_images(1, channels)[0].double()
     make = wavelet_system if settings.transform == "wavelet" else shearlet_system
     optimiser = MaskOptimiser(classifier, make(32, 32, dtype=torch.float64), settings, batch_size=2)
-    search = optimiser.begin(subject(classifier, image))
+    search = optimiser.begin(instance(classifier, image))
     search.parameter.uniform_(0.1, 1, generator=torch.Generator().manual_seed(3))
     state = search.noise.get_state()
     gradient, report, _ = optimiser.gradients([search], 0)
     search.noise.set_state(state)
     parameter = search.parameter.clone().requires_grad_()
-    noise = optimiser.draw(search.fill, search.noise) if "noise" in settings.compositions else []
+    noise = optimiser.pictures.draw(search.fill, search.noise) if "noise" in settings.compositions else []
     objective = naive_objective(optimiser, search, parameter, noise)
     (expected,) = torch.autograd.grad(objective.sum(), parameter)
     assert float(report[0, 0]) == pytest.approx(float(objective.detach()), rel=1e-10)
@@ -152,12 +152,12 @@ def test_conciseness_charges_both_scores_and_is_one_for_everything():
     image = random_images(1)[0].double()
     settings = Settings(size="conciseness")
     optimiser = MaskOptimiser(precise(), shearlet_system(32, 32, dtype=torch.float64), settings, batch_size=2)
-    search = optimiser.begin(subject(precise(), image))
+    search = optimiser.begin(instance(precise(), image))
     ones = torch.ones_like(search.parameter)[None]
-    assert float(optimiser.measure([search], ones)) == pytest.approx(1, abs=1e-12)
+    assert float(optimiser.objective.size([search], ones)) == pytest.approx(1, abs=1e-12)
     # half of every coefficient: half the magnitude, the same entropy
     expected = (1 - ENTROPY_SHARE) / 2 + ENTROPY_SHARE
-    assert float(optimiser.measure([search], ones / 2)) == pytest.approx(expected, abs=1e-12)
+    assert float(optimiser.objective.size([search], ones / 2)) == pytest.approx(expected, abs=1e-12)
 
 
 def texture_on_sky():
@@ -187,14 +187,14 @@ def test_light_on_an_empty_sky_is_a_gain_only_without_credit(credited):
     image += 0.1 * (torch.arange(128) < 24) * (torch.arange(128) < 24)[:, None]  # a bright corner of the sky
     system, classifier = shearlet_system(128, 128), linear_classifier(torch.zeros(2, 1, 128, 128))
     optimiser = MaskOptimiser(classifier, system, ShearletX(classifier).settings, batch_size=2)
-    search, low = optimiser.begin(subject(classifier, image)), system.bands[0]
+    search, low = optimiser.begin(instance(classifier, image)), system.bands[0]
     mask = torch.ones_like(search.parameter)
     mask[:, low.place] = 0.2
     corner, on_square = low.width + 1, 6 * low.width + 6
     mask[:, [corner, on_square]] = 0.8
-    search.credit = optimiser.credit(mask, search.coefficients) if credited else None
+    search.credit = optimiser.objective.credit(mask, search.coefficients) if credited else None
     mask.requires_grad_()
-    (slope,) = torch.autograd.grad(optimiser.measure([search], mask[None]).sum(), mask)
+    (slope,) = torch.autograd.grad(optimiser.objective.size([search], mask[None]).sum(), mask)
     assert slope[0, on_square] < 0
     assert (slope[0, corner] > 0) == credited
 
