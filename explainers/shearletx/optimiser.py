@@ -200,7 +200,7 @@ class MaskOptimiser:
             return torch.ones_like(coefficients[:rows]), 0
         _, _, slope = self.scored(image[None], torch.tensor([subject.target], device=image.device))
         steepness = self.representation.analyse(slope[0]).abs()
-        return objective.ranks(steepness if rows > 1 else steepness.amax(0, keepdim=True)), 1
+        return objective.unit_ranks(steepness if rows > 1 else steepness.amax(0, keepdim=True)), 1
 
     def _stepper(self, parameter: Tensor) -> torch.optim.Optimizer:
         if self.settings.form == "area":
