@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cae.metrics.statistics import interval, midpoint_median
+
 RESAMPLES = 2000
 # shares of photographs: figure, the least value that counts; 1e-4 is rounding between batches
 SHARES = {
@@ -54,10 +56,8 @@ def _median(name: str, column: Sequence[Any], figures: dict[str, float], interva
     values = np.array([float(value) for value in column if value is not None])
     if not len(values):
         return
-    draws = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    medians = np.median(values[draws], axis=1)
     figures[name] = float(np.median(values))
-    intervals[name] = [float(np.quantile(medians, 0.025)), float(np.quantile(medians, 0.975))]
+    intervals[name] = list(interval(values, range(len(values)), midpoint_median, resamples=RESAMPLES))
 
 
 def wilson(hits: int, count: int, z: float = 1.96) -> list[float]:

@@ -37,10 +37,10 @@ from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.data import ImageFiles  # noqa: E402
 from cae.errors import UserError  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
+from cae.metrics.statistics import Bootstrap  # noqa: E402
 from cae.runs.run_folder import explanation_config  # noqa: E402
 from explainers.commands.compare import compare  # noqa: E402
 from explainers.metrics import summarise  # noqa: E402
-from explainers.metrics.statistics import Bootstrap  # noqa: E402
 from explainers.metrics.summary import LEAST_IMAGES  # noqa: E402
 
 FILLS = ("masked_blur", "gray", "blur", "marginal", "gaussian")

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +29,7 @@ from benchmarks._machine import machine  # noqa: E402
 from cae.classifiers import TargetClassifier  # noqa: E402 (the script also runs without an installation)
 from cae.classifiers.imagenet import load_imagenet_classifier  # noqa: E402
 from cae.files import write_json  # noqa: E402
+from cae.metrics.statistics import interval, spearman  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 from explainers.metrics.perturbation import cells  # noqa: E402
 
@@ -58,7 +58,7 @@ def main() -> None:
         if arguments.dense:
             found = [_agreement(fast, image[None], background, sampler) for image in images]
             figures[f"{sampler}/spearman_dense"] = float(np.mean(found))
-            intervals[f"{sampler}/spearman_dense"] = _bootstrap(found)
+            intervals[f"{sampler}/spearman_dense"] = list(interval(np.array(found), range(len(found)), resamples=2000))
         print({name: round(value, 3) for name, value in figures.items() if name.startswith(sampler)}, flush=True)
         _write(figures, intervals, arguments)
 
@@ -119,13 +119,7 @@ def _agreement(classifier: TargetClassifier, image: Tensor, background: Tensor, 
     dense = get_explainer("pmi", classifier, sampler=sampler, background=background, samples=samples, **DENSE)
     units = cells(SIZE, SIZE)
     one, other = (units.means(explainer(image).attribution[0, 0]) for explainer in (default, dense))
-    return float(spearmanr(one, other).statistic)
-
-
-def _bootstrap(values: list[float]) -> list[float]:
-    """95 % percentile interval of the mean over images."""
-    draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
-    return [float(end) for end in np.quantile(draws, (0.025, 0.975))]
+    return float(spearman(one, other))
 
 
 def _photographs(folder: Path) -> Tensor:

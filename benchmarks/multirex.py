@@ -34,6 +34,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks._machine import machine  # noqa: E402
 from cae.classifiers import TargetClassifier, load_imagenet_classifier  # noqa: E402 (also runs without installation)
 from cae.files import atomic_path, read_json, write_json  # noqa: E402
+from cae.metrics.statistics import interval, midpoint_median  # noqa: E402
+from cae.metrics.statistics import mean as weighted_mean  # noqa: E402
 from explainers.multirex import MultiReX  # noqa: E402
 
 SIDE = 224
@@ -330,21 +332,15 @@ def _summarise(name: str, runs: list[dict], figures: dict[str, Any], intervals: 
         "evaluations": [run["evaluations"] for run in runs],
     }
     for key, values in per_image.items():
-        statistic = median if key == "evaluations" else mean
-        figures[f"{name}/{key}"] = statistic(values)
-        intervals[f"{name}/{key}"] = _bootstrap(values, statistic)
+        statistic = midpoint_median if key == "evaluations" else weighted_mean
+        figures[f"{name}/{key}"] = median(values) if key == "evaluations" else mean(values)
+        bounds = interval(np.array(values), range(len(values)), statistic, resamples=RESAMPLES)
+        intervals[f"{name}/{key}"] = list(bounds)
     figures[f"{name}/certified"] = mean([float(finest is not None) for finest in masks]) if masks else None
     figures[f"{name}/certified_at_16_pixels"] = mean([float((place or 99) <= 16) for place in masks]) if masks else None
     figures[f"{name}/certified_at_8_pixels"] = mean([float(finest == 8) for finest in masks]) if masks else None
     figures[f"{name}/verified_alone"] = mean([float(held) for run in runs for held in run["holds"]]) if masks else None
     figures[f"{name}/disjoint"] = mean([float(run["disjoint"]) for run in runs])
-
-
-def _bootstrap(values: list[float], statistic: Any) -> list[float]:
-    """95 % percentile interval over resampled photographs."""
-    generator = np.random.default_rng(0)
-    drawn = [statistic(generator.choice(values, len(values)).tolist()) for _ in range(RESAMPLES)]
-    return [float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))]
 
 
 def _pairs(results: dict[str, dict], arguments: argparse.Namespace, figures: dict[str, Any]) -> None:

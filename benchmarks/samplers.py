@@ -27,9 +27,9 @@ from cae.config import Config  # noqa: E402
 from cae.config.command_line import load_config, run_program  # noqa: E402 (the script also runs without an installation)
 from cae.data import CAEDataModule  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
+from cae.metrics.statistics import Bootstrap  # noqa: E402
 from explainers.infills.learned import LearnedSampler  # noqa: E402
 from explainers.infills.training import BASELINE_IMAGES, sampler_stage, spread, window_bits  # noqa: E402
-from explainers.metrics.statistics import Bootstrap  # noqa: E402
 
 RECIPES = {"lesions": "lesions", "pneumonia": "medmnist"}
 HEADS = ("lowrank", "categorical")

@@ -280,10 +280,10 @@ def _smote(setting: _Setting) -> dict[str, float]:
     generator, seed = torch.Generator().manual_seed(setting.config.seed), setting.config.seed
     made = setting.manifold.smote(max(2, setting.config.manifold.pairs // 4), generator=generator)
     recipients = torch.randint(len(setting.verdicts), (len(made.codes),), generator=generator)
-    other = setting.verdicts[recipients] != made.verdicts
+    other = setting.verdicts[recipients] != made.predictions
     if not other.any():
         return {}
-    recipients, verdicts = recipients[other], made.verdicts[other]
+    recipients, verdicts = recipients[other], made.predictions[other]
     judged = judge_swaps(
         setting.cae, setting.judges, setting.test.images, (recipients, recipients), setting.batch_size,
         residual=True, class_codes=made.codes[other],
@@ -326,7 +326,7 @@ def _made_between_confident(setting: _Setting) -> list[Tensor]:
     made = manifold.smote(2 * MOST_IMAGES, generator=torch.Generator().manual_seed(setting.config.seed))
     sure = manifold.probabilities.amax(1) >= CONFIDENT
     kept = sure[made.first] & sure[made.second]
-    return [made.codes[kept & (made.verdicts == k)] for k in range(len(manifold.classes))]
+    return [made.codes[kept & (made.predictions == k)] for k in range(len(manifold.classes))]
 
 
 def _nearest(setting: _Setting, code: Tensor, codes: Tensor) -> Tensor:

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from cae.devices import device_of
 from cae.errors import UserError
+from cae.metrics.statistics import RESAMPLES, percentile_interval, resample_counts
 from cae.models.editing import ResidualEdit
-
-RESAMPLES = 1000  # bootstrap replicates of an interval
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,7 @@ def reassignment_interval(
     weight = weights[:, across]
     with np.errstate(invalid="ignore", divide="ignore"):
         rates = (weight * hits.numpy()[across]) @ member / (weight @ member)
-    low, high = np.nanquantile(np.nanmean(rates, axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return percentile_interval(np.nanmean(rates, axis=1), level)
 
 
 def _resampled(indices: np.ndarray, verdicts: np.ndarray, generator: np.random.Generator) -> np.ndarray:
@@ -152,7 +150,7 @@ def _resampled(indices: np.ndarray, verdicts: np.ndarray, generator: np.random.G
     counts = np.zeros((RESAMPLES, len(unique)))
     for k in np.unique(verdicts[unique]):
         members = np.flatnonzero(verdicts[unique] == k)
-        counts[:, members] = generator.multinomial(len(members), np.full(len(members), 1 / len(members)), RESAMPLES)
+        counts[:, members] = resample_counts(len(members), RESAMPLES, generator)
     return counts[:, position]
 
 

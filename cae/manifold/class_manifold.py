@@ -21,7 +21,8 @@ from cae.files import read_tensors, write_tensors
 from cae.manifold.code_paths import Polylines, path_length
 from cae.manifold.graph import CodeGraph, nearest
 from cae.manifold.mapper import MapperGraph, build_mapper, principal_lens
-from cae.manifold.prototypes import Prototypes, SmoteSample, class_prototypes, farthest_points, smote
+from cae.manifold.prototypes import Prototypes, class_prototypes, farthest_points
+from cae.manifold.smote import SmoteSample, smote
 
 CONFIDENT = 0.8  # probability from which a code of a class may serve as its reference
 METHODS = ("nearest", "prototype", "medoid", "diverse", "random")

@@ -1,4 +1,4 @@
-"""Typical, borderline and new codes of a class: pure functions on codes."""
+"""Typical and borderline codes of a class: pure functions on codes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from cae.manifold.graph import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,20 +23,6 @@ class Prototypes:
     medoid: int
     medoids: tuple[int, ...]
     boundary: tuple[int, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class SmoteSample:
-    """New codes ``(n, D)`` on segments between codes ``first (n,)`` and ``second (n,)`` of one verdict ``(n,)``.
-
-    ``share (n,)`` is the share of the second: ``codes = codes[first] + share (codes[second] - codes[first])``.
-    """
-
-    codes: Tensor
-    verdicts: Tensor
-    first: Tensor
-    second: Tensor
-    share: Tensor
 
 
 def class_prototypes(
@@ -113,53 +97,3 @@ def farthest_points(points: Tensor, start: int, count: int) -> Tensor:
         distance = torch.minimum(distance, (points - points[chosen[-1]]).norm(dim=1))
         distance[chosen] = -1.0
     return torch.tensor(chosen, dtype=torch.int64)
-
-
-def smote(
-    codes: Tensor,
-    verdicts: Tensor,
-    count: int,
-    neighbours: int = 5,
-    generator: torch.Generator | None = None,
-    *,
-    scale: Tensor | None = None,
-    share: Tensor | None = None,
-) -> SmoteSample:
-    """New codes ``c_a + u (c_b - c_a)``, u uniform in [0, 1], between a random code and a near one of the same verdict.
-
-    Args:
-        codes: ``(N, D)``.
-        verdicts: ``(N,)``.
-        count: number of new codes.
-        neighbours: b is drawn among so many nearest; the only code of its verdict is its own neighbour.
-        generator: source of chance, on the CPU.
-        scale: ``(D,)`` unit of distance along each dimension, by default 1.
-        share: ``(count,)`` values of u, instead of drawn ones.
-
-    Reference: Chawla et al. 2002, SMOTE, arXiv:1106.1813.
-    """
-    first = torch.randint(len(codes), (count,), generator=generator)
-    pick = torch.rand(count, generator=generator)
-    drawn = torch.rand(count, generator=generator)
-    share = (drawn if share is None else share).to(codes)
-    points = codes.detach() if scale is None else codes.detach() / scale
-    first, second = first.to(codes.device), _partners(points, verdicts, first.to(codes.device), pick, neighbours)
-    return SmoteSample(torch.lerp(codes[first], codes[second], share[:, None]), verdicts[first], first, second, share)
-
-
-def _partners(points: Tensor, verdicts: Tensor, first: Tensor, pick: Tensor, neighbours: int) -> Tensor:
-    """For each of ``first`` one of its neighbours of the same verdict, chosen by ``pick`` in [0, 1)."""
-    second = first.clone()
-    for verdict in verdicts[first].unique().tolist():
-        members = (verdicts == verdict).nonzero()[:, 0]
-        rows = (verdicts[first] == verdict).nonzero()[:, 0]
-        if len(members) == 1:
-            continue
-        # one more than wanted, since each code is found as a neighbour of itself
-        index = members[nearest(points[first[rows]], points[members], neighbours + 1)[1]]
-        itself = index == first[rows, None]
-        itself[~itself.any(1), -1] = True  # among many equal codes it may not be: then the furthest goes
-        others = index[~itself].view(len(rows), -1)
-        choice = (pick.to(points.device)[rows] * others.shape[1]).long()
-        second[rows] = others.gather(1, choice[:, None])[:, 0]
-    return second

@@ -15,6 +15,8 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity as ssim
 from torch import Tensor
 
+from cae.metrics.statistics import places_from_the_top
+
 
 def validity(verdicts: Tensor, sources: Tensor, found: Tensor, targets: Tensor | None = None) -> float:
     """Share of the explained images, in [0, 1], whose counterfactual is judged as it should be (flip rate).
@@ -163,7 +165,7 @@ def cout(
     over 51 blocks; the trapezoid over equal steps agrees with that to about 1 %.
     """
     pixels = original[0].numel()
-    rank = _ranks((counterfactual - original).abs().sum(0).flatten(), seed)
+    rank = places_from_the_top((counterfactual - original).abs().sum(0).flatten(), torch.Generator().manual_seed(seed))
     counts = torch.tensor([round(k * pixels / steps) for k in range(steps + 1)], device=rank.device)
     answers = []
     for chunk in counts.split(batch_size):
@@ -171,12 +173,3 @@ def cout(
         answers.append(probabilities(torch.where(copied, counterfactual, original)).double().cpu())
     curves = torch.cat(answers)
     return Cout(curves[:, target], curves[:, source])
-
-
-def _ranks(values: Tensor, seed: int) -> Tensor:
-    """Rank ``(n,)`` of each value, the largest first; equal ones in an order drawn by ``seed``, whatever the batch."""
-    shuffle = torch.randperm(len(values), generator=torch.Generator().manual_seed(seed)).to(values.device)
-    order = shuffle[torch.argsort(values[shuffle], descending=True, stable=True)]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(values), device=values.device)
-    return rank

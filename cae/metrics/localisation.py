@@ -13,6 +13,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from cae.metrics.statistics import otsu_threshold
+
 
 @dataclass(frozen=True)
 class Localisation:
@@ -88,22 +90,6 @@ def localise(saliency: Tensor, mask: Tensor) -> Localisation | None:
 def dice(prediction: np.ndarray, mask: np.ndarray) -> float:
     """``2 |P ∩ G| / (|P| + |G|)`` of two bool arrays of one shape, not both empty."""
     return float(2 * (prediction & mask).sum() / (prediction.sum() + mask.sum()))
-
-
-def otsu_threshold(values: np.ndarray) -> float:
-    """The value above which lies the upper of the two groups that differ most: no histogram, every value is tried.
-
-    Args:
-        values: ``(N,)``, not all equal.
-
-    Reference: Otsu 1979, A threshold selection method from gray-level histograms, eq. 18.
-    """
-    distinct, counts = np.unique(values, return_counts=True)
-    below = counts.cumsum()[:-1]
-    above = len(values) - below
-    sums = (distinct * counts).cumsum()
-    gap = (sums[-1] - sums[:-1]) / above - sums[:-1] / below
-    return float(distinct[:-1][(below * above * gap**2).argmax()])
 
 
 def best_dice(values: np.ndarray, mask: np.ndarray) -> float:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import spearmanr
 from torch import Tensor
 
-from cae.metrics.statistics import interval
+from cae.metrics.statistics import interval, pearson, spearman
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right; bottom and right excluded
 
@@ -47,29 +46,26 @@ class Rule:
 
 
 def estimate(values: Sequence[float] | Tensor, groups: Sequence[str], seed: int = 0) -> Estimate:
-    """Mean of ``values (N,)`` with a bootstrap interval over groups, such as images; nan where there is none."""
+    """Mean of ``values (N,)`` with a bootstrap interval over groups, such as images; nan where there is none.
+
+    Undefined values (nan) are left out, and not counted.
+    """
     numbers = np.asarray(values, dtype=float)
+    defined = ~np.isnan(numbers)
+    numbers, groups = numbers[defined], [group for group, keep in zip(groups, defined, strict=True) if keep]
     if not len(numbers):
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     low, high = interval(numbers, groups, seed=seed)
     return Estimate(float(numbers.mean()), low, high, len(numbers))
 
 
-def rank_correlation(one: Tensor, other: Tensor) -> float:
-    """Spearman's correlation of two maps ``(H, W)``, in [-1, 1]; 0 where either is constant: they share nothing."""
-    columns = [values.detach().cpu().flatten().numpy() for values in (one, other)]
-    if any(np.ptp(column) == 0 for column in columns):
-        return 0.0
-    return float(spearmanr(*columns).statistic)
+def map_correlations(one: Tensor, other: Tensor) -> tuple[float, float]:
+    """Pearson's and Spearman's correlation of two maps ``(H, W)``, in [-1, 1]; nan where either is constant.
 
-
-def linear_correlation(one: Tensor, other: Tensor) -> float:
-    """Pearson's correlation of two maps ``(H, W)``, in [-1, 1]; 0 where either is constant.
-
-    Of local maps it says whether they point at one place, where ranks are mostly those of pixels without change.
+    Of local maps the first says whether they point at one place, where ranks are mostly those of pixels without change.
     """
-    pair = torch.stack([one.flatten(), other.flatten()]).double().cpu()
-    return float(torch.corrcoef(pair)[0, 1]) if bool((pair.std(1) > 0).all()) else 0.0
+    flat = one.flatten(), other.flatten()
+    return float(pearson(*flat)), float(spearman(*flat))
 
 
 def box_energy(values: Tensor, box: Box) -> float:

@@ -24,9 +24,8 @@ from cae.sanity.criteria import (
     Estimate,
     estimate,
     flips_by_chance,
-    linear_correlation,
+    map_correlations,
     maps_differ,
-    rank_correlation,
     shared_targets,
 )
 from cae.sanity.figures import Cell, sanity_figure
@@ -91,13 +90,12 @@ def _compare(
     chosen, targets = subjects.pick((wanted >= 0).nonzero()[:, 0]), wanted[wanted >= 0]
     results = [explain(arm, chosen, targets) for arm in (*twins, other)]
     first, second, third = ([evidence(one) for one in found] for found in results)
-    alike = [linear_correlation(a, b) for a, b in zip(first, second, strict=True)]
-    unlike = [
-        (linear_correlation(a, c) + linear_correlation(b, c)) / 2 for a, b, c in zip(first, second, third, strict=True)
-    ]
-    for words, others in (("of_seeds", second), ("of_others", third)):
-        ranks = [rank_correlation(a, b) for a, b in zip(first, others, strict=True)]
-        record.note(f"{name}/rank_correlation_{words}", estimate(ranks, chosen.ids))
+    seeds = [map_correlations(a, b) for a, b in zip(first, second, strict=True)]
+    others = [map_correlations(a, c) for a, c in zip(first, third, strict=True)]
+    for words, pairs in (("of_seeds", seeds), ("of_others", others)):
+        record.note(f"{name}/rank_correlation_{words}", estimate([by_rank for _, by_rank in pairs], chosen.ids))
+    alike = [linear for linear, _ in seeds]
+    unlike = [(linear + map_correlations(b, c)[0]) / 2 for (linear, _), b, c in zip(others, second, third, strict=True)]
     for words, found in (("found", results[0]), ("found_other", results[2])):
         record.note(f"{name}/{words}", sum(one.found for one in found) / max(len(found), 1))
     if name == "brightness":

@@ -269,57 +269,6 @@ def leakage_encoder(mean_probabilities: Tensor, adversary_logits: Tensor) -> Ten
     return kl_divergence(mean_probabilities, log_probabilities(adversary_logits))
 
 
-# --- codes between codes ----------------------------------------------------------------------------------------------
-
-
-def smote_codes(
-    codes: Tensor,
-    probabilities: Tensor,
-    verdicts: Tensor,
-    count: int,
-    neighbours: int = 5,
-    generator: torch.Generator | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Codes between neighbours of one verdict: ``c = c_a + u (c_b - c_a)``, ``q = (1 - u) q_a + u q_b``, u ~ U(0, 1).
-
-    ``a`` is drawn from the codes that share their verdict with another one, ``b`` from its nearest of the same verdict.
-    If no verdict has two codes, each drawn code stands for itself.
-
-    Args:
-        codes: ``(N, d)``, N at least 1; gradients pass through the mixture.
-        probabilities: ``(N, K)`` answers of the classifier that go with them.
-        verdicts: ``(N,)`` int64.
-        count: how many to draw.
-        neighbours: b is one of so many nearest.
-        generator: source of randomness, on any device.
-
-    Returns:
-        ``(count, d)`` codes and ``(count, K)`` probabilities.
-
-    Reference: Chawla et al. 2002, arXiv:1106.1813.
-    """
-    order, available = _same_verdict_neighbours(codes.detach(), verdicts, neighbours)
-    device = generator.device if generator is not None else codes.device
-    draws = torch.rand(3, count, generator=generator, device=device).to(codes.device)
-    # inverse of the cumulative weights; the tiny weight only counts where no code has a neighbour
-    cumulative = ((available > 0).float() + 1e-9).cumsum(0)
-    a = torch.searchsorted(cumulative, draws[0] * cumulative[-1], right=True).clamp_max(len(codes) - 1)
-    rank = (draws[1] * available[a]).long().minimum((available[a] - 1).clamp_min(0))
-    b = torch.where(available[a] > 0, order[a, rank], a)
-    u = draws[2].unsqueeze(1)
-    mixed = torch.lerp(codes[a], codes[b], u.to(codes))
-    return mixed, torch.lerp(probabilities[a], probabilities[b], u.to(probabilities))
-
-
-def _same_verdict_neighbours(codes: Tensor, verdicts: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
-    """Indices ``(N, N)`` sorted by distance, other verdicts and itself last, and how many are usable ``(N,)``."""
-    distances = torch.cdist(_full(codes), _full(codes))
-    usable = verdicts.unsqueeze(0) == verdicts.unsqueeze(1)
-    usable.fill_diagonal_(False)
-    order = distances.masked_fill(~usable, float("inf")).argsort(dim=1)
-    return order, usable.sum(1).clamp_max(neighbours)
-
-
 # --- running state ----------------------------------------------------------------------------------------------------
 
 

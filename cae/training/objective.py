@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
+from cae.manifold.smote import smote
 from cae.models.cae import CAE, Base, Codes, Decoded
 from cae.models.networks import Discriminator, LeakageAdversary, fixed_statistics
 from cae.training import losses
@@ -148,10 +149,9 @@ class Objective(nn.Module):
         if self.weights.smote == 0:
             return codes[donors], probabilities[donors]
         count = int(SMOTE_SHARE * len(recipients))
-        mixed, mixed_probabilities = losses.smote_codes(codes, probabilities, verdicts, count)
-        return torch.cat([mixed, codes[donors[count:]]]), torch.cat(
-            [mixed_probabilities, probabilities[donors[count:]]]
-        )
+        made = smote(codes, verdicts, count)
+        mixed = torch.cat([made.codes, codes[donors[count:]]])
+        return mixed, torch.cat([made.mix(probabilities), probabilities[donors[count:]]])
 
     @torch.no_grad()
     def remember(self, swaps: Swaps) -> None:

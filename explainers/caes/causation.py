@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cae.metrics.statistics import spearman
 from explainers.caes.ncc import NeuralCausation
-from explainers.caes.statistics import spearman
 
 LEAST_IMAGES = 50  # fewer points say nothing about a direction
 POINTS = 100  # as many as in training

@@ -92,7 +92,8 @@ def thresholded(maps: Tensor, found: ClassImages, options: CausalConfig, seed: i
         empty = int((masks.flatten(1).sum(1) == 0).sum())
         if empty:
             raise UserError(
-                f"Otsu's threshold leaves {empty} masks empty (maps without positive values): set caes.threshold=area."
+                f"Otsu's threshold leaves {empty} masks empty (maps whose positive part is constant): "
+                "set caes.threshold=area."
             )
         return masks, "Otsu's threshold of the positive part", 0.0
     pixels = maps[0].numel()

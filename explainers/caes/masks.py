@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cae.errors import UserError
+from cae.metrics.statistics import otsu_threshold
 
 LARGEST_OVERLAP = 0.5  # intersection over union of a displaced mask with its original
 TRIES = 50  # displacements drawn before the least overlapping one is taken
@@ -54,21 +55,11 @@ def largest_pixels(maps: Tensor, counts: Tensor, generator: torch.Generator) -> 
     return masks.reshape(maps.shape).to(maps.device), tied
 
 
-def otsu_masks(maps: Tensor, bins: int = 256) -> Tensor:
-    """Pixels above Otsu's threshold of the positive part of each map ``(N, 1, H, W)``.
-
-    Reference: Otsu 1979, A threshold selection method from gray-level histograms.
-    """
-    positive = maps.detach().flatten(1).clamp_min(0)
-    top = positive.amax(1, keepdim=True).clamp_min(torch.finfo(positive.dtype).tiny)
-    level = (positive / top * (bins - 1)).round().long()
-    share = torch.zeros(len(maps), bins, device=maps.device)
-    share = share.scatter_add_(1, level, torch.ones_like(positive, dtype=share.dtype)) / level.shape[1]
-    below = share.cumsum(1)
-    mean_below = (share * torch.arange(bins, device=maps.device)).cumsum(1)
-    between = (mean_below[:, -1:] * below - mean_below) ** 2 / (below * (1 - below)).clamp_min(1e-12)
-    threshold = between.argmax(1, keepdim=True)
-    return ((level > threshold) & (positive > 0)).reshape(maps.shape)
+def otsu_masks(maps: Tensor) -> Tensor:
+    """Pixels above Otsu's threshold of the positive part of each map ``(N, 1, H, W)``; none where that is constant."""
+    positive = maps.detach().clamp_min(0)
+    thresholds = [otsu_threshold(values) for values in positive.double().flatten(1).cpu().numpy()]
+    return positive > torch.tensor(thresholds, dtype=torch.float64, device=maps.device)[:, None, None, None]
 
 
 def rolled_masks(masks: Tensor, generator: torch.Generator) -> Tensor:

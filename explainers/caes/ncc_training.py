@@ -17,11 +17,11 @@ from torch.utils.data import DataLoader
 from cae.config import Config, NCCConfig
 from cae.config.command_line import Command
 from cae.files import update_json
+from cae.metrics.statistics import binomial_interval
 from cae.runs.run_folder import RunFolder
 from cae.training.trainer import build_trainer, checkpoint_to_continue, close_loggers
 from explainers.caes.cause_effect_pairs import PairRecipe, draw_pairs, labelled_clouds
 from explainers.caes.ncc import CausationNetwork, NeuralCausation, symmetrised_score
-from explainers.caes.statistics import binomial_interval
 
 DrawPairs = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
 VALIDATION_SEED = 2**40  # far from every seed of the training

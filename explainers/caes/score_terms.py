@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from explainers.caes.statistics import spearman
+from cae.metrics.statistics import spearman
 
 Terms = dict[str, Tensor]
 LOGITS_AT_ONCE = 20_000_000  # numbers in one block of changed logits
@@ -192,7 +192,7 @@ def causation_readouts(a: Tensor, s_o: Tensor, s_c: Tensor, top: float) -> Terms
     objects = s_o.topk(number, dim=1).indices
     return {
         "caes_obj": 1 - a.gather(1, objects).mean(1),
-        "caes_rank": spearman(a, s_o),
+        "caes_rank": spearman(a, s_o).to(a),
         "caes_lp": s_o.gather(1, anticausal).mean(1) - s_o.gather(1, causal).mean(1),
         "caes_lp_context": s_c.gather(1, anticausal).mean(1) - s_c.gather(1, causal).mean(1),
     }

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
+from cae.metrics.statistics import percentile_interval, permutation_p_value, resample_counts
 from explainers.caes.causation import LEAST_IMAGES, Causation, causation_of, coefficients
 from explainers.caes.classifier_responses import ClassifierResponses
 from explainers.caes.fills import Fill, resolve_fill, without
@@ -30,11 +32,6 @@ from explainers.caes.score_terms import (
     known_direction,
     reaction,
     readouts,
-)
-from explainers.caes.statistics import (
-    bootstrap_counts,
-    percentile_interval,
-    permutation_p_value,
 )
 
 LEAST_IMAGES_FOR_RATIOS = 20
@@ -128,7 +125,10 @@ class ClassStudy:
     @cached_property
     def resamples(self) -> Tensor:
         """Bootstrap counts ``(n_boot, N)``, the same for all masks, so that differences are paired."""
-        return bootstrap_counts(len(self.images), self.plan.n_boot, self._generator(1), self.groups)
+        groups = range(len(self.images)) if self.groups is None else self.groups
+        unique, member = np.unique(np.asarray(groups), return_inverse=True)
+        counts = resample_counts(len(unique), self.plan.n_boot, np.random.default_rng([self.plan.seed, 1]))
+        return torch.from_numpy(counts[:, member]).float()
 
     def react(self, masks: Tensor) -> RemovalEffects:
         """Ask the classifier about the images without the masks' area and about that area alone, and the controls.

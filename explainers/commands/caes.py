@@ -13,6 +13,7 @@ from cae.config import Config
 from cae.config.command_line import Command
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
+from cae.metrics.statistics import holm, sign_test
 from explainers.base import Explainer
 from explainers.caes.figures import class_figure
 from explainers.caes.mask_sources import (
@@ -27,7 +28,6 @@ from explainers.caes.mask_sources import (
 from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import STATEMENT, CausalScores
 from explainers.caes.score_terms import INTERVENTIONAL
-from explainers.caes.statistics import holm, sign_test
 from explainers.caes.study import LEAST_IMAGES_FOR_RATIOS, ClassStudy, ScoreSettings
 from explainers.commands.classifier_run import ClassifierRun, open_classifier
 from explainers.registry import parse_options
@@ -140,7 +140,7 @@ def comparison(scores: Scores, reference: str) -> list[dict[str, Any]]:
                 for name, by in scores.items()
                 if any(row.name == readout for row in by[source].differences)
             }
-            corrected = holm({name: row.p_swap for name, row in by_class.items()})
+            corrected = dict(zip(by_class, holm([row.p_swap for row in by_class.values()]), strict=True))
             sure = {name: row for name, row in by_class.items() if corrected[name] < 0.05}
             better = [name for name, row in sure.items() if row.low > 0]
             survives = [name for name in better if (scores[name][source][readout].p_roll or 1) < 0.05]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cae.metrics.statistics import defined, pearson
 from explainers.metrics.perturbation import GRID
 
 SETS = 50  # of faithfulness correlation
@@ -44,14 +45,7 @@ def faithfulness_correlation(sums: Tensor, drops: Tensor) -> float | None:
     Reference: Bhatt et al. 2020, Evaluating and Aggregating Feature-based Model Explanations, arXiv:2005.00631,
         faithfulness.
     """
-    columns = torch.stack([sums.double().cpu(), drops.double().cpu()])
-    centred = columns - columns.mean(1, keepdim=True)
-    spread = centred.norm(dim=1)
-    # what float32 leaves of a constant counts as constant
-    floor = 1e-6 * columns.abs().amax(1) * len(sums) ** 0.5
-    if bool((spread <= floor).any()):
-        return None
-    return float((centred[0] @ centred[1] / spread.prod()).clamp(-1, 1))
+    return defined(pearson(sums, drops, tolerance=1e-6))
 
 
 def sensitivity_n(sums: Tensor, drops: Tensor) -> float | None:

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from cae.metrics.statistics import places_from_the_top
 from explainers.metrics import perturbation as removal
 from explainers.metrics.batched_scores import Answers
 from explainers.metrics.irof import STEPS as SEGMENT_STEPS
@@ -83,7 +84,7 @@ class PerturbationContext:
         """Ranks of the units by a map ``(H, W)``: one order, or three where more than 1 % of the values tie."""
         means = self.units[unit].means(attribution)
         times = TIE_ORDERS if removal.tie_share(means) > MOST_TIES else 1
-        return [removal.ranks(means, generator(self.key, "ties", unit, time)) for time in range(times)]
+        return [places_from_the_top(means, generator(self.key, "ties", unit, time)) for time in range(times)]
 
     def streams(self, unit: str, rank: Tensor) -> dict[str, Iterable[Tensor]]:
         """Images to be judged for one order of one kind of units, by the curve they belong to; ends left out."""

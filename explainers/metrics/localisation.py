@@ -14,7 +14,8 @@ from scipy import ndimage
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from cae.metrics.localisation import dice, otsu_threshold
+from cae.metrics.localisation import dice
+from cae.metrics.statistics import otsu_threshold
 
 TOLERANCE = 15 / 224  # of the height, in the tolerant pointing game
 

@@ -58,15 +58,6 @@ def cells(height: int, width: int, grid: int = GRID) -> Units:
     return Units(rows[:, None] * across + columns, down * across)
 
 
-def ranks(values: Tensor, noise: torch.Generator) -> Tensor:
-    """Rank ``(n,)`` of each value, 0 for the largest; equal values in an order that the generator draws."""
-    shuffle = torch.randperm(len(values), generator=noise).to(values.device)
-    order = shuffle[torch.argsort(values[shuffle], descending=True, stable=True)]
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(values), device=values.device)
-    return rank
-
-
 def tie_share(values: Tensor) -> float:
     """``1 - distinct values / values``: 0 without ties, ``1 - 1/n`` for a constant."""
     return 1 - len(values.unique()) / len(values)

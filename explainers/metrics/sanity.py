@@ -6,14 +6,13 @@ import copy
 import inspect
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from scipy.stats import spearmanr
 from skimage.metrics import structural_similarity
 from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
+from cae.metrics.statistics import defined, spearman
 from explainers.base import Explainer, image_seed
 from explainers.metrics.seeds import generator
 
@@ -137,18 +136,10 @@ def _summary(values: dict[str, list[float | None]]) -> dict[str, float | None]:
 def likeness(one: Tensor, other: Tensor) -> dict[str, float | None]:
     """How alike two maps ``(H, W)`` are: ``mprt``, ``mprt_abs`` and ``mprt_ssim``."""
     return {
-        "mprt": rank_correlation(one, other),
-        "mprt_abs": rank_correlation(one.abs(), other.abs()),
+        "mprt": defined(spearman(one.flatten(), other.flatten())),
+        "mprt_abs": defined(spearman(one.abs().flatten(), other.abs().flatten())),
         "mprt_ssim": map_similarity(one, other),
     }
-
-
-def rank_correlation(one: Tensor, other: Tensor) -> float | None:
-    """Spearman's correlation of two maps ``(H, W)``; None where either is constant."""
-    columns = [values.detach().flatten().cpu().numpy() for values in (one, other)]
-    if any(np.ptp(column) == 0 for column in columns):
-        return None
-    return float(spearmanr(*columns).statistic)
 
 
 def map_similarity(one: Tensor, other: Tensor) -> float | None:
@@ -177,4 +168,5 @@ def random_logit(
     classes = len(explainer.classifier.classes)
     step = int(torch.randint(1, classes, (), generator=generator(image_seed(image, seed), "other class")))
     before = explainer(image[None], target, seed).attribution[0] if original is None else original
-    return rank_correlation(before, explainer(image[None], (target + step) % classes, seed).attribution[0])
+    after = explainer(image[None], (target + step) % classes, seed).attribution[0]
+    return defined(spearman(before.flatten(), after.flatten()))

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cae.metrics.statistics import BCA_RESAMPLES, Bootstrap, fisher_z, holm, sign_flip_p
 from explainers.metrics.catalogue import CONTROL, HEADLINE, Metric, describe
-from explainers.metrics.statistics import RESAMPLES, Bootstrap, fisher_z, holm, share_won, sign_flip_p
 
 LEAST_IMAGES = 30  # below, no p values
 LEAST_TO_MARK = 6  # below, no sign-flip test could reach 5 %, whatever a bootstrap interval says
@@ -65,7 +65,7 @@ def summarise(
     control: str = CONTROL,
     groups: Mapping[str, Hashable] | None = None,
     planned: Collection[str] = HEADLINE,
-    resamples: int = RESAMPLES,
+    resamples: int = BCA_RESAMPLES,
     seed: int = 0,
 ) -> list[Figure]:
     """Summarise the values of many images; average over seeds beforehand, per image.
@@ -136,6 +136,12 @@ def _against(difference: np.ndarray, metric: Metric, bootstrap: Bootstrap) -> di
         "difference_high": interval.high,
         "won": share_won(sign * difference) if sign else None,
     }
+
+
+def share_won(differences: np.ndarray) -> float:
+    """Share of the defined ``differences (N,)`` that are positive, ties as halves."""
+    defined = differences[~np.isnan(differences)]
+    return float(((defined > 0) + (defined == 0) / 2).mean())
 
 
 def _best(columns: Mapping[str, np.ndarray], metric: Metric, bootstrap: Bootstrap) -> str | None:

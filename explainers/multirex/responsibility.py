@@ -65,13 +65,3 @@ def merged(maps: Sequence[Tensor], merge: str) -> Tensor:
         product = product * (1 + one)
         product = product / product.max()
     return product
-
-
-def rank_correlation(one: Tensor, other: Tensor) -> float:
-    """Spearman's correlation of two maps; ties keep their order. 1 for two constant maps, 0 if only one is constant."""
-    flat = [one.flatten().double(), other.flatten().double()]
-    constant = [float(values.max() - values.min()) == 0 for values in flat]
-    if any(constant):
-        return float(all(constant))
-    ranks = torch.stack([values.argsort(stable=True).argsort() for values in flat]).double()
-    return float(torch.corrcoef(ranks)[0, 1])

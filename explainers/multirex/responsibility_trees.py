@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from cae.metrics.statistics import spearman
 from explainers.multirex.partition import Box, boxes_mask, cut
-from explainers.multirex.responsibility import merged, rank_correlation, responsibility_of_parts, shares_of_parts
+from explainers.multirex.responsibility import merged, responsibility_of_parts, shares_of_parts
 from explainers.multirex.sufficiency import BudgetSpent, Search, ask
 
 WAVE = 4  # trees grown together, whatever the batch size
@@ -60,7 +61,7 @@ def responsibility_map(shape: tuple[int, int], settings: TreeSettings) -> Search
             grown += wave
             yield from _grow(shape, wave, settings)
             after = merged([tree.map for tree in grown], settings.merge)
-            if before is not None and rank_correlation(_pooled(before), _pooled(after)) >= SETTLED:
+            if before is not None and _settled(before, after):
                 break
     except BudgetSpent:
         pass  # what was grown is a map all the same
@@ -68,9 +69,13 @@ def responsibility_map(shape: tuple[int, int], settings: TreeSettings) -> Search
     return merged(maps, settings.merge) if maps else None
 
 
-def _pooled(values: Tensor) -> Tensor:
-    side = min(POOLED, *values.shape)
-    return F.adaptive_avg_pool2d(values[None, None], side)[0, 0]
+def _settled(before: Tensor, after: Tensor) -> bool:
+    """Whether the latest trees left the ranking of a map ``(H, W)`` as it was; two maps without any ranking agree."""
+    side = min(POOLED, *before.shape)
+    one, other = (F.adaptive_avg_pool2d(values[None, None], side).flatten() for values in (before, after))
+    if all(bool((values == values[0]).all()) for values in (one, other)):
+        return True
+    return float(spearman(one, other)) >= SETTLED
 
 
 def _grow(shape: tuple[int, int], wave: Sequence[Tree], settings: TreeSettings) -> Search[None]:

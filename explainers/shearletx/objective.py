@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cae.metrics.statistics import ranks
 from explainers.transforms.representation import Band, per_coefficient, pixel_weights
 
 SIZES = ("bands", "entries", "coefficients", "entropy", "conciseness")
@@ -119,12 +120,9 @@ def area_penalty(mask: Tensor, area: float) -> Tensor:
     return (values - step).square().mean(1)
 
 
-def ranks(values: Tensor) -> Tensor:
+def unit_ranks(values: Tensor) -> Tensor:
     """Ranks mapped to [0, 1], the same shape; equal values share their mean rank, and all equal gives one half.
 
     Reference: Uendes et al. 2025, "Start Smart", with one quantile per value.
     """
-    flat = values.flatten()
-    ordered = flat.sort().values
-    low, high = torch.searchsorted(ordered, flat), torch.searchsorted(ordered, flat, right=True)
-    return ((low + high - 1) / (2 * max(len(flat) - 1, 1))).to(values.dtype).reshape(values.shape)
+    return ((ranks(values.flatten()) - 1) / max(values.numel() - 1, 1)).to(values.dtype).reshape(values.shape)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from explainers.base import Instance
-from explainers.shearletx.objective import credited, ranks
+from explainers.shearletx.objective import credited, unit_ranks
 from explainers.shearletx.pictures import MaskedPictures
 from explainers.shearletx.search_objective import SearchObjective
 from explainers.shearletx.search_state import MULTIPLIER_EVERY, Candidate, Outcome, Search
@@ -150,7 +150,7 @@ class MaskOptimiser:
             return torch.ones_like(coefficients[:rows]), 0
         _, _, slope = self.scored(image[None], torch.tensor([instance.target], device=image.device))
         steepness = self.representation.analyse(slope[0]).abs()
-        return ranks(steepness if rows > 1 else steepness.amax(0, keepdim=True)), 1
+        return unit_ranks(steepness if rows > 1 else steepness.amax(0, keepdim=True)), 1
 
     def _stepper(self, parameter: Tensor) -> torch.optim.Optimizer:
         if self.settings.form == "area":

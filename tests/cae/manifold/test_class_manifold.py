@@ -18,7 +18,7 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.manifold.code_paths import Polylines, path_length
 from cae.manifold.graph import CodeGraph, nearest
 from cae.manifold.mapper import build_mapper, principal_lens
-from cae.manifold.prototypes import farthest_points, k_medoids, medoid, smote
+from cae.manifold.prototypes import farthest_points, k_medoids, medoid
 
 
 def half_circle(count: int = 200) -> torch.Tensor:
@@ -306,7 +306,7 @@ def test_smote_draws_from_segments_between_neighbours_of_one_verdict():
     sample = manifold.smote(500, generator=torch.Generator().manual_seed(0))
     first, second = manifold.codes[sample.first], manifold.codes[sample.second]
     assert torch.equal(manifold.verdicts[sample.first], manifold.verdicts[sample.second])
-    assert torch.equal(sample.verdicts, manifold.verdicts[sample.first])
+    assert torch.equal(sample.predictions, manifold.verdicts[sample.first])
     assert torch.all(sample.first != sample.second)
     assert torch.allclose(sample.codes, first + sample.share[:, None] * (second - first), atol=1e-5)
     assert 0 <= float(sample.share.min()) <= float(sample.share.max()) <= 1
@@ -315,24 +315,3 @@ def test_smote_draws_from_segments_between_neighbours_of_one_verdict():
         same = (manifold.verdicts == manifold.verdicts[a]).nonzero()[:, 0]
         distance = (points[same] - points[a]).norm(dim=1)
         assert b in same[distance.argsort()[1:6]].tolist()
-
-
-def test_smote_ends_are_the_codes_themselves():
-    codes = torch.randn(20, 4, generator=torch.Generator().manual_seed(1))
-    verdicts = torch.arange(20) % 2
-    for share, end in ((0.0, "first"), (1.0, "second")):
-        generator = torch.Generator().manual_seed(2)
-        sample = smote(codes, verdicts, 30, generator=generator, share=torch.full((30,), share))
-        assert torch.equal(sample.codes, codes[getattr(sample, end)])
-
-
-def test_smote_of_a_single_or_of_equal_codes():
-    lonely = smote(
-        torch.tensor([[1.0], [5.0], [6.0]]), torch.tensor([0, 1, 1]), 40, generator=torch.Generator().manual_seed(0)
-    )
-    assert torch.all(lonely.codes[lonely.first == 0] == 1.0)
-    equal = smote(
-        torch.zeros(20, 2), torch.zeros(20, dtype=torch.int64), 40, generator=torch.Generator().manual_seed(0)
-    )
-    assert torch.equal(equal.codes, torch.zeros(40, 2))
-    assert torch.all(equal.first != equal.second)

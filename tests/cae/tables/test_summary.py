@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cae.metrics.localisation import best_dice, centre_map, dice_at_area, evidence_map, localise, otsu_threshold
-from cae.metrics.statistics import interval, mean, median, percentile_95
+from cae.metrics.localisation import best_dice, centre_map, dice_at_area, evidence_map, localise
 from cae.tables.index import Index, IndexRow
 from cae.tables.summary import summarise, summarise_features, table
 
@@ -79,30 +78,6 @@ def test_no_rows_give_counts_and_no_rate():
     assert "counterfactual/found" not in metrics
 
 
-def test_certainty_is_not_claimed_from_few_images():
-    low, high = interval(np.ones(20), [str(i) for i in range(20)])
-    assert (low, high) == (pytest.approx(0.025 ** (1 / 20)), 1.0)
-    assert interval(np.zeros(20), [str(i) for i in range(20)]) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
-
-
-def test_rows_of_one_image_are_drawn_together():
-    values, generator = np.repeat(np.random.default_rng(0).random(30), 10), np.random.default_rng(1)
-    together = interval(values, [str(i // 10) for i in range(300)])
-    apart = interval(values, [str(i) for i in range(300)])
-    assert together[1] - together[0] > 2 * (apart[1] - apart[0])
-    assert interval(values, [str(i // 10) for i in range(300)]) == together
-    drawn = [interval(generator.normal(0.5, 1, 40), list(map(str, range(40)))) for _ in range(20)]
-    assert np.mean([low <= 0.5 <= high for low, high in drawn]) >= 0.85
-
-
-def test_percentile_is_one_of_the_values():
-    values = np.arange(1.0, 101)
-    assert percentile_95(values, np.ones(100)) == 95
-    assert percentile_95(np.array([3.0, 1.0]), np.array([0, 4])) == 1
-    assert median(np.array([3.0, 1.0, 2.0]), np.ones(3)) == 2
-    assert mean(np.array([1.0, 3.0]), np.array([3, 1])) == 1.5
-
-
 def test_the_table_leaves_out_what_is_not_known():
     text = table({"a": 0.5, "a_low": 0.4, "a_high": 0.6}, [("a", "first"), ("b", "second")])
     assert text == "     0.500  0.400 to 0.600     first"
@@ -143,11 +118,6 @@ def test_equal_values_count_as_all_their_orders():
     values, mask = np.array([1.0, 0.5, 0.5, 0.5, 0.0]), np.array([True, True, False, False, False])
     assert dice_at_area(values, mask) == pytest.approx((1 + 1 / 3) / 2)
     assert best_dice(values, mask) == pytest.approx(2 / 3)
-
-
-def test_otsu_separates_two_groups_exactly():
-    values = np.array([0.1, 0.2, 0.15, 0.9, 0.95])
-    assert otsu_threshold(values) == 0.2
 
 
 def test_the_centre_map_falls_off_from_the_centre():

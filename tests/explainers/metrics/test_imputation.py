@@ -3,8 +3,9 @@ import torch
 from tiny_classifiers import random_images
 
 from cae.errors import UserError
+from cae.metrics.statistics import places_from_the_top
 from explainers.metrics.imputation import conjugate_gradients, direct, linear_imputation, pooled_start
-from explainers.metrics.perturbation import cells, ranks
+from explainers.metrics.perturbation import cells
 from explainers.metrics.road import SHARES, road_images, road_noise
 from explainers.metrics.seeds import generator
 
@@ -59,7 +60,7 @@ def test_colours_are_filled_in_one_by_one():
 def test_conjugate_gradients_agree_with_the_direct_solution(share):
     image = random_images(1, 3)[0]
     units = cells(32, 32)
-    place = ranks(torch.rand(units.count, generator=generator(1)), generator(2))[units.labels]
+    place = places_from_the_top(torch.rand(units.count, generator=generator(1)), generator(2))[units.labels]
     masks = torch.stack([random_mask(share)[0], (place < share * units.count)[None]])
     exact = torch.stack([direct(image, mask[0]) for mask in masks])
     assert (conjugate_gradients(image, masks) - exact).abs().max() < 1e-3
@@ -90,7 +91,7 @@ def test_known_pixels_stay_and_noise_falls_on_removed_ones_alone():
 
 def test_road_removes_the_first_in_rank_at_nine_levels():
     image = random_images(1)[0]
-    rank = ranks(torch.rand(1024, generator=generator(3)), generator(4))
+    rank = places_from_the_top(torch.rand(1024, generator=generator(3)), generator(4))
     noise = road_noise(image, generator(5))
     images = list(road_images(image, rank, noise))
     assert len(images) == 9

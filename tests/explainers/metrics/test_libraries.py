@@ -7,10 +7,11 @@ import pytest
 import torch
 from tiny_classifiers import random_images, small_network
 
+from cae.metrics.statistics import places_from_the_top
 from explainers.metrics.complexity import gini
 from explainers.metrics.correlation import infidelity, random_patches
 from explainers.metrics.localisation import energy_pointing, localisation
-from explainers.metrics.perturbation import cells, pixels, ranks, replaced
+from explainers.metrics.perturbation import cells, pixels, replaced
 from explainers.metrics.seeds import generator
 
 SIZE = 28
@@ -43,7 +44,7 @@ def measured(metric, classifier, image, attribution, target, mask=None):
 
 def ours(classifier, image, units, attribution, counts, target):
     """Probabilities of the target with the first units blacked out."""
-    rank = ranks(units.means(attribution), generator(0))
+    rank = places_from_the_top(units.means(attribution), generator(0))
     images = torch.stack(list(replaced(image, torch.zeros_like(image), units, rank, counts)))
     with torch.no_grad():
         return classifier.probabilities(images)[:, target].numpy()

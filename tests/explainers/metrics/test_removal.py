@@ -4,6 +4,7 @@ import torch
 from tiny_classifiers import random_images
 
 from cae.errors import UserError
+from cae.metrics.statistics import places_from_the_top
 from explainers.metrics.irof import irof, superpixels
 from explainers.metrics.perturbation import (
     Curve,
@@ -16,7 +17,6 @@ from explainers.metrics.perturbation import (
     levels,
     named_fill,
     pixels,
-    ranks,
     replaced,
     sufficiency,
     tie_share,
@@ -43,14 +43,14 @@ def test_units_of_one_value_tie_whatever_their_sizes():
 
 def test_opponents_go_last_after_all_neutral_units():
     values = torch.tensor([0.0, -2.0, 3.0, 0.0, -1.0, 1.0])
-    rank = ranks(values, generator(0))
+    rank = places_from_the_top(values, generator(0))
     assert rank[[2, 5]].tolist() == [0, 1]
     assert sorted(rank[[0, 3]].tolist()) == [2, 3]
     assert rank[[4, 1]].tolist() == [4, 5]
 
 
 def test_ties_are_broken_by_the_seed_alone():
-    orders = [ranks(torch.zeros(50), generator(seed)).tolist() for seed in (1, 1, 2)]
+    orders = [places_from_the_top(torch.zeros(50), generator(seed)).tolist() for seed in (1, 1, 2)]
     assert orders[0] == orders[1] != orders[2]
     assert sorted(orders[2]) == list(range(50))
 

@@ -10,7 +10,7 @@ from cae.errors import UserError
 from explainers import Explainer, InstanceResult, get_explainer
 from explainers.metrics import explainer_checks
 from explainers.metrics.robustness import seed_change, sensitivity_max
-from explainers.metrics.sanity import map_similarity, mprt, random_logit, randomised, rank_correlation
+from explainers.metrics.sanity import likeness, map_similarity, mprt, random_logit, randomised
 
 
 class InputGradient(Explainer):
@@ -140,10 +140,10 @@ def test_another_class_is_another_map_where_the_method_knows_classes():
 
 def test_likeness_of_maps_that_do_not_vary_is_undefined():
     image = random_images(1)[0, 0]
-    assert rank_correlation(image, torch.ones(32, 32)) is None
+    assert likeness(image, torch.ones(32, 32))["mprt"] is None
     assert map_similarity(image, torch.zeros(32, 32)) is None
     assert map_similarity(image[:5, :5], image[:5, :5]) is None
-    assert rank_correlation(image, -image) == pytest.approx(-1)
+    assert likeness(image, -image)["mprt"] == pytest.approx(-1)
 
 
 def test_checks_give_one_row_per_image():

@@ -23,7 +23,7 @@ from explainers.shearletx.objective import (
     low_pass_credit,
     pooled_log_probability,
     quadratic_shortfall,
-    ranks,
+    unit_ranks,
 )
 from explainers.shearletx.optimiser import MaskOptimiser
 from explainers.shearletx.settings import Settings
@@ -226,9 +226,9 @@ def test_published_noise_of_wavelets_has_colour_and_one_spread_per_scale():
 
 def test_ranks_are_uniform_keep_the_order_and_share_ties():
     values = torch.tensor([[3.0, -1.0, 7.0], [0.5, 2.0, 5.0]])
-    assert ranks(values).flatten().tolist() == pytest.approx([0.6, 0.0, 1.0, 0.2, 0.4, 0.8])
-    assert ranks(torch.ones(4)).tolist() == [0.5] * 4
-    assert ranks(torch.tensor([0.0, 0.0, 1.0])).tolist() == [0.25, 0.25, 1.0]
+    assert unit_ranks(values).flatten().tolist() == pytest.approx([0.6, 0.0, 1.0, 0.2, 0.4, 0.8])
+    assert unit_ranks(torch.ones(4)).tolist() == [0.5] * 4
+    assert unit_ranks(torch.tensor([0.0, 0.0, 1.0])).tolist() == [0.25, 0.25, 1.0]
 
 
 def test_entropy_counts_equal_coefficients_and_area_counts_ones():
