@@ -14,6 +14,7 @@ from cae.errors import UserError, did_you_mean
 from explainers.infills.base import Sampler
 from explainers.infills.fills import Fill, blurred, constant, image_mean, image_minimum, masked_blur, uniform_noise
 from explainers.infills.gaussian import Gaussian
+from explainers.infills.learned import LearnedSampler
 from explainers.infills.simple import Blur, FunctionSampler, Gray, Marginal, MaskedBlur
 
 
@@ -78,12 +79,6 @@ def _linear(_: Material) -> Fill:
     return linear
 
 
-def _learned(given: Material) -> Sampler:
-    from explainers.infills.learned import LearnedSampler
-
-    return LearnedSampler.load(given.run_folder())
-
-
 INFILLS: dict[str, InFill] = {
     "black": InFill("zeros, before any normalisation", fill=lambda _: constant(0.0)),
     "gray": InFill("the middle grey", fill=lambda _: constant(0.5), sampler=lambda _: Gray()),
@@ -110,7 +105,10 @@ INFILLS: dict[str, InFill] = {
         "the same, every pixel drawn independently",
         sampler=lambda given: Gaussian(given.training_images(), diagonal=True),
     ),
-    "learned": InFill("draws from a network trained by `train.py sampler`", sampler=_learned),
+    "learned": InFill(
+        "draws from a network trained by `train.py sampler`",
+        sampler=lambda given: LearnedSampler.load(given.run_folder()),
+    ),
 }
 
 SAMPLERS = {name: infill.words for name, infill in INFILLS.items() if infill.sampler is not None}
