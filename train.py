@@ -3,9 +3,9 @@
 from cae.commands.train import TRAINING_STAGES
 from cae.config.command_line import parse, run_program
 from explainers.caes.ncc_training import NCC_STAGES
-from explainers.infills.training import SAMPLER_STAGE
+from explainers.infills.training import SAMPLER_COMMANDS
 
-STAGES = TRAINING_STAGES | SAMPLER_STAGE | NCC_STAGES
+STAGES = TRAINING_STAGES | SAMPLER_COMMANDS | NCC_STAGES
 
 
 def main(argv: list[str]) -> None:

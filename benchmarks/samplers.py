@@ -29,7 +29,8 @@ from cae.data import CAEDataModule  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.metrics.statistics import Bootstrap  # noqa: E402
 from explainers.infills.learned import LearnedSampler  # noqa: E402
-from explainers.infills.training import BASELINE_IMAGES, sampler_stage, spread, window_bits  # noqa: E402
+from explainers.infills.training import BASELINE_IMAGES, sampler_command, spread  # noqa: E402
+from explainers.infills.window_bits import window_bits  # noqa: E402
 
 RECIPES = {"lesions": "lesions", "pneumonia": "medmnist"}
 HEADS = ("lowrank", "categorical")
@@ -44,7 +45,7 @@ def main(argv: list[str]) -> None:
     for name in arguments.only or [name for name in RECIPES if name != "pneumonia" or arguments.pneumonia]:
         for head in arguments.heads:
             config = _config(arguments, name, head)
-            sampler_stage(config)
+            sampler_command(config)
             _measure(config, f"{name}/", head, figures, intervals)
             _write(arguments, figures, intervals)
 

@@ -40,13 +40,13 @@ EXPLAINERS: dict[str, Entry] = {
     ),
     "ig": Entry(
         "explainers.information.explainer:InformationGain",
-        "how much the verdict rests on each patch, whatever the class, in nats",
+        "how much the prediction rests on each patch, whatever the class, in nats",
     ),
     "pda": Entry(
         "explainers.information.explainer:PointwiseMutualInformation",
         "prediction difference analysis: change of the log-odds, in bits, under a conditional Gaussian in-fill",
         # smoothed for 100,000 images, as the authors' program does
-        {"readout": "woe", "sampler": "gaussian", "laplace": 100_000},
+        {"quantity": "woe", "sampler": "gaussian", "laplace": 100_000},
     ),
     "integrated_gradients": Entry(
         "explainers.baselines.gradient:IntegratedGradients",

@@ -306,9 +306,6 @@ class SamplerConfig:
     warmup_steps: int = option(500, "steps over which the learning rate rises, a fifth of the training at most", low=0)
     crops: int = option(128, "patches of one step", low=1)
     learning_rate: float = option(1e-3, "peak learning rate (then along a cosine, AdamW)", low=0)
-    weight_decay: float = option(0.01, "weight decay", low=0)
-    gradient_clip: float = option(1.0, "largest gradient norm; 0 for none", low=0)
-    ema: float = option(0.999, "decay of the averaged weights, which are validated and kept", low=0, high=0.99999)
     validate_every: int = option(500, "steps between validations (and checkpoints)", low=1)
     validation_crops: int = option(10_000, "patches of one validation, always the same", low=1)
 

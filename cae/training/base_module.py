@@ -15,6 +15,7 @@ from cae.data import Batch
 from cae.data.module import flip
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
+from cae.training.step import step_seed
 from cae.training.validation import SwapValidation
 
 
@@ -73,7 +74,7 @@ class CAETrainingModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Randomness is a function of seed, step and process, so that a resumed run draws what it would have drawn."""
-        torch.manual_seed(((self.seed * 1_000_003 + self.global_step) * 4096 + self.global_rank) % 2**63)
+        torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
 
     def augmented(self, batch: Batch) -> Batch:
         """The batch, half of its images mirrored where that is asked for."""

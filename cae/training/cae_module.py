@@ -18,6 +18,7 @@ from cae.data import Batch
 from cae.models.cae import CAE
 from cae.training.base_module import CAETrainingModule, FrozenClassifiers
 from cae.training.objective import Objective
+from cae.training.step import average_weights
 
 R1_EVERY = 16  # steps between two gradient penalties of the discriminator
 # these pull on swaps and would keep the autoencoder from learning first
@@ -77,15 +78,7 @@ class CAEModule(CAETrainingModule):
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Step and average the weights: one act, so that no checkpoint falls between the two."""
         super().optimizer_step(*arguments, **named)
-        self._average_weights(self.global_step + 1)
-
-    @torch.no_grad()
-    def _average_weights(self, steps: int) -> None:
-        decay = min(self.config.ema, steps / (9 + steps))  # early on with a shorter memory
-        for average, current in zip(self.average.parameters(), self.cae.parameters(), strict=True):
-            average.lerp_(current, 1 - decay)
-        for copied, buffer in zip(self.average.buffers(), self.cae.buffers(), strict=True):
-            copied.copy_(buffer)
+        average_weights(self.average, self.cae, self.global_step + 1, self.config.ema)
 
     def configure_optimizers(self) -> Any:
         """One Adam with a group for the generator and one for the networks beside it; constant, then linear to 0."""

@@ -17,20 +17,11 @@ from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
+from cae.metrics.log_odds import log_odds
 from explainers.base import Explainer, Instance, InstanceResult
 from explainers.baselines.layers import FeatureLayer, feature_layer
 
 BASELINES = {"black": 0.0, "grey": 0.5, "white": 1.0}
-
-
-def log_odds(logits: Tensor, target: int) -> Tensor:
-    """``log p_t / (1 - p_t) = z_t - log sum_{k != t} exp z_k`` of logits ``(B, K)``: ``(B,)``, any real number.
-
-    >>> log_odds(torch.tensor([[1.0, 3.0]]), 1)
-    tensor([2.])
-    """
-    others = torch.arange(logits.shape[1], device=logits.device) != target
-    return logits[:, target] - logits[:, others].logsumexp(1)
 
 
 OUTPUTS: dict[str, Callable[[Tensor, int], Tensor]] = {

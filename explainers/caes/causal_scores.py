@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
-from explainers.caes.fills import Fill
 from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import CausalScores
 from explainers.caes.study import ClassStudy, ScoreSettings
+from explainers.infills import Fill
 
 
 def causal_scores(

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
-from explainers.caes.score_terms import Answers, Head, log_odds
+from cae.metrics.log_odds import log_odds
+from explainers.caes.score_terms import Answers, Head
 
 HEAD_TOLERANCE = 1e-5  # of the log-odds, by a head applied to the features against the classifier's own
 

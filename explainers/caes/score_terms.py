@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cae.metrics.log_odds import log_odds
 from cae.metrics.statistics import spearman
 
 Terms = dict[str, Tensor]
@@ -66,12 +67,6 @@ class Answers:
     features: Tensor
     evidence: Tensor
     verdict: Tensor
-
-
-def log_odds(logits: Tensor, target: int) -> Tensor:
-    """``z_k - log sum_(y != k) exp z_y`` of logits ``(…, K)``: the class against all others, in nats."""
-    others = [k for k in range(logits.shape[-1]) if k != target]
-    return logits[..., target] - logits[..., others].logsumexp(-1)
 
 
 def logit_effects(features: Tensor, changed: Tensor, weight: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from cae.errors import UserError
 from cae.metrics.statistics import percentile_interval, permutation_p_value, resample_counts
 from explainers.caes.causation import LEAST_IMAGES, Causation, causation_of, coefficients
 from explainers.caes.classifier_responses import ClassifierResponses
-from explainers.caes.fills import Fill, resolve_fill, without
 from explainers.caes.masks import blob_masks, check_masks, rolled_masks
 from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import CausalScores, Difference, Readout
@@ -33,10 +32,13 @@ from explainers.caes.score_terms import (
     reaction,
     readouts,
 )
+from explainers.infills import Fill, build_fill, without
 
 LEAST_IMAGES_FOR_RATIOS = 20
 SMALLEST_FEATURE = 1e-8  # sum over the images below which a feature counts as absent
 DRAWS_AT_ONCE = 500
+# what the option `fill` calls in-fills, each with its name in `explainers.infills`
+FILLS = {"black": "black", "mean": "image_mean", "masked_blur": "masked_blur"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class ClassStudy:
             raise UserError(f"`target` must be in [0, {len(classifier.classes)}), but got {target}.")
         self.classifier, self.images, self.target = classifier, images.detach(), target
         self.plan, self.ncc, self.groups = plan, ncc, groups
-        self.fill = resolve_fill(plan.fill)
+        self.fill = build_fill(plan.fill, FILLS)
         self.witness = ClassifierResponses(classifier, target, images, plan.batch_size)
         self.base = self.witness(self.images)
         everything = torch.ones_like(self.images[:, :1], dtype=torch.bool)

@@ -1,8 +1,7 @@
-"""The sampler stage: training the learned in-fill, and measuring it in bits per dimension beside simpler ones."""
+"""Training the learned in-fill from the command line, and measuring it beside simpler ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,20 @@ from cae.files import update_json
 from cae.runs.run_folder import RunFolder
 from cae.training.callbacks import TrainingClock
 from cae.training.trainer import build_trainer, close_loggers, say
-from explainers.infills.base import digest, place_crops
-from explainers.infills.gaussian import LARGEST_SIDE, Gaussian
-from explainers.infills.learned import LearnedSampler, PatchDistribution, PatchSampler, at_border, fixed_windows
-from explainers.infills.likelihood import dequantised, histogram_bits, level_counts
-from explainers.infills.windows import default_window
+from explainers.infills.base import digest
+from explainers.infills.learned import LearnedSampler
+from explainers.infills.likelihood import level_counts
+from explainers.infills.patch_distribution import PatchDistribution
+from explainers.infills.training_module import PatchTrainingModule
+from explainers.infills.window_bits import bits_of, window_bits
+from explainers.infills.windows import at_border, default_window, fixed_windows
 
 BASELINE_IMAGES = 2000  # training images that the simple in-fills are fitted to, at most
+GRADIENT_CLIP = 1.0  # largest norm
 SMALL = 64  # pixels a side up to which a short training is enough
 
 
-def sampler_stage(config: Config) -> None:
+def sampler_command(config: Config) -> None:
     """Train the learned in-fill of the information maps."""
     data = CAEDataModule(config.data)
     data.setup()
@@ -42,7 +44,7 @@ def sampler_stage(config: Config) -> None:
         train_sampler(config, data, run.path, start.checkpoint)
 
 
-SAMPLER_STAGE = {"sampler": Command("train the learned in-fill of the information maps", sampler_stage)}
+SAMPLER_COMMANDS = {"sampler": Command("train the learned in-fill of the information maps", sampler_command)}
 
 
 def train_sampler(
@@ -74,7 +76,7 @@ def train_sampler(
     last = ModelCheckpoint(folder / "sampler_checkpoints", "last", **when)
     trainer = build_trainer(
         config, folder, "sampler", max_steps=steps, callbacks=[clock, best, last], resume=checkpoint is not None,
-        gradient_clip_val=config.sampler.gradient_clip or None, use_distributed_sampler=False,
+        gradient_clip_val=GRADIENT_CLIP, use_distributed_sampler=False,
         reload_dataloaders_every_n_epochs=1, default_root_dir=folder / "sampler_checkpoints",
     )  # fmt: skip
     # one class for all: every image is as likely as any other, in an order that follows from seed and step
@@ -103,7 +105,7 @@ def train_sampler(
     return metrics
 
 
-def build_module(config: Config, data: CAEDataModule) -> PatchSampler:
+def build_module(config: Config, data: CAEDataModule) -> PatchTrainingModule:
     """The Lightning module of the options, with defaults that depend on the images filled in."""
     options, shape = config.sampler, data.image_shape
     window = options.window or default_window(shape[1:])
@@ -113,7 +115,7 @@ def build_module(config: Config, data: CAEDataModule) -> PatchSampler:
     if problems:
         raise UserError(problems)
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    return PatchSampler(
+    return PatchTrainingModule(
         {
             "channels": shape[0],
             "window": window,
@@ -127,54 +129,11 @@ def build_module(config: Config, data: CAEDataModule) -> PatchSampler:
         max_steps=options.max_steps or (5000 if max(shape[1:]) <= SMALL else 30_000),
         warmup_steps=options.warmup_steps,
         learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        ema=options.ema,
         seed=config.seed,
         mirror=data.config.flip,
         validation_images=len(data.val),
         level_counts=level_counts(spread(data.train, BASELINE_IMAGES)),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class WindowBits:
-    """Bits per dimension of windows of some images under several models.
-
-    Attributes:
-        rows: ``(M,)`` image of each window.
-        tops: ``(M, 2)`` upper left pixels.
-        bits: ``(M,)`` by model: ``learned``, ``histogram``, and, for windows of 16 pixels at most,
-            ``diagonal_gaussian`` and ``gaussian``.
-    """
-
-    rows: Tensor
-    tops: Tensor
-    bits: dict[str, Tensor]
-
-
-@torch.inference_mode()
-def window_bits(distribution: PatchDistribution, seen: Tensor, images: Tensor, count: int) -> WindowBits:
-    """Bits per dimension of the learned in-fill and of simpler ones, on the same windows.
-
-    Args:
-        distribution: the learned one.
-        seen: ``(N, C, H, W)`` training images, which the simpler ones are fitted to.
-        images: ``(B, C, H, W)`` whose windows are measured.
-        count: windows at least, as many of every image.
-    """
-    window = distribution.window
-    rows, tops = fixed_windows(len(images), -(-count // len(images)), images.shape, window, seed=1)
-    found = {
-        "learned": bits_of(distribution, images, rows, tops),
-        "histogram": histogram_bits(level_counts(seen), place_crops(images, rows, tops, window)),
-    }
-    if window <= LARGEST_SIDE:
-        generator = torch.Generator().manual_seed(3)
-        known = dequantised(seen, torch.rand(seen.shape, generator=generator))
-        asked = dequantised(images, torch.rand(images.shape, generator=generator))
-        for name, diagonal in (("diagonal_gaussian", True), ("gaussian", False)):
-            found[name] = Gaussian(known, diagonal).bits(asked, rows, tops, window)
-    return WindowBits(rows, tops, found)
 
 
 def measure(distribution: PatchDistribution, config: Config, data: CAEDataModule) -> dict[str, float]:
@@ -191,18 +150,6 @@ def measure(distribution: PatchDistribution, config: Config, data: CAEDataModule
         if chosen.any():
             metrics[f"sampler/bits_{name}"] = float(bits[chosen].mean())
     return metrics
-
-
-@torch.inference_mode()
-def bits_of(distribution: PatchDistribution, images: Tensor, rows: Tensor, tops: Tensor) -> Tensor:
-    """Bits per dimension ``(M,)`` of windows, on the CPU."""
-    device = next(distribution.parameters()).device
-    generator = torch.Generator().manual_seed(4)
-    parts = []
-    for part in torch.arange(len(rows)).split(256):
-        some, place = images[rows[part]].to(device), tops[part].to(device)
-        parts.append(distribution.bits(some, torch.arange(len(part), device=device), place, generator).float().cpu())
-    return torch.cat(parts)
 
 
 def spread(images: ImageSet, most: int) -> Tensor:

@@ -161,3 +161,22 @@ def fit_samples(levels: Sequence[Level], counts: Sequence[int], budget: int) -> 
         dearest = max(reducible, key=lambda k: levels[k].samples * counts[k])
         levels[dearest] = replace(levels[dearest], samples=levels[dearest].samples - 1)
     return levels
+
+
+def random_tops(count: int, shape: tuple[int, int], window: int, generator: torch.Generator | None = None) -> Tensor:
+    """Windows ``(count, 2)`` anywhere inside an image, all places equally likely."""
+    limits = torch.tensor(shape) - window + 1
+    return (torch.rand(count, 2, generator=generator) * limits).long()
+
+
+def fixed_windows(images: int, each: int, shape: Sequence[int], window: int, seed: int) -> tuple[Tensor, Tensor]:
+    """``each`` windows of every one of ``images`` images: their rows ``(M,)`` and tops ``(M, 2)``, seeded."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.arange(images).repeat_interleave(each)
+    return rows, random_tops(len(rows), (int(shape[-2]), int(shape[-1])), window, generator)
+
+
+def at_border(tops: Tensor, shape: tuple[int, int], window: int) -> Tensor:
+    """Whether one window of context around a window reaches over the image's border, ``(M,)`` bool."""
+    limits = torch.tensor(shape) - 2 * window
+    return ((tops < window) | (tops > limits)).any(1)

@@ -20,7 +20,7 @@ CHUNK = 512  # in-fills held at once, about
 
 @dataclass(frozen=True, eq=False)
 class InformationTable:
-    """What one pass over the windows of an image gives; every readout is a function of it. All tensors on the CPU.
+    """What one pass over the windows of an image gives; every quantity is a function of it. All tensors on the CPU.
 
     Attributes:
         windows: M windows.

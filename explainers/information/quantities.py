@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cae.metrics.log_odds import log_complement, log_odds
+
 PUBLISHED_EPSILON = 1e-13  # of the authors' program
 
 
@@ -31,18 +33,18 @@ def published_pmi(log_p: Tensor, log_q: Tensor) -> Tensor:
     return (log_p.exp() / (log_q.exp() + PUBLISHED_EPSILON) + PUBLISHED_EPSILON).log()
 
 
-def information_gain(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """``KL(p || q)`` of every patch, ``(M,)`` nats, at least 0: the mean of PMI over the classes, weighted by p."""
-    return information_gain_terms(log_p, log_q).sum(1)
+def information_gain(log_p: Tensor, pmi: Tensor) -> Tensor:
+    """``KL(p || q)`` of every patch, ``(M,)`` nats, at least 0: the mean of ``pmi (M, K)`` over the classes, by p."""
+    return information_gain_terms(log_p, pmi).sum(1)
 
 
-def information_gain_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
+def information_gain_terms(log_p: Tensor, pmi: Tensor) -> Tensor:
     """Each class's share in the information gain, ``(M, K)`` nats, signed: ``p(y) pmi(y)``."""
-    return log_p.exp() * (log_p - log_q)
+    return log_p.exp() * pmi
 
 
 def binary_information_gain(log_p: Tensor, log_q: Tensor, y: int) -> Tensor:
-    """KL divergence of the two-class verdict "y or not", ``(M,)`` nats, in [0, information gain]."""
+    """KL divergence of the two-class prediction "y or not", ``(M,)`` nats, in [0, information gain]."""
     log_not_p, log_not_q = log_complement(log_p, y), log_complement(log_q, y)
     return log_p[y].exp() * (log_p[y] - log_q[:, y]) + log_not_p.exp() * (log_not_p - log_not_q)
 
@@ -56,7 +58,7 @@ def weight_of_evidence(log_p: Tensor, log_q: Tensor, y: int, examples: float = m
         y: the class.
         examples: Laplace smoothing ``(p N + 1) / (N + K)`` for a training set of so many images; infinite for none.
     """
-    return (_log_odds(log_p[None], y, examples) - _log_odds(log_q, y, examples)) / math.log(2)
+    return (_smoothed_log_odds(log_p[None], y, examples) - _smoothed_log_odds(log_q, y, examples)) / math.log(2)
 
 
 def difference(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -64,10 +66,9 @@ def difference(log_p: Tensor, log_q: Tensor) -> Tensor:
     return log_p.exp() - log_q.exp()
 
 
-def contrast(log_p: Tensor, log_q: Tensor, y: int, rival: int) -> Tensor:
+def contrast(pmi: Tensor, y: int, rival: int) -> Tensor:
     """``pmi(y) - pmi(rival)``, ``(M,)`` nats: the change of the log-odds of y against its rival; does not saturate."""
-    values = log_p - log_q
-    return values[:, y] - values[:, rival]
+    return pmi[:, y] - pmi[:, rival]
 
 
 def group_pmi(log_p: Tensor, log_q: Tensor, classes: Sequence[int]) -> Tensor:
@@ -87,27 +88,20 @@ def entropy_change(log_p: Tensor, log_q: Tensor) -> Tensor:
 
 
 def patch_information(log_q: Tensor, mean_entropy: Tensor) -> Tensor:
-    """Mutual information of in-fill and verdict, ``(M,)`` nats, in [0, log N]: how much this place can matter.
+    """Mutual information of in-fill and prediction, ``(M,)`` nats, in [0, log N]: how much this place can matter.
 
     Args:
         log_q: see above.
-        mean_entropy: ``(M,)``, the mean over in-fills of the entropy of their verdicts.
+        mean_entropy: ``(M,)``, the mean over in-fills of the entropy of the class probabilities.
     """
     return entropy(log_q) - mean_entropy
 
 
-def log_complement(log_p: Tensor, y: int) -> Tensor:
-    """``log(1 - p(y))`` over the last axis, from the other classes, so that nothing cancels where p is close to 1."""
-    others = log_p.clone()
-    others[..., y] = -torch.inf
-    return others.logsumexp(-1)
-
-
-def _log_odds(log_p: Tensor, y: int, examples: float) -> Tensor:
-    log_yes, log_no = log_p[:, y], log_complement(log_p, y)
+def _smoothed_log_odds(log_p: Tensor, y: int, examples: float) -> Tensor:
     if math.isinf(examples):
-        return log_yes - log_no
-    return (log_yes.exp() * examples + 1).log() - (log_no.exp() * examples + log_p.shape[1] - 1).log()
+        return log_odds(log_p, y)
+    yes, no = log_p[:, y].exp(), log_complement(log_p, y).exp()
+    return (yes * examples + 1).log() - (no * examples + log_p.shape[1] - 1).log()
 
 
 def log_mean_error(relative_variance: Tensor, n: Tensor) -> Tensor:

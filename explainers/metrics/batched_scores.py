@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
+from cae.metrics.log_odds import log_odds
 
 Name = TypeVar("Name", bound=Hashable)
 SCORES = ("probability", "logodds")
@@ -75,6 +76,4 @@ class ClassScorer:
     def _score(self, logits: Tensor) -> Tensor:
         if self.score == "probability":
             return logits.softmax(1)[:, self.target]
-        others = logits.clone()
-        others[:, self.target] = -torch.inf
-        return logits[:, self.target] - others.logsumexp(1)
+        return log_odds(logits, self.target)

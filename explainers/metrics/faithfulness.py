@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cae.metrics.statistics import places_from_the_top
+from explainers.infills.fills import everywhere, image_mean
 from explainers.metrics import perturbation as removal
 from explainers.metrics.batched_scores import Answers
 from explainers.metrics.irof import STEPS as SEGMENT_STEPS
@@ -91,7 +92,7 @@ class PerturbationContext:
         units = self.units[unit]
         if unit == "segments":
             counts = removal.levels(units.count, SEGMENT_STEPS)
-            colour = removal.mean_colour(self.image)
+            colour = everywhere(self.image, image_mean)
             return {"segments": removal.replaced(self.image, colour, units, rank, counts[1:])}
         steps = CELL_STEPS if unit == "cells" else PIXEL_STEPS
         inner = removal.levels(units.count, steps)[1:-1]

@@ -6,20 +6,19 @@ supporters first, then neutral units, opponents last. A *curve* is the score ove
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cae.errors import UserError, did_you_mean
-from explainers.infills.blur import gaussian_blur
+from explainers.infills import build_fill, everywhere
 
 GRID = 14  # cells along each side: 16 pixels at 224
 ERASER_SHARES = (0.01, 0.05, 0.10, 0.20, 0.50)
 MOST_FILLED = 0.9  # in-fills need known pixels, so their curves end here
-BLUR_SIGMA = 5 / 224  # of the shorter side
+# what the options call fills, each with its name in `explainers.infills`
+FILLS = {"gray": "gray", "black": "black", "blur": "blur", "mean": "mean_colour"}
 
 Fill = Callable[[Tensor], Tensor]  # image (C, H, W) to what takes its place
 Infill = Callable[[Tensor, Tensor, torch.Generator], Tensor]  # image, removed (N, 1, H, W) bool, noise to (N, C, H, W)
@@ -154,39 +153,26 @@ def sufficiency(whole: float, alone: Tensor) -> float:
     return float((whole - alone.double()).mean())
 
 
-def blurred(image: Tensor) -> Tensor:
-    """An image ``(C, H, W)`` under a Gaussian of 5 pixels at 224, scaled with its shorter side, cut at 3 sigma."""
-    sigma = BLUR_SIGMA * min(image.shape[1:])
-    return gaussian_blur(image, sigma, max(1, math.ceil(3 * sigma))).clamp(0, 1)
-
-
-def constant(value: float) -> Fill:
-    """A fill of one value in [0, 1]."""
-    return lambda image: torch.full_like(image, value)
-
-
-def mean_colour(image: Tensor) -> Tensor:
-    """The image's own mean colour everywhere, ``(C, H, W)``."""
-    return image.mean((1, 2), keepdim=True).expand_as(image)
-
-
 def named_fill(name: str, mean: Tensor | None = None) -> Fill:
     """A fill by name.
 
     Args:
-        name: ``gray`` (0.5), ``black``, ``blur``, or ``mean`` of a data set.
+        name: one of ``FILLS``: the middle grey, zeros, the image under a Gaussian of 5 pixels at 224, or the mean of a
+            data set.
         mean: that mean, ``(C,)`` or ``(C, H, W)``.
 
     Raises:
         UserError: for an unknown name, or ``mean`` without a mean.
     """
-    fills: dict[str, Fill] = {"gray": constant(0.5), "black": constant(0.0), "blur": blurred}
-    if name == "mean":
-        if mean is None:
-            raise UserError("The fill 'mean' needs the mean of the data set, but got none: give `mean`, or use 'gray'.")
-        colour = mean.view(-1, 1, 1) if mean.ndim == 1 else mean
-        return lambda image: colour.to(image).expand_as(image)
-    if name not in fills:
-        known = [*fills, "mean"]
-        raise UserError(f"no fill '{name}'{did_you_mean(name, known)}; known are {', '.join(known)}.")
-    return fills[name]
+    fill = build_fill(name, FILLS, colour=mean)
+    return lambda image: everywhere(image, fill)
+
+
+def named_infill(name: str) -> Infill:
+    """What fills in removed units from the rest, by name: ``linear``, weighted means of the neighbours.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    fill = build_fill(name, {"linear": "linear"}, option="infill")
+    return lambda image, removed, noise: fill(image[None], removed)

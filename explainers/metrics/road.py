@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from explainers.metrics.imputation import NOISE, linear_imputation
+from explainers.infills.imputation import NOISE, linear_imputation
 
 SHARES = tuple(step / 10 for step in range(1, 10))
 

@@ -18,7 +18,6 @@ from explainers.metrics.batched_scores import SCORES, Answers, ClassScorer
 from explainers.metrics.catalogue import AGAINST_RANDOM, CONTROL, METRICS
 from explainers.metrics.complexity import complexity
 from explainers.metrics.faithfulness import PerturbationContext, Values
-from explainers.metrics.imputation import linear_infill
 from explainers.metrics.localisation import localisation
 from explainers.metrics.perturbation import Fill, Infill
 from explainers.metrics.seeds import generator
@@ -95,8 +94,6 @@ class MetricSuite:
             if value not in known:
                 near = did_you_mean(str(value), known)
                 raise UserError(f"`{option}` must be one of {', '.join(known)}, but is {value!r}{near}.")
-        if infill != "linear" and not callable(infill):
-            raise UserError(f"`infill` must be 'linear' or a function that fills in, but is {infill!r}.")
         self.preset = PRESETS[preset]
         self.random_orders = self.preset.random_orders if random_orders is None else random_orders
         for option, count in (("batch_size", batch_size), ("random_orders", self.random_orders), ("grid", grid)):
@@ -107,7 +104,7 @@ class MetricSuite:
         self.sensitivity_n = sensitivity_n
         self._deletion_fill = _fill(deletion_fill, mean)
         self._insertion_fill = _fill(insertion_fill, mean)
-        self._infill: Infill = infill if callable(infill) else linear_infill
+        self._infill: Infill = infill if callable(infill) else removal.named_infill(infill)
         self.settings: dict[str, Any] = {
             "preset": preset, "score": score, "order": rank, "grid": grid, "random_orders": self.random_orders,
             "deletion_fill": _name(deletion_fill), "insertion_fill": _name(insertion_fill), "infill": _name(infill),

@@ -12,9 +12,9 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
+from explainers.infills import FillOption, fill_image
 from explainers.multirex.evaluation_budget import EvaluationBudget, mask_key
 from explainers.multirex.extras import extras_of
-from explainers.multirex.fills import Fill, fill_image
 from explainers.multirex.partition import scaled
 from explainers.multirex.responsibility import MERGES, RULES
 from explainers.multirex.responsibility_trees import TreeSettings
@@ -78,7 +78,7 @@ class MultiReX(Explainer):
         overlap: float = 0.0,
         max_explanations: int = 10,
         budget: int = 500,
-        fill: Fill | list[Fill] = "mean",
+        fill: FillOption | list[FillOption] = "mean",
         quorum: int | None = None,
         ranking: str = "scan",
         radii: Sequence[float] | None = None,
@@ -150,7 +150,7 @@ class MultiReX(Explainer):
         search = extras_of(hunt, whole, contrastive=self.contrastive, curve=self.curve)
         return SearchTask(subject.image, torch.stack(shown), self.quorum or len(fills), ledger, search)
 
-    def _fills(self) -> list[Fill]:
+    def _fills(self) -> list[FillOption]:
         several = isinstance(self.fill, list) and not all(isinstance(value, (int, float)) for value in self.fill)
         return list(self.fill) if several else [self.fill]  # type: ignore[arg-type, list-item]
 

@@ -16,11 +16,11 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
+from explainers.infills import FillOption, fill_image
 from explainers.multirex.disjoint_sets import Separation, separate
 from explainers.multirex.evaluation_budget import EvaluationBudget
 from explainers.multirex.extraction import Candidate
 from explainers.multirex.extras import SearchResult, extras_of
-from explainers.multirex.fills import Fill, fill_image
 from explainers.multirex.partition import Box, boxes_mask, disc
 from explainers.multirex.responsibility import merged
 from explainers.multirex.scheduler import SearchTask, serve
@@ -204,7 +204,7 @@ class PublishedMultiReX(Explainer):
         moves: int = 40,
         radius: int = 25,
         budget: int = 20_000,
-        fill: Fill = "mean",
+        fill: FillOption = "mean",
         batch_size: int = 64,
         background: Tensor | None = None,
     ):

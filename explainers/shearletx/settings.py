@@ -102,9 +102,7 @@ def problems(settings: Settings) -> list[str]:
         found.append("`jitter` and `zoom` above 0 need `moved` among the `compositions`: set them to 0, or add it.")
     if settings.published_noise and settings.compositions != ("noise",):
         given = ", ".join(settings.compositions)
-        found.append(
-            f"`noise=published` needs `compositions=noise` alone, but it is {given}."
-        )
+        found.append(f"`noise=published` needs `compositions=noise` alone, but it is {given}.")
     if settings.samples < 1 or (settings.samples % 2 and not settings.published_noise):
         found.append(f"`samples` must be even and at least 2 (noise comes in pairs), but is {settings.samples}.")
     if settings.smooth and settings.transform != "pixel":

@@ -9,7 +9,8 @@ from torch import nn
 
 from cae.classifiers import SmallResNet, TargetClassifier
 from cae.errors import UserError
-from explainers.baselines.gradient import GradCam, IntegratedGradients, SmoothGrad, log_odds
+from cae.metrics.log_odds import log_odds
+from explainers.baselines.gradient import GradCam, IntegratedGradients, SmoothGrad
 from explainers.baselines.layers import feature_layer
 
 
@@ -20,13 +21,6 @@ def weight():
 
 def image(channels=3, height=6, width=5):
     return torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(2))
-
-
-def test_log_odds_are_those_of_the_probability():
-    logits = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    p = logits.softmax(1)[:, 2]
-    assert torch.allclose(log_odds(logits, 2), torch.log(p / (1 - p)))
-    assert torch.allclose(log_odds(logits + 7, 2), log_odds(logits, 2))
 
 
 @pytest.mark.parametrize("baseline", [("black", 0.0), ("grey", 0.5), ("white", 1.0)])

@@ -6,9 +6,10 @@ from halves import halves, left_masks, positive_images, untrained_ncc
 from tiny_classifiers import black_box, linear_classifier, random_images, small_network
 
 from cae.errors import UserError
+from cae.metrics.log_odds import log_odds
 from explainers.caes import CausalScores, causal_scores
 from explainers.caes.ncc import NeuralCausation
-from explainers.caes.score_terms import Head, do_effects, known_direction, log_odds, logit_effects
+from explainers.caes.score_terms import Head, do_effects, known_direction, logit_effects
 
 QUICK = {"rolls": 2, "n_boot": 50, "n_perm": 49, "link_permutations": 2}
 

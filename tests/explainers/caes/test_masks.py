@@ -4,8 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cae.errors import UserError
-from explainers.caes.fills import masked_blur, resolve_fill, without
 from explainers.caes.masks import (
     blob_masks,
     dilated_masks,
@@ -94,25 +92,3 @@ def test_a_generous_annotator_contains_the_mask():
     wide = dilated_masks(masks, 2)
     assert (masks <= wide).all()
     assert torch.equal(wide, F.max_pool2d(masks.float(), 5, 1, 2) > 0)
-
-
-def test_only_the_removed_part_is_filled():
-    images, removed = torch.rand(6, 1, 16, 16, generator=seeded()), squares()
-    for name in ("black", "mean", "masked_blur"):
-        changed = without(images, removed, resolve_fill(name))
-        assert torch.equal(changed[~removed], images[~removed])
-        assert changed.isfinite().all()
-    assert (without(images, removed, resolve_fill("black"))[removed] == 0).all()
-
-
-def test_the_blur_sees_nothing_of_what_is_removed():
-    removed = squares()
-    images = torch.where(removed, 0.9, 0.3).expand(6, 1, 16, 16)
-    assert torch.allclose(without(images, removed, masked_blur), torch.full_like(images, 0.3), atol=1e-5)
-    everything = torch.ones_like(removed)
-    assert torch.allclose(without(images, everything, masked_blur), images.mean((2, 3), keepdim=True), atol=1e-5)
-
-
-def test_an_unknown_fill_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'black'"):
-        resolve_fill("blak")

@@ -15,8 +15,11 @@ from cae.errors import UserError
 from cae.files import read_json
 from explainers import get_explainer
 from explainers.infills import likelihood
-from explainers.infills.learned import LearnedSampler, PatchDistribution, PatchSampler, at_border
+from explainers.infills.learned import LearnedSampler
+from explainers.infills.patch_distribution import PatchDistribution
 from explainers.infills.training import train_sampler
+from explainers.infills.training_module import PatchTrainingModule
+from explainers.infills.windows import at_border
 
 TINY = (
     "data.image_size=16", "data.batch_size=16", "sampler.window=4", "sampler.width=8", "sampler.crops=32",
@@ -40,6 +43,14 @@ def data_of(images, config):
 def trained(images, folder, *options):
     config = load_config(overrides=[*TINY, *options])
     return train_sampler(config, data_of(images, config), folder)
+
+
+@pytest.mark.parametrize("option", ["weight_decay", "gradient_clip", "ema"])
+def test_an_option_that_is_gone_is_passed_over_in_older_runs_and_explained_in_recipes(option):
+    former = [*TINY, f"sampler.{option}=0.5"]
+    assert load_config(overrides=former, former=True) == load_config(overrides=TINY)
+    with pytest.raises(UserError, match=f"'sampler.{option}' no longer exists: the .*learned in-fill"):
+        load_config(overrides=former)
 
 
 def test_equal_logits_take_eight_bits():
@@ -173,9 +184,9 @@ def test_a_continued_training_ends_where_an_undisturbed_one_does(tmp_path):
             raise Stop
 
     with pytest.MonkeyPatch.context() as patch:
-        begin = PatchSampler.on_train_batch_start
+        begin = PatchTrainingModule.on_train_batch_start
         patch.setattr(
-            PatchSampler, "on_train_batch_start", lambda self, *args: (stop_at_30(self), begin(self, *args))[1]
+            PatchTrainingModule, "on_train_batch_start", lambda self, *args: (stop_at_30(self), begin(self, *args))[1]
         )
         with pytest.raises(Stop):
             train_sampler(stopped, data_of(images, stopped), tmp_path / "parts")

@@ -13,7 +13,7 @@ from explainers import get_explainer
 from explainers.base import Instance
 from explainers.infills import SAMPLERS, FunctionSampler, Gray, Sampler
 from explainers.infills.windows import grid
-from explainers.information.estimates import READOUTS
+from explainers.information.estimates import QUANTITIES
 from explainers.information.explainer import InformationMap
 from explainers.information.marginalisation import InformationEngine
 
@@ -109,14 +109,14 @@ def test_standard_errors_are_calibrated_and_shrink_with_the_root_of_the_draws():
     assert 1.6 < float(few / errors.square().mean().sqrt()) < 2.5
 
 
-@pytest.mark.parametrize("name", READOUTS)
+@pytest.mark.parametrize("name", QUANTITIES)
 def test_a_window_that_the_classifier_ignores_is_at_zero(name):
     # in double precision, since single precision rounds a batch otherwise than an image alone
     weight = torch.randn(3, 1, 16, 16, generator=torch.Generator().manual_seed(0)).double()
     weight[..., 8:] = 0
     options = {"rival": 1, "group": [1]} if name in ("contrast", "group_pmi") else {}
     explainer = information_map(
-        linear_classifier(weight), readout=name, sampler=GaussianPatch(), window=4, stride=4, samples=4, **options
+        linear_classifier(weight), quantity=name, sampler=GaussianPatch(), window=4, stride=4, samples=4, **options
     )
     found = explainer(random_images(1, size=16), target=0).attribution[0, 0]
     assert found[:, 8:].abs().max() < 1e-12
@@ -132,7 +132,7 @@ def test_fills_equal_to_the_image_leave_the_map_at_zero():
 def test_difference_under_grey_is_captums_occlusion(size, stride):
     captum = pytest.importorskip("captum.attr")
     classifier, image = small_network(3), random_images(1, 3)
-    options = {"readout": "delta_p", "sampler": "gray", "window": size, "stride": stride}
+    options = {"quantity": "delta_p", "sampler": "gray", "window": size, "stride": stride}
     ours = information_map(classifier, **options)(image, target=1).attribution
     theirs = captum.Occlusion(classifier.probabilities).attribute(
         image, (3, size, size), strides=(3, stride, stride), baselines=0.5, target=1
@@ -259,14 +259,14 @@ def test_black_box_of_probabilities_counts_what_it_could_not_take_logarithms_of(
 def test_rival_is_the_runner_up_unless_named():
     classifier, image = small_network(), random_images(1)
     order = classifier.probabilities(image)[0].argsort(descending=True)
-    options = {"readout": "contrast", "window": 16}
+    options = {"quantity": "contrast", "window": 16}
     named = information_map(classifier, rival=f"class {int(order[1])}", **options)(image)
     assert torch.equal(information_map(classifier, **options)(image).attribution, named.attribution)
 
 
 def test_noise_of_an_image_is_its_own():
-    subject = Instance(random_images(1)[0], 0, torch.ones(3) / 3, seed=5)
-    draws = [torch.rand(1, generator=subject.generator(0, m)) for m in (0, 1, 0)]
+    instance = Instance(random_images(1)[0], 0, torch.ones(3) / 3, seed=5)
+    draws = [torch.rand(1, generator=instance.generator(0, m)) for m in (0, 1, 0)]
     assert draws[0] != draws[1]
     assert draws[0] == draws[2]
 
@@ -274,13 +274,13 @@ def test_noise_of_an_image_is_its_own():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"readout": "pni"}, "`readout` must be one of .*did you mean 'pmi'"),
+        ({"quantity": "pni"}, "`quantity` must be one of .*did you mean 'pmi'"),
         ({"sampler": "gausian"}, "`sampler` must be one of .*did you mean 'gaussian'"),
         ({"sampler": "gaussian"}, "`sampler=gaussian` is made from training images"),
         ({"sampler": "learned"}, "`sampler=learned` is read from a run folder"),
         ({"bias": "some"}, "`bias` must be one of none, delta, jackknife"),
         ({"bias": "jackknife", "samples": 2}, "needs at least 3 `samples`"),
-        ({"readout": "group_pmi"}, "needs `group`"),
+        ({"quantity": "group_pmi"}, "needs `group`"),
         ({"window": 0}, "`window` must be at least 1"),
         ({"scales": True, "window": 8}, "`scales` sets windows"),
         ({"tolerance": 0}, "`tolerance` must be above 0"),
@@ -305,4 +305,4 @@ def test_in_painters_of_the_user_are_checked():
 
 def test_parameters_name_the_in_fill():
     assert information_map(small_network(), sampler=Gray()).parameters["sampler"] == "gray"
-    assert get_explainer("pda", small_network(), background=BACKGROUND).parameters["readout"] == "woe"
+    assert get_explainer("pda", small_network(), background=BACKGROUND).parameters["quantity"] == "woe"

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from tiny_classifiers import random_images
@@ -9,7 +8,6 @@ from explainers.metrics.irof import irof, superpixels
 from explainers.metrics.perturbation import (
     Curve,
     aopc,
-    blurred,
     cells,
     comprehensiveness,
     deletion_norm,
@@ -124,17 +122,6 @@ def test_fills_are_what_their_names_say():
         named_fill("mean")
     with pytest.raises(UserError, match="did you mean 'gray'"):
         named_fill("grey")
-
-
-def test_blur_keeps_constants_and_has_the_width_it_says():
-    assert torch.allclose(blurred(torch.full((1, 40, 40), 0.3)), torch.tensor(0.3))
-    point = torch.zeros(1, 224, 224)
-    point[0, 112, 112] = 1
-    profile = blurred(point)[0].sum(0).numpy()
-    offsets = np.arange(224) - 112
-    assert profile.sum() == pytest.approx(1, abs=1e-5)
-    # a Gaussian cut at 3 sigma has 0.9866 of the spread
-    assert np.sqrt((profile * offsets**2).sum()) == pytest.approx(5 * 0.9866, abs=0.02)
 
 
 def test_every_pixel_is_a_unit():

@@ -4,7 +4,7 @@ from tiny_classifiers import random_images
 
 from cae.errors import UserError
 from cae.metrics.statistics import places_from_the_top
-from explainers.metrics.imputation import conjugate_gradients, direct, linear_imputation, pooled_start
+from explainers.infills.imputation import conjugate_gradients, direct, linear_imputation, pooled_start
 from explainers.metrics.perturbation import cells
 from explainers.metrics.road import SHARES, road_images, road_noise
 from explainers.metrics.seeds import generator

@@ -52,9 +52,11 @@ def linear_imputation(image: Tensor, removed: Tensor, noise: Tensor | None = Non
     return torch.where(removed, filled.clamp(0, 1), image)
 
 
-def linear_infill(image: Tensor, removed: Tensor, noise: torch.Generator) -> Tensor:
-    """``linear_imputation`` without noise, in the form of an in-fill."""
-    return linear_imputation(image, removed)
+def linear(images: Tensor, removed: Tensor) -> Tensor:
+    """``linear_imputation`` without noise, as a fill of any mask: of N images, or of one with N masks."""
+    if len(images) == 1:
+        return linear_imputation(images[0], removed)
+    return torch.cat([linear_imputation(image, mask[None]) for image, mask in zip(images, removed, strict=True)])
 
 
 def direct(image: Tensor, removed: Tensor) -> Tensor:
