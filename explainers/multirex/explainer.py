@@ -1,4 +1,4 @@
-"""MultiReX as explainers: our default."""
+"""MultiReX as an explainer: its options, and the searches that they set up."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
-from explainers.multirex.evaluation_budget import EvaluationBudget, mask_key
-from explainers.multirex.extras import extras_of
+from explainers.multirex.evaluation_budget import EvaluationBudget
+from explainers.multirex.extras import result_and_extras
 from explainers.multirex.fills import Fill, fill_image
 from explainers.multirex.partition import scaled
 from explainers.multirex.responsibility import MERGES, RULES
 from explainers.multirex.responsibility_trees import TreeSettings
-from explainers.multirex.scheduler import SearchTask, serve
-from explainers.multirex.search import ExplanationSearch, SearchSettings
-from explainers.multirex.sufficiency import SufficiencyCriterion, verdicts_of
+from explainers.multirex.scheduler import SearchTask, run_searches
+from explainers.multirex.scored_masks import ScoringContext
+from explainers.multirex.search import ExplanationSearch
+from explainers.multirex.search_state import SearchSettings, SearchState
 
 TOGETHER = 16  # images whose searches share batches
 RADII, STRIDE, TILES = (18, 25, 34, 46, 60), 28, (16, 8)  # pixels, for a short side of 224
@@ -31,11 +32,11 @@ class MultiReX(Explainer):
     """Several sufficient explanations of an image, each minimal under a certificate, from forward passes alone.
 
     A set of pixels is sufficient if the image with all other pixels hidden still gets the class. Discs over the image
-    find where that is so; each find is cut down to a minimal set and its pixels are set aside; what is left is searched
-    again, by the evidence gathered, between the discs, and by halves. The largest set of explanations that overlap no
-    more than permitted is returned, each judged once more on its own.
+    find where that is so; each that is found is cut down to a minimal set and its pixels are set aside; what is left is
+    searched again, by the evidence gathered, between the discs, and by halves. The largest set of explanations that
+    overlap no more than permitted is returned, each scored once more on its own.
 
-    ``attribution`` is the responsibility map with ``ranking="trees"``, otherwise the evidence map of all masks judged.
+    ``attribution`` is the responsibility map with ``ranking="trees"``, otherwise the evidence map of all masks scored.
     Keys of ``extras``: see ``explainers.multirex.extras``.
 
     Args:
@@ -118,44 +119,43 @@ class MultiReX(Explainer):
         self.background = background
         self._check()
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Explain one image."""
-        return next(self.explain_batch([subject]))
+        return next(self.explain_batch([instance]))
 
-    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
+    def explain_batch(self, instances: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Explain images, several at a time, so that their masks share batches."""
-        for start in range(0, len(subjects), TOGETHER):
-            group = subjects[start : start + TOGETHER]
-            cases = [self._case(subject) for subject in group]
-            serve(cases, self.score, self.batch_size)
-            for case in cases:
-                catch, extras = case.answer
-                yield InstanceResult(catch.attribution, extras, case.ledger.spent)
+        for start in range(0, len(instances), TOGETHER):
+            tasks = [self._task(instance) for instance in instances[start : start + TOGETHER]]
+            run_searches(tasks, self.score, self.batch_size)
+            for task in tasks:
+                result, extras = task.result
+                yield InstanceResult(result.attribution, extras, task.context.budget.spent)
 
-    def _case(self, subject: Instance) -> SearchTask:
-        """The image with its fills, an empty ledger, and a search that has not begun."""
-        shape = (subject.image.shape[1], subject.image.shape[2])
+    def _task(self, instance: Instance) -> SearchTask:
+        """The image with its fills, and a search that has not begun."""
         fills = self._fills()
-        whole = float(subject.probabilities[subject.target])
-        least = self.threshold * whole if self.absolute_threshold is None else self.absolute_threshold
-        criterion = SufficiencyCriterion(subject.target, least)
+        share = self.threshold * float(instance.probabilities[instance.target])
         reserve = min(2 * self.max_explanations * len(fills), self.budget // 10)
-        # one evaluation is spent: the image itself was scored for the verdict
-        ledger = EvaluationBudget(shape, self.budget - 1, reserve, len(fills), criterion, self.guard)
-        full = verdicts_of(subject.probabilities[None], criterion)[0]
-        everything = torch.ones(shape, dtype=torch.bool)
-        ledger.record(mask_key(everything), everything, everything.numel(), full)
-        hunt = ExplanationSearch(full, ledger, shape, self._settings(shape, subject))
-        shown = [fill_image(fill, subject, self.classifier, self.background) for fill in fills]
-        search = extras_of(hunt, whole, contrastive=self.contrastive, curve=self.curve)
-        return SearchTask(subject.image, torch.stack(shown), self.quorum or len(fills), ledger, search)
+        context = ScoringContext.of(
+            instance,
+            share if self.absolute_threshold is None else self.absolute_threshold,
+            # one evaluation is spent: the image itself was scored for its probabilities
+            EvaluationBudget(self.budget - 1, reserve, len(fills)),
+        )
+        context.record_full()
+        search = ExplanationSearch(SearchState(context, self._settings(instance)))
+        shown = [fill_image(fill, instance, self.classifier, self.background) for fill in fills]
+        steps = result_and_extras(search, with_contrastive=self.contrastive, with_curve=self.curve)
+        return SearchTask(instance.image, torch.stack(shown), self.quorum or len(fills), self.guard, context, steps)
 
     def _fills(self) -> list[Fill]:
         several = isinstance(self.fill, list) and not all(isinstance(value, (int, float)) for value in self.fill)
         return list(self.fill) if several else [self.fill]  # type: ignore[arg-type, list-item]
 
-    def _settings(self, shape: tuple[int, int], subject: Instance) -> SearchSettings:
-        seed = int(torch.randint(2**31, (1,), generator=subject.generator(0)))
+    def _settings(self, instance: Instance) -> SearchSettings:
+        shape = (instance.image.shape[1], instance.image.shape[2])
+        seed = int(torch.randint(2**31, (1,), generator=instance.generator(0)))
         grown = TreeSettings(self.trees, self.tree_depth, self.min_box, self.rule, self.merge, seed)
         sides = [max(1, round(scaled(side, shape))) for side in TILES] if self.tiles is None else self.tiles
         return SearchSettings(

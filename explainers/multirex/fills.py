@@ -11,7 +11,7 @@ from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
 from explainers.base import Instance
 from explainers.infills import SAMPLERS, Sampler, build_sampler
-from explainers.multirex.search import smoothed
+from explainers.multirex.search_state import smoothed
 
 FILLS = {
     "mean": "the mean of the classifier's normalisation, or of the training images",
