@@ -137,7 +137,7 @@ def test_minimising_ends_whatever_can_be_afforded():
         for affordable in range(0, 40, 3):
             found = Candidate(torch.ones(32, 32, dtype=torch.bool), score(True))
             steps = minimise(found, 8, 0.0, torch.ones(32, 32), lambda masks, most=affordable: masks <= most)
-            certified, asked = scored_by(lambda mask, need=64 * least: int(mask.sum()) >= need)(search)
+            certified, asked = scored_by(lambda mask, need=64 * least: int(mask.sum()) >= need)(steps)
             assert certified == bool(found.certificate.levels)
             assert len(asked) < 300
 
