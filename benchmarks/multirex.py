@@ -68,9 +68,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.summarise:
-        _write(
-            sorted(path.stem for path in arguments.work.glob("*.json") if path.name != "predictions.json"), arguments
-        )
+        _write(sorted({path.stem for path in arguments.work.glob("*.json")} - {"predictions"}), arguments)
         return
     classifier = load_imagenet_classifier().compute_with_onnx()
     images = _photographs(arguments.photographs, classifier, arguments.work, arguments.images, arguments.skip)
@@ -114,9 +112,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--timed", type=int, default=3, help="photographs on which PyTorch and ONNX Runtime are timed")
     parser.add_argument("--official", type=Path, help="Python of an environment with rex-xai 0.4.1")
     parser.add_argument("--official-images", type=int, default=6)
-    parser.add_argument(
-        "--work", type=Path, default=Path("runs/benchmarks/multirex"), help="probabilities kept between runs"
-    )
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/multirex"), help="scores kept between runs")
     parser.add_argument("--summarise", action="store_true", help="only write the figures of what is in --work")
     return parser.parse_args()
 
