@@ -214,9 +214,9 @@ def _search_pairs(name: str, image: Tensor, classifier: TargetClassifier, argume
     with torch.no_grad():
         for subset in subsets:
             mask = sum(cells[cell] for cell in range(len(cells)) if subset >> cell & 1)
-            shown = classifier.probabilities(torch.where(mask > 0, image, mean_colour)[None])[0]
-            if int(shown.argmax()) == target:
-                kept[subset] = float(shown[target] / whole[target])
+            scores = classifier.probabilities(torch.where(mask > 0, image, mean_colour)[None])[0]
+            if int(scores.argmax()) == target:
+                kept[subset] = float(scores[target] / whole[target])
     for threshold in arguments.thresholds:
         enough = [subset for subset, share in kept.items() if share >= threshold]
         exist = any(one & other == 0 for one in enough for other in enough)

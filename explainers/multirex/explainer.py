@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from explainers.multirex.scheduler import SearchTask, run_searches
 from explainers.multirex.scored_masks import ScoringContext
 from explainers.multirex.search import ExplanationSearch
 from explainers.multirex.search_state import SearchSettings, SearchState
+from explainers.option_checks import below, unknown
 
 TOGETHER = 16  # images whose searches share batches
 RADII, STRIDE, TILES = (18, 25, 34, 46, 60), 28, (16, 8)  # pixels, for a short side of 224
@@ -170,27 +171,21 @@ class MultiReX(Explainer):
     def _check(self) -> None:
         """All mistakes in the options at once."""
         absolute = 0.0 if self.absolute_threshold is None else self.absolute_threshold
+        fills = len(self._fills())
         rules: list[tuple[bool, str]] = [
-            (self.threshold >= 0, f"`threshold` must be at least 0, but is {self.threshold}."),
             (0 <= absolute <= 1, f"`absolute_threshold` must be in [0, 1], but is {self.absolute_threshold}."),
             (0 <= self.overlap <= 1, f"`overlap` must be in [0, 1], but is {self.overlap}."),
-            *((value >= 1, f"`{name}` must be at least 1, but is {value}.") for name, value in self._counts().items()),
-            (self.ranking in RANKINGS, f"`ranking` must be one of {', '.join(RANKINGS)}, but is {self.ranking!r}."),
-            (self.rule in RULES, f"`rule` must be one of {', '.join(RULES)}, but is {self.rule!r}."),
-            (self.merge in MERGES, f"`merge` must be one of {', '.join(MERGES)}, but is {self.merge!r}."),
             (_rising(self.radii), f"`radii` must be rising and above 0, but are {self.radii}."),
-            (self.stride is None or self.stride >= 1, f"`stride` must be at least 1, but is {self.stride}."),
             (not self.tiles or min(self.tiles) >= 1, f"`tiles` must be at least 1, but are {self.tiles}."),
-            (1 <= (self.quorum or 1) <= len(self._fills()), f"`quorum` must be from 1 to the number of fills, "
-                                                           f"{len(self._fills())}, but is {self.quorum}."),
+            (1 <= (self.quorum or 1) <= fills, f"`quorum` must be from 1 to the number of fills, {fills}, but is "
+                                               f"{self.quorum}."),
         ]  # fmt: skip
-        problems = [words for holds, words in rules if not holds]
+        problems = below(self, 0, "threshold")
+        problems += below(self, 1, "max_explanations", "budget", "trees", "tree_depth", "min_box", "stride")
+        problems += unknown(self, "ranking", RANKINGS) + unknown(self, "rule", RULES) + unknown(self, "merge", MERGES)
+        problems += [words for holds, words in rules if not holds]
         if problems:
             raise UserError(problems)
-
-    def _counts(self) -> dict[str, Any]:
-        names = ("max_explanations", "budget", "trees", "tree_depth", "min_box")
-        return {name: getattr(self, name) for name in names}
 
 
 def _rising(radii: Sequence[float] | None) -> bool:

@@ -16,6 +16,7 @@ from explainers.multirex.fills import Fill, fill_image
 from explainers.multirex.published_search import PublishedSearch, PublishedSettings
 from explainers.multirex.scheduler import SearchTask, run_searches
 from explainers.multirex.scored_masks import ScoringContext
+from explainers.option_checks import below
 
 
 class PublishedMultiReX(Explainer):
@@ -77,8 +78,7 @@ class PublishedMultiReX(Explainer):
         self.fill = fill
         self.background = background
         counts = ("iterations", "tree_depth", "min_box", "chunk", "spotlights", "radius", "budget")
-        problems = [f"`{name}` must be at least 1, but is {getattr(self, name)}." for name in counts
-                    if getattr(self, name) < 1]  # fmt: skip
+        problems = below(self, 1, *counts)
         if problems:
             raise UserError(problems)
 
