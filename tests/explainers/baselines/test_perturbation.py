@@ -74,7 +74,7 @@ def test_rise_masks_are_the_published_ones():
 def test_rise_is_the_weighted_mean_of_its_masks():
     classifier, image = small_network(), random_images(1)
     explainer = Rise(classifier, masks=30, keep=0.4)
-    (instance,) = explainer._subjects(image, 1, seed=3)
+    (instance,) = explainer._instances(image, 1, seed=3)
     masks = torch.cat(list(explainer._masks(instance, 32, 32)))
     with torch.no_grad():
         scores = classifier.probabilities(0.5 + (image - 0.5) * masks)[:, 1]
