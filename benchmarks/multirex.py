@@ -4,7 +4,7 @@
     python benchmarks/multirex.py --photographs … --images 10 --official /path/to/python-with-rex-xai
 
 The photographs (``labels.csv``: file, class_index, class_name) that EfficientNet-Lite0 classifies right are explained;
-the first ``--development`` of them were used while the method was made and are reported apart. Every answer of the
+the first ``--development`` of them were used while the method was made and are reported apart. Every output of the
 classifier is kept in the folder ``--work``, so that a stopped run continues and further budgets cost little; the
 evaluations are counted as if nothing were kept. Whether two disjoint explanations exist at all is found apart from the
 method, by trying all sets of cells of a 3 x 3 grid. Results go to ``benchmarks/results/multirex.json``.
@@ -70,7 +70,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.summarise:
-        _write(sorted(path.stem for path in arguments.work.glob("*.json") if path.name != "verdicts.json"), arguments)
+        _write(sorted({path.stem for path in arguments.work.glob("*.json")} - {"predictions"}), arguments)
         return
     classifier = load_imagenet_classifier().compute_with_onnx()
     images = _photographs(arguments.photographs, classifier, arguments.work, arguments.images, arguments.skip)
@@ -114,14 +114,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--timed", type=int, default=3, help="photographs on which PyTorch and ONNX Runtime are timed")
     parser.add_argument("--official", type=Path, help="Python of an environment with rex-xai 0.4.1")
     parser.add_argument("--official-images", type=int, default=6)
-    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/multirex"), help="answers kept between runs")
+    parser.add_argument("--work", type=Path, default=Path("runs/benchmarks/multirex"), help="scores kept between runs")
     parser.add_argument("--summarise", action="store_true", help="only write the figures of what is in --work")
     return parser.parse_args()
 
 
 def _photographs(folder: Path, classifier: TargetClassifier, work: Path, count: int, skip: int) -> dict[str, Tensor]:
     """Photographs that are classified right, centre-cropped, by name, in the order of the list."""
-    known = read_json(work / "verdicts.json")
+    known = read_json(work / "predictions.json")
     found: dict[str, Tensor] = {}
     with (folder / "labels.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -135,7 +135,7 @@ def _photographs(folder: Path, classifier: TargetClassifier, work: Path, count: 
             found[name] = image
         if len(found) == skip + count:
             break
-    write_json(work / "verdicts.json", known)
+    write_json(work / "predictions.json", known)
     return dict(list(found.items())[skip:])
 
 
@@ -216,9 +216,9 @@ def _search_pairs(name: str, image: Tensor, classifier: TargetClassifier, argume
     with torch.no_grad():
         for subset in subsets:
             mask = sum(cells[cell] for cell in range(len(cells)) if subset >> cell & 1)
-            answer = classifier.probabilities(torch.where(mask > 0, image, mean_colour)[None])[0]
-            if int(answer.argmax()) == target:
-                kept[subset] = float(answer[target] / whole[target])
+            scores = classifier.probabilities(torch.where(mask > 0, image, mean_colour)[None])[0]
+            if int(scores.argmax()) == target:
+                kept[subset] = float(scores[target] / whole[target])
     for threshold in arguments.thresholds:
         enough = [subset for subset, share in kept.items() if share >= threshold]
         exist = any(one & other == 0 for one in enough for other in enough)
@@ -240,16 +240,16 @@ def _figures(extras: Any) -> dict[str, Any]:
 
 
 def _checked(found: Any, explainer: Remembering, image: Tensor) -> dict[str, Any]:
-    """Every mask judged again from scratch, alone: does it keep the class, and are the masks disjoint?"""
+    """Every mask scored again from scratch, alone: does it keep the class, and are the masks disjoint?"""
     masks = found.extras[0]["masks"]
     mean_colour = explainer.classifier.preprocess.mean.reshape(-1, 1, 1)
     holds = []
     for mask in masks:
         shown = torch.where(mask, image, mean_colour)[None]
-        answer = explainer.classifier.probabilities(shown)[0]
+        probabilities = explainer.classifier.probabilities(shown)[0]
         whole = float(found.probabilities[0, found.target[0]])
-        enough = float(answer[found.target[0]]) >= explainer.threshold * whole - 1e-5
-        holds.append(bool(int(answer.argmax()) == int(found.target[0]) and enough))
+        enough = float(probabilities[found.target[0]]) >= explainer.threshold * whole - 1e-5
+        holds.append(bool(int(probabilities.argmax()) == int(found.target[0]) and enough))
     return {"holds": holds, "disjoint": bool(int(masks.sum(0).max()) <= 1) if len(masks) else True}
 
 

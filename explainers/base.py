@@ -57,7 +57,7 @@ class InstanceResult:
 
 
 class Explainer(ABC):
-    """A method that explains verdicts of a classifier by maps over the image.
+    """A method that explains predictions of a classifier by maps over the image.
 
     A subclass stores every constructor argument under its own name (``parameters`` reads them back) and writes
     ``explain_image``, or ``explain_batch`` where it gains by explaining several images together. It scores images by
@@ -91,7 +91,7 @@ class Explainer(ABC):
         Args:
             images: ``(B, C, H, W)`` floats in [0, 1].
             target: class to explain, by number or name: one for all images, or one for each; by default the
-                classifier's own verdicts.
+                classifier's own predictions.
             seed: of all randomness; the global random state is neither read nor changed.
             progress: show a progress bar.
 
@@ -99,26 +99,28 @@ class Explainer(ABC):
             UserError: for images of another form or range, or a target that is no class.
         """
         started = time.perf_counter()
-        subjects = self._subjects(images, target, seed)
-        bar = tqdm(total=len(subjects), desc=self.name, unit="image", disable=not progress)
-        findings = []
-        for finding in self.explain_batch(subjects):
-            findings.append(finding)
-            spent = sum(found.evaluations or 0 for found in findings)
+        instances = self._instances(images, target, seed)
+        bar = tqdm(total=len(instances), desc=self.name, unit="image", disable=not progress)
+        results = []
+        for result in self.explain_batch(instances):
+            results.append(result)
+            spent = sum(found.evaluations or 0 for found in results)
             bar.set_postfix_str(f"{spent / max(time.perf_counter() - started, 1e-9):.0f} evaluations/s")
             bar.update()
         bar.close()
-        maps = torch.stack([found.attribution.reshape(1, *images.shape[2:]) for found in findings])
+        maps = torch.stack([found.attribution.reshape(1, *images.shape[2:]) for found in results])
         return Explanation(
             attribution=maps.detach().to(images.device, torch.float32),
-            target=torch.tensor([subject.target for subject in subjects], device=images.device),
-            probabilities=torch.stack([subject.probabilities for subject in subjects]).to(images.device, torch.float32),
+            target=torch.tensor([instance.target for instance in instances], device=images.device),
+            probabilities=torch.stack([instance.probabilities for instance in instances]).to(
+                images.device, torch.float32
+            ),
             method=self.name,
             parameters=self.parameters,
             # one more for the image itself
-            evaluations=torch.tensor([(found.evaluations or 0) + 1 for found in findings], device=images.device),
+            evaluations=torch.tensor([(found.evaluations or 0) + 1 for found in results], device=images.device),
             seconds=time.perf_counter() - started,
-            extras=tuple(dict(found.extras) for found in findings),
+            extras=tuple(dict(found.extras) for found in results),
         )
 
     def attribute(self, inputs: Tensor, target: Target = None, seed: int = 0) -> Tensor:
@@ -132,15 +134,15 @@ class Explainer(ABC):
         names = [name for name in inspect.signature(type(self).__init__).parameters if name not in left_out]
         return {name: _plain(getattr(self, name)) for name in names}
 
-    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
+    def explain_batch(self, instances: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Explain images, in order; one at a time unless a method overrides this."""
-        for subject in subjects:
+        for instance in instances:
             before = self.classifier.evaluations
-            found = self.explain_image(subject)
+            found = self.explain_image(instance)
             yield InstanceResult(found.attribution, found.extras, self.classifier.evaluations - before)
 
     @abstractmethod
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Explain one image."""
 
     @torch.inference_mode()
@@ -154,7 +156,7 @@ class Explainer(ABC):
         """Where the classifier is; a black box has no place, and takes images on the CPU."""
         return next(self.classifier.parameters(), torch.empty(0)).device
 
-    def _subjects(self, images: Tensor, target: Target, seed: int) -> list[Instance]:
+    def _instances(self, images: Tensor, target: Target, seed: int) -> list[Instance]:
         _check_images(images)
         with torch.no_grad():
             probabilities = self.score(images).to(self.device)

@@ -1,4 +1,4 @@
-"""A trained class association embedding as one explainer among the others: what has to change for another verdict."""
+"""A trained class association embedding as an explainer: what has to change for another prediction."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from cae.config import CounterfactualConfig
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.path_attribution import class_score, path_attribution_finite, path_attribution_gradient
 from cae.counterfactuals.result import Counterfactual
-from cae.errors import UserError, did_you_mean
+from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.loading import load_cae
 from cae.runs.trained_run import CAE_COMMAND
 from explainers.base import Explainer, Instance, InstanceResult
+from explainers.option_checks import below, unknown
 
 CHUNK = 16  # images searched together: each holds all images of its path
 READOUTS = ("evidence", "saliency", "contribution")
@@ -36,10 +37,10 @@ class TrainedCae:
 
 
 class CaeCounterfactual(Explainer):
-    """What a walk to another class changes in the image, as a map for the class explained.
+    """What a path to another class changes in the image, as a map for the class explained.
 
-    If the class explained is the verdict, the counterfactual leads away from it, and what it changes is evidence for
-    the class: positive. If it is another class, the counterfactual leads to it, and what it changes is what speaks
+    If the class explained is the one predicted, the counterfactual leads away from it, and what it changes is evidence
+    for the class: positive. If it is another class, the counterfactual leads to it, and what it changes is what speaks
     against the class now: negative. Where no counterfactual is found, the map is 0 everywhere, and ``extras`` say why.
 
     Args:
@@ -48,13 +49,12 @@ class CaeCounterfactual(Explainer):
         batch_size: images in one forward pass at most.
         readout: ``evidence``, the energy of the whole change, at the end of the path, as whole regions
             (``cae.metrics.localisation.evidence_map``); ``saliency``, the size of the change at the boundary, which is
-            faint;
-            or ``contribution``, each pixel's share in the fall of the class's probability up to the boundary, which
-            sums to ``p(image) - p(counterfactual)`` and may have both signs. It follows gradients where the classifier
-            has them.
-        towards: class to which the verdict is led away: ``runner-up``, ``any`` that is reached first, or a name.
+            faint; or ``contribution``, each pixel's share in the fall of the class's probability up to the boundary,
+            which sums to ``p(image) - p(counterfactual)`` and may have both signs. It follows gradients where the
+            classifier has them.
+        towards: class to which the prediction is led away: ``runner-up``, ``any`` that is reached first, or a name.
         output: ``residual`` or ``decoded``: images are the original plus the decoder's change, or the decoder's own.
-        reference: code walked to: ``prototype``, ``medoid``, ``nearest`` or ``diverse``.
+        reference: code at the end of the path: ``prototype``, ``medoid``, ``nearest`` or ``diverse``.
         references: codes tried in turn.
         steps: points of the path.
         margin: by how much the reached class's probability must exceed every other.
@@ -98,40 +98,39 @@ class CaeCounterfactual(Explainer):
         self._check()
         self._trained = folder if isinstance(folder, TrainedCae) else open_trained(folder, classifier)
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Find one counterfactual."""
-        return next(self.explain_batch([subject]))
+        return next(self.explain_batch([instance]))
 
-    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
+    def explain_batch(self, instances: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Find counterfactuals for several images at once, in order."""
-        for start in range(0, len(subjects), CHUNK):
-            chunk = subjects[start : start + CHUNK]
-            for subject, result in zip(chunk, self._search(chunk), strict=True):
-                yield self._finding(subject, result)
+        for start in range(0, len(instances), CHUNK):
+            chunk = instances[start : start + CHUNK]
+            for instance, outcome in zip(chunk, self._search(chunk), strict=True):
+                yield self._result(instance, outcome)
 
-    def _search(self, subjects: Sequence[Instance]) -> list[Counterfactual]:
-        images = torch.stack([subject.image for subject in subjects])
+    def _search(self, instances: Sequence[Instance]) -> list[Counterfactual]:
+        images = torch.stack([instance.image for instance in instances])
         _check_shape(images, self._trained.cae)
         cae = self._trained.cae.to(self.device)
-        verdicts = torch.stack([subject.probabilities for subject in subjects]).argmax(1).cpu()
-        wanted = torch.tensor([subject.target for subject in subjects])
-        leaving = wanted == verdicts
-        results: list[Counterfactual | None] = [None] * len(subjects)
-        for rows, targets in self._groups(subjects, leaving, wanted):
+        predictions = torch.stack([instance.probabilities for instance in instances]).argmax(1).cpu()
+        wanted = torch.tensor([instance.target for instance in instances])
+        leaving = wanted == predictions
+        outcomes: dict[int, Counterfactual] = {}
+        for rows, targets in self._groups(instances, leaving, wanted):
             found = find_counterfactuals(
                 cae, self.classifier, self._trained.manifold, images[rows], targets=targets, config=self._config()
             )
-            for row, result in zip(rows.tolist(), found, strict=True):
-                results[row] = result
-        return [result for result in results if result is not None]
+            outcomes |= zip(rows.tolist(), found, strict=True)
+        return [outcomes[row] for row in range(len(instances))]
 
     def _groups(
-        self, subjects: Sequence[Instance], leaving: Tensor, wanted: Tensor
+        self, instances: Sequence[Instance], leaving: Tensor, wanted: Tensor
     ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Rows of images and the classes to reach: away from the verdict, and towards the class explained."""
+        """Rows of images and the classes to reach: away from the prediction, and towards the class explained."""
         away, towards = leaving.nonzero()[:, 0], (~leaving).nonzero()[:, 0]
         if len(away):
-            probabilities = torch.stack([subjects[row].probabilities for row in away.tolist()])
+            probabilities = torch.stack([instances[row].probabilities for row in away.tolist()])
             anything = self.towards == "any" and "any" not in self.classifier.classes
             yield away, None if anything else targets_for(probabilities, self.towards, self.classifier.classes)[0]
         if len(towards):
@@ -143,43 +142,37 @@ class CaeCounterfactual(Explainer):
             steps=self.steps, margin=self.margin, average=self.average, batch_size=self.batch_size,
         )  # fmt: skip
 
-    def _finding(self, subject: Instance, result: Counterfactual) -> InstanceResult:
-        # the search judges the original once more; the caller counts it
-        evaluations = result.classifier_evaluations
-        if result.saliency is None or result.evidence is None:
-            return InstanceResult(torch.zeros(subject.image.shape[1:]), _extras(result), evaluations)
-        if self.readout == "contribution":
-            before = self.classifier.evaluations
-            # what the path takes away from the class is what spoke for it
-            return InstanceResult(
-                -self._contribution(subject, result),
-                _extras(result),
-                evaluations + self.classifier.evaluations - before,
-            )
-        sign = 1 if subject.target == result.source else -1
-        size = result.evidence if self.readout == "evidence" else result.saliency
-        return InstanceResult(sign * size, _extras(result), evaluations)
+    def _result(self, instance: Instance, outcome: Counterfactual) -> InstanceResult:
+        before = self.classifier.evaluations
+        attribution = self._attribution(instance, outcome)
+        # the search scored the original once more; the caller counts that
+        spent = outcome.classifier_evaluations + self.classifier.evaluations - before
+        return InstanceResult(attribution, _extras(outcome), spent)
 
-    def _contribution(self, subject: Instance, result: Counterfactual) -> Tensor:
-        """Share ``(1, H, W)`` of each pixel in the change of the class's probability up to the boundary."""
-        assert result.counterfactual is not None
-        before = result.tau < (result.boundary or 0)
-        images = torch.cat([result.path_images[before], result.counterfactual[None]]).to(self.device)
+    def _attribution(self, instance: Instance, outcome: Counterfactual) -> Tensor:
+        """The map ``(1, H, W)``; 0 everywhere, ``(H, W)``, where no counterfactual was found."""
+        end, saliency, evidence = outcome.counterfactual, outcome.saliency, outcome.evidence
+        if end is None or saliency is None or evidence is None:
+            return torch.zeros(instance.image.shape[1:])
+        if self.readout == "contribution":
+            before = outcome.tau < (outcome.boundary or 0)
+            # what the path takes away from the class is what spoke for it
+            return -self._contribution(instance.target, torch.cat([outcome.path_images[before], end[None]]))
+        sign = 1 if instance.target == outcome.source else -1
+        return sign * (evidence if self.readout == "evidence" else saliency)
+
+    def _contribution(self, target: int, path: Tensor) -> Tensor:
+        """Share ``(1, H, W)`` of each pixel in the change of a class's probability along images ``(G, C, H, W)``."""
         attribute = path_attribution_gradient if self.classifier.differentiable else path_attribution_finite
-        found = attribute(class_score(self.classifier, subject.target), images, self.batch_size)
+        found = attribute(class_score(self.classifier, target), path.to(self.device), self.batch_size)
         return found.attribution.sum(0, keepdim=True).cpu()
 
     def _check(self) -> None:
-        problems = []
+        problems: list[str] = []
         choices = (("readout", READOUTS), ("output", ("residual", "decoded")), ("reference", REFERENCES))
         for option, known in (*choices, ("towards", (*TOWARDS, *self.classifier.classes))):
-            value = getattr(self, option)
-            if value not in known:
-                near = did_you_mean(str(value), known)
-                problems.append(f"`{option}` must be one of {', '.join(known)}, but is {value!r}{near}.")
-        for option, low in (("references", 1), ("steps", 3), ("average", 1)):
-            if getattr(self, option) < low:
-                problems.append(f"`{option}` must be at least {low}, but is {getattr(self, option)}.")
+            problems += unknown(self, option, known)
+        problems += below(self, 1, "references", "average") + below(self, 3, "steps")
         if not 0 <= self.margin < 1:
             problems.append(f"`margin` must be in [0, 1), but is {self.margin}.")
         if problems:
@@ -222,17 +215,17 @@ def _check_shape(images: Tensor, cae: Any) -> None:
         )
 
 
-def _extras(result: Counterfactual) -> dict[str, Any]:
+def _extras(outcome: Counterfactual) -> dict[str, Any]:
     return {
-        "found": result.found,
-        "status": result.status,
-        "reason": result.reason,
-        "source": result.source,
-        "reached": result.target,
-        "boundary": result.boundary,
-        "margin": result.margin,
-        "reference_ids": list(result.reference_ids),
-        "counterfactual": result.counterfactual,
-        "difference": result.difference,
-        "reconstruction": result.reconstruction if result.found else None,
+        "found": outcome.found,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "source": outcome.source,
+        "reached": outcome.target,
+        "boundary": outcome.boundary,
+        "margin": outcome.margin,
+        "reference_ids": list(outcome.reference_ids),
+        "counterfactual": outcome.counterfactual,
+        "difference": outcome.difference,
+        "reconstruction": outcome.reconstruction if outcome.found else None,
     }

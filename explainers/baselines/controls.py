@@ -15,9 +15,9 @@ class RandomMap(Explainer):
     name = "random"
     class_specific = False
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Draw the map."""
-        return InstanceResult(torch.rand(subject.image.shape[1:], generator=subject.generator()))
+        return InstanceResult(torch.rand(instance.image.shape[1:], generator=instance.generator()))
 
 
 class CentreMap(Explainer):
@@ -26,9 +26,9 @@ class CentreMap(Explainer):
     name = "centre"
     class_specific = False
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Draw the bump."""
-        height, width = subject.image.shape[1:]
+        height, width = instance.image.shape[1:]
         y = torch.linspace(-2, 2, height)[:, None]
         x = torch.linspace(-2, 2, width)[None]
         return InstanceResult(torch.exp(-(y**2 + x**2) / 2))
@@ -40,9 +40,9 @@ class EdgeMap(Explainer):
     name = "edges"
     class_specific = False
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Filter the image."""
-        return InstanceResult(sobel_magnitude(subject.image[None])[0])
+        return InstanceResult(sobel_magnitude(instance.image[None])[0])
 
 
 class ConstantMap(Explainer):
@@ -51,9 +51,9 @@ class ConstantMap(Explainer):
     name = "constant"
     class_specific = False
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Fill the map."""
-        return InstanceResult(torch.ones(subject.image.shape[1:]))
+        return InstanceResult(torch.ones(instance.image.shape[1:]))
 
 
 def sobel_magnitude(images: Tensor) -> Tensor:

@@ -16,10 +16,11 @@ from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
-from cae.errors import UserError, did_you_mean
+from cae.errors import UserError
 from cae.metrics.log_odds import log_odds
 from explainers.base import Explainer, Instance, InstanceResult
 from explainers.baselines.layers import FeatureLayer, feature_layer
+from explainers.option_checks import below, unknown
 
 BASELINES = {"black": 0.0, "grey": 0.5, "white": 1.0}
 
@@ -44,20 +45,18 @@ class GradientExplainer(Explainer):
 
     def __init__(self, classifier: TargetClassifier, *, batch_size: int = 64, output: str = "log_odds"):
         super().__init__(classifier, batch_size=batch_size)
-        if output not in OUTPUTS:
-            near = did_you_mean(str(output), OUTPUTS)
-            raise UserError(f"`output` must be one of {', '.join(OUTPUTS)}, but is {output!r}{near}.")
         self.output = output
+        _refuse(unknown(self, "output", OUTPUTS))
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Differentiate the output for the target."""
         # a copy that autograd may follow, even where the caller is in inference mode
         with torch.inference_mode(False), torch.enable_grad():
-            found = self.attribution(subject.image.clone()[None], subject)
+            found = self.attribution(instance.image.clone()[None], instance)
         return InstanceResult(found.detach())
 
     @abstractmethod
-    def attribution(self, image: Tensor, subject: Instance) -> Tensor:
+    def attribution(self, image: Tensor, instance: Instance) -> Tensor:
         """The map ``(1, H, W)`` of an image ``(1, C, H, W)``."""
 
     def output_of(self, target: int) -> Callable[[Tensor], Tensor]:
@@ -93,15 +92,13 @@ class IntegratedGradients(GradientExplainer):
         baseline: str = "black",
     ):
         super().__init__(classifier, batch_size=batch_size, output=output)
-        _check_count("steps", steps)
-        if baseline not in BASELINES:
-            raise UserError(f"`baseline` must be one of {', '.join(BASELINES)}, but is {baseline!r}.")
         self.steps = steps
         self.baseline = baseline
+        _refuse(below(self, 1, "steps") + unknown(self, "baseline", BASELINES))
 
-    def attribution(self, image: Tensor, subject: Instance) -> Tensor:
+    def attribution(self, image: Tensor, instance: Instance) -> Tensor:
         """Integrate the gradient along the line."""
-        method = CaptumIntegratedGradients(self.output_of(subject.target))
+        method = CaptumIntegratedGradients(self.output_of(instance.target))
         found = method.attribute(
             image, BASELINES[self.baseline], n_steps=self.steps, internal_batch_size=self.batch_size
         )
@@ -133,17 +130,16 @@ class SmoothGrad(GradientExplainer):
         noise: float = 0.15,
     ):
         super().__init__(classifier, batch_size=batch_size, output=output)
-        _check_count("samples", samples)
-        if noise < 0:
-            raise UserError(f"`noise` must not be negative, but is {noise}.")
         self.samples = samples
         self.noise = noise
+        negative = [f"`noise` must not be negative, but is {noise}."] if noise < 0 else []
+        _refuse(below(self, 1, "samples") + negative)
 
-    def attribution(self, image: Tensor, subject: Instance) -> Tensor:
+    def attribution(self, image: Tensor, instance: Instance) -> Tensor:
         """Average the gradients."""
         # captum's NoiseTunnel (0.9.0) draws from the global random state, and other noise for other batches
-        saliency = Saliency(self.output_of(subject.target))
-        generator = subject.generator()
+        saliency = Saliency(self.output_of(instance.target))
+        generator = instance.generator()
         scale = self.noise * float(image.max() - image.min())
         total = torch.zeros_like(image[0])
         for start in range(0, self.samples, self.batch_size):
@@ -184,14 +180,14 @@ class GradCam(GradientExplainer):
         self.layer_name = layer_name
         self._layer: FeatureLayer = feature_layer(classifier, layer_name)
 
-    def attribution(self, image: Tensor, subject: Instance) -> Tensor:
+    def attribution(self, image: Tensor, instance: Instance) -> Tensor:
         """Weight the feature maps and enlarge the sum."""
-        method = LayerGradCam(self.output_of(subject.target), self._layer.module)
+        method = LayerGradCam(self.output_of(instance.target), self._layer.module)
         # with frozen weights, the layer has a gradient only if the image asks for one
         coarse = method.attribute(image.requires_grad_(), attribute_to_layer_input=self._layer.input)
         return LayerAttribution.interpolate(coarse, tuple(image.shape[2:]), interpolate_mode="bilinear")[0]
 
 
-def _check_count(option: str, value: int) -> None:
-    if value < 1:
-        raise UserError(f"`{option}` must be at least 1, but is {value}.")
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise UserError(problems)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
+from cae.classifiers.preprocessing import Preprocessing
 from cae.errors import UserError, did_you_mean
 
 
@@ -43,13 +44,14 @@ def feature_layer(classifier: TargetClassifier, name: str | None = None) -> Feat
     Raises:
         UserError: if there is no such layer, or none can be found.
     """
-    network: Any = classifier.network
-    if isinstance(network, torch.jit.ScriptModule):
+    network = classifier.network
+    if isinstance(network, torch.jit.ScriptModule) or not isinstance(network, nn.Module):
+        kind = "a TorchScript file" if isinstance(network, torch.jit.ScriptModule) else "a black box"
         raise UserError(
-            "gradcam needs to look into the network, which a TorchScript file does not allow: use another method, or "
-            "give the classifier as a PyTorch network."
+            f"gradcam needs to look into the network, which {kind} does not allow: use another method, or give the "
+            "classifier as a PyTorch network."
         )
-    passages = _passages(classifier)
+    passages = _passages(network, classifier.preprocess)
     modules = dict(network.named_modules())
     if name is not None:
         return _named(name, modules, passages)
@@ -79,7 +81,7 @@ def _named(name: str, modules: dict[str, nn.Module], passages: list[_Passage]) -
     return FeatureLayer(name, modules[name], False)
 
 
-def _passages(classifier: TargetClassifier) -> list[_Passage]:
+def _passages(network: nn.Module, preprocess: Preprocessing) -> list[_Passage]:
     """Shapes of all tensors that go in and out of the network's modules for a blank image, in order."""
     passages: list[_Passage] = []
 
@@ -91,8 +93,6 @@ def _passages(classifier: TargetClassifier) -> list[_Passage]:
 
         return hook
 
-    network, preprocess = classifier.network, classifier.preprocess
-    assert isinstance(network, nn.Module)
     weight = next(network.parameters(), torch.zeros(()))
     blank = torch.zeros(1, preprocess.channels, *preprocess.size).to(weight)
     with ExitStack() as hooks, torch.no_grad():
@@ -125,5 +125,5 @@ def _is_map(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
 
 
 def _tokens_follow(passages: list[_Passage]) -> bool:
-    """Whether a transformer works on after the last feature map, which then says little about the verdict."""
+    """Whether a transformer works on after the last feature map, which then says little about the prediction."""
     return any(len(passage.shape) == 3 and passage.shape[1] > 1 for passage in passages)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import Lime as CaptumLime
-from skimage.segmentation import slic
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
+from explainers.option_checks import below
+from explainers.superpixels import superpixels
 
-COMPACTNESS = {1: 0.1, 3: 10.0}  # of SLIC by channels: RGB is compared in Lab units, grey on [0, 1]
+BLUR = 1.0  # standard deviation in pixels of the Gaussian before the superpixels are found
 
 
 class Lime(Explainer):
@@ -51,28 +51,27 @@ class Lime(Explainer):
         ridge: float = 1.0,
     ):
         super().__init__(classifier, batch_size=batch_size)
-        limits = (("samples", samples, 2), ("segments", segments, 2))
-        problems = [f"`{name}` must be at least {low}, but is {value}." for name, value, low in limits if value < low]
+        self.samples = samples
+        self.segments = segments
+        self.kernel_width = kernel_width
+        self.ridge = ridge
+        problems = below(self, 2, "samples", "segments")
         if kernel_width <= 0:
             problems.append(f"`kernel_width` must be above 0, but is {kernel_width}.")
         if ridge < 0:
             problems.append(f"`ridge` must not be negative, but is {ridge}.")
         if problems:
             raise UserError(problems)
-        self.samples = samples
-        self.segments = segments
-        self.kernel_width = kernel_width
-        self.ridge = ridge
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Fit the linear model."""
-        image = subject.image.cpu()
-        segments = superpixels(image, self.segments)
+        image = instance.image.cpu()
+        segments = superpixels(image, self.segments, BLUR)[None]
         method = CaptumLime(
-            lambda images: self.score(images)[:, subject.target],
+            lambda images: self.score(images)[:, instance.target],
             interpretable_model=SkLearnRidge(alpha=self.ridge),
             similarity_func=presence_kernel(self.kernel_width),
-            perturb_func=_random_halves(subject.generator()),
+            perturb_func=_random_halves(instance.generator()),
         )
         # captum 0.9.0 makes a DataLoader and a linear layer, which both use up global randomness
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -85,18 +84,6 @@ class Lime(Explainer):
                 return_input_shape=False,
             )
         return InstanceResult(weights.reshape(-1)[segments], {"segments": segments})
-
-
-def superpixels(image: Tensor, count: int) -> Tensor:
-    """About ``count`` connected regions of like colour of an image ``(C, H, W)``: ``(1, H, W)`` int64, from 0 on.
-
-    Reference: Achanta et al. 2012, SLIC superpixels compared to state-of-the-art methods.
-    """
-    channels = len(image)
-    array = image.permute(1, 2, 0).double().numpy()
-    found = slic(array, count, compactness=COMPACTNESS[channels], sigma=1, start_label=0, channel_axis=-1)
-    # numbered without gaps: captum counts the features by the largest number
-    return torch.from_numpy(np.unique(found, return_inverse=True)[1].reshape(1, *found.shape)).long()
 
 
 def segment_means(image: Tensor, segments: Tensor) -> Tensor:

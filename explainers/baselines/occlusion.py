@@ -42,14 +42,14 @@ class Occlusion(Explainer):
         self.stride = stride
         self.fill = fill
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Slide the window over the image."""
-        channels, height, width = subject.image.shape
+        channels, height, width = instance.image.shape
         window, stride = self._geometry(height, width)
-        method = CaptumOcclusion(lambda images: self.score(images)[:, subject.target])
+        method = CaptumOcclusion(lambda images: self.score(images)[:, instance.target])
         with torch.no_grad():
             found = method.attribute(
-                subject.image[None],
+                instance.image[None],
                 sliding_window_shapes=(channels, window, window),
                 strides=(channels, stride, stride),
                 baselines=self.fill,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
+from explainers.option_checks import below
 
 
 class Rise(Explainer):
@@ -44,35 +45,33 @@ class Rise(Explainer):
         fill: float = 0.5,
     ):
         super().__init__(classifier, batch_size=batch_size)
-        problems = [
-            f"`{name}` must be at least 1, but is {n}." for name, n in (("masks", masks), ("cells", cells)) if n < 1
-        ]
+        self.masks = masks
+        self.cells = cells
+        self.keep = keep
+        self.fill = fill
+        problems = below(self, 1, "masks", "cells")
         if not 0 < keep < 1:
             problems.append(f"`keep` must be in (0, 1), but is {keep}.")
         if not 0 <= fill <= 1:
             problems.append(f"`fill` must be a grey value in [0, 1], but is {fill}.")
         if problems:
             raise UserError(problems)
-        self.masks = masks
-        self.cells = cells
-        self.keep = keep
-        self.fill = fill
 
     @torch.no_grad()
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Score the masked copies, a batch at a time."""
-        image = subject.image
+        image = instance.image
         height, width = image.shape[1:]
         total = torch.zeros(height, width, dtype=torch.float64, device=image.device)
-        for masks in self._masks(subject, height, width):
+        for masks in self._masks(instance, height, width):
             masks = masks.to(image)
-            scores = self.score(self.fill + (image - self.fill) * masks)[:, subject.target]
+            scores = self.score(self.fill + (image - self.fill) * masks)[:, instance.target]
             total += torch.einsum("n,nhw->hw", scores.double(), masks[:, 0].double())
         return InstanceResult((total / (self.masks * self.keep)).float())
 
-    def _masks(self, subject: Instance, height: int, width: int) -> Iterator[Tensor]:
+    def _masks(self, instance: Instance, height: int, width: int) -> Iterator[Tensor]:
         # small tensors, drawn at once, so that the batch size has no part in them
-        generator = subject.generator()
+        generator = instance.generator()
         grids = (torch.rand(self.masks, 1, self.cells, self.cells, generator=generator) < self.keep).float()
         shifts = torch.rand(self.masks, 2, generator=generator)
         for rows in torch.arange(self.masks).split(self.batch_size):

@@ -14,7 +14,7 @@ from explainers.infills.fills import everywhere, image_mean
 from explainers.metrics import perturbation as removal
 from explainers.metrics.batched_scores import Answers
 from explainers.metrics.irof import STEPS as SEGMENT_STEPS
-from explainers.metrics.irof import irof, superpixels
+from explainers.metrics.irof import irof, superpixel_units
 from explainers.metrics.perturbation import Curve, Fill, Infill, Units
 from explainers.metrics.road import road, road_images, road_noise
 from explainers.metrics.seeds import generator
@@ -69,7 +69,7 @@ class PerturbationContext:
         if self.with_pixels or self.extended:
             found["pixels"] = removal.pixels(height, width)
         if self.extended:
-            found["segments"] = superpixels(self.image)
+            found["segments"] = superpixel_units(self.image)
         return {name: Units(units.labels.to(self.image.device), units.count) for name, units in found.items()}
 
     @cached_property

@@ -49,15 +49,17 @@ def separate(masks: Tensor, confidences: Sequence[float], overlap: float) -> Sep
     return Separation(search.best, search.exact)
 
 
+@dataclass(eq=False)
 class _Clique:
     """Branch and bound on bitsets; the bound is the number of colours of a greedy colouring (Tomita and Seki 2003)."""
 
-    def __init__(self, neighbours: list[int], areas: list[int], confidences: list[float]):
-        self.neighbours, self.areas, self.confidences = neighbours, areas, confidences
-        self.best: tuple[int, ...] = ()
-        self.value: tuple = (0,)
-        self.nodes = 0
-        self.exact = True
+    neighbours: list[int]
+    areas: list[int]
+    confidences: list[float]
+    best: tuple[int, ...] = ()
+    value: tuple = (0,)
+    nodes: int = 0
+    exact: bool = True
 
     def run(self) -> None:
         """Greedy start, largest number, then least area."""

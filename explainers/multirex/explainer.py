@@ -1,10 +1,10 @@
-"""MultiReX as explainers: our default."""
+"""MultiReX as an explainer: its options, and the searches that they set up."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,14 +13,16 @@ from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
 from explainers.infills import FillOption, fill_image
-from explainers.multirex.evaluation_budget import EvaluationBudget, mask_key
-from explainers.multirex.extras import extras_of
+from explainers.multirex.evaluation_budget import EvaluationBudget
+from explainers.multirex.extras import result_and_extras
 from explainers.multirex.partition import scaled
 from explainers.multirex.responsibility import MERGES, RULES
 from explainers.multirex.responsibility_trees import TreeSettings
-from explainers.multirex.scheduler import SearchTask, serve
-from explainers.multirex.search import ExplanationSearch, SearchSettings
-from explainers.multirex.sufficiency import SufficiencyCriterion, verdicts_of
+from explainers.multirex.scheduler import SearchTask, run_searches
+from explainers.multirex.scored_masks import ScoringContext
+from explainers.multirex.search import ExplanationSearch
+from explainers.multirex.search_state import SearchSettings, SearchState
+from explainers.option_checks import below, unknown
 
 TOGETHER = 16  # images whose searches share batches
 RADII, STRIDE, TILES = (18, 25, 34, 46, 60), 28, (16, 8)  # pixels, for a short side of 224
@@ -31,11 +33,11 @@ class MultiReX(Explainer):
     """Several sufficient explanations of an image, each minimal under a certificate, from forward passes alone.
 
     A set of pixels is sufficient if the image with all other pixels hidden still gets the class. Discs over the image
-    find where that is so; each find is cut down to a minimal set and its pixels are set aside; what is left is searched
-    again, by the evidence gathered, between the discs, and by halves. The largest set of explanations that overlap no
-    more than permitted is returned, each judged once more on its own.
+    find where that is so; each that is found is cut down to a minimal set and its pixels are set aside; what is left is
+    searched again, by the evidence gathered, between the discs, and by halves. The largest set of explanations that
+    overlap no more than permitted is returned, each scored once more on its own.
 
-    ``attribution`` is the responsibility map with ``ranking="trees"``, otherwise the evidence map of all masks judged.
+    ``attribution`` is the responsibility map with ``ranking="trees"``, otherwise the evidence map of all masks scored.
     Keys of ``extras``: see ``explainers.multirex.extras``.
 
     Args:
@@ -118,44 +120,43 @@ class MultiReX(Explainer):
         self.background = background
         self._check()
 
-    def explain_image(self, subject: Instance) -> InstanceResult:
+    def explain_image(self, instance: Instance) -> InstanceResult:
         """Explain one image."""
-        return next(self.explain_batch([subject]))
+        return next(self.explain_batch([instance]))
 
-    def explain_batch(self, subjects: Sequence[Instance]) -> Iterator[InstanceResult]:
+    def explain_batch(self, instances: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Explain images, several at a time, so that their masks share batches."""
-        for start in range(0, len(subjects), TOGETHER):
-            group = subjects[start : start + TOGETHER]
-            cases = [self._case(subject) for subject in group]
-            serve(cases, self.score, self.batch_size)
-            for case in cases:
-                catch, extras = case.answer
-                yield InstanceResult(catch.attribution, extras, case.ledger.spent)
+        for start in range(0, len(instances), TOGETHER):
+            tasks = [self._task(instance) for instance in instances[start : start + TOGETHER]]
+            run_searches(tasks, self.score, self.batch_size)
+            for task in tasks:
+                result, extras = task.result
+                yield InstanceResult(result.attribution, extras, task.context.budget.spent)
 
-    def _case(self, subject: Instance) -> SearchTask:
-        """The image with its fills, an empty ledger, and a search that has not begun."""
-        shape = (subject.image.shape[1], subject.image.shape[2])
+    def _task(self, instance: Instance) -> SearchTask:
+        """The image with its fills, and a search that has not begun."""
         fills = self._fills()
-        whole = float(subject.probabilities[subject.target])
-        least = self.threshold * whole if self.absolute_threshold is None else self.absolute_threshold
-        criterion = SufficiencyCriterion(subject.target, least)
+        share = self.threshold * float(instance.probabilities[instance.target])
         reserve = min(2 * self.max_explanations * len(fills), self.budget // 10)
-        # one evaluation is spent: the image itself was scored for the verdict
-        ledger = EvaluationBudget(shape, self.budget - 1, reserve, len(fills), criterion, self.guard)
-        full = verdicts_of(subject.probabilities[None], criterion)[0]
-        everything = torch.ones(shape, dtype=torch.bool)
-        ledger.record(mask_key(everything), everything, everything.numel(), full)
-        hunt = ExplanationSearch(full, ledger, shape, self._settings(shape, subject))
-        shown = [fill_image(fill, subject, self.classifier, self.background) for fill in fills]
-        search = extras_of(hunt, whole, contrastive=self.contrastive, curve=self.curve)
-        return SearchTask(subject.image, torch.stack(shown), self.quorum or len(fills), ledger, search)
+        context = ScoringContext.of(
+            instance,
+            share if self.absolute_threshold is None else self.absolute_threshold,
+            # one evaluation is spent: the image itself was scored for its probabilities
+            EvaluationBudget(self.budget - 1, reserve, len(fills)),
+        )
+        context.record_full()
+        search = ExplanationSearch(SearchState(context, self._settings(instance)))
+        shown = [fill_image(fill, instance, self.classifier, self.background) for fill in fills]
+        steps = result_and_extras(search, with_contrastive=self.contrastive, with_curve=self.curve)
+        return SearchTask(instance.image, torch.stack(shown), self.quorum or len(fills), self.guard, context, steps)
 
     def _fills(self) -> list[FillOption]:
         several = isinstance(self.fill, list) and not all(isinstance(value, (int, float)) for value in self.fill)
         return list(self.fill) if several else [self.fill]  # type: ignore[arg-type, list-item]
 
-    def _settings(self, shape: tuple[int, int], subject: Instance) -> SearchSettings:
-        seed = int(torch.randint(2**31, (1,), generator=subject.generator(0)))
+    def _settings(self, instance: Instance) -> SearchSettings:
+        shape = (instance.image.shape[1], instance.image.shape[2])
+        seed = int(torch.randint(2**31, (1,), generator=instance.generator(0)))
         grown = TreeSettings(self.trees, self.tree_depth, self.min_box, self.rule, self.merge, seed)
         sides = [max(1, round(scaled(side, shape))) for side in TILES] if self.tiles is None else self.tiles
         return SearchSettings(
@@ -170,27 +171,21 @@ class MultiReX(Explainer):
     def _check(self) -> None:
         """All mistakes in the options at once."""
         absolute = 0.0 if self.absolute_threshold is None else self.absolute_threshold
+        fills = len(self._fills())
         rules: list[tuple[bool, str]] = [
-            (self.threshold >= 0, f"`threshold` must be at least 0, but is {self.threshold}."),
             (0 <= absolute <= 1, f"`absolute_threshold` must be in [0, 1], but is {self.absolute_threshold}."),
             (0 <= self.overlap <= 1, f"`overlap` must be in [0, 1], but is {self.overlap}."),
-            *((value >= 1, f"`{name}` must be at least 1, but is {value}.") for name, value in self._counts().items()),
-            (self.ranking in RANKINGS, f"`ranking` must be one of {', '.join(RANKINGS)}, but is {self.ranking!r}."),
-            (self.rule in RULES, f"`rule` must be one of {', '.join(RULES)}, but is {self.rule!r}."),
-            (self.merge in MERGES, f"`merge` must be one of {', '.join(MERGES)}, but is {self.merge!r}."),
             (_rising(self.radii), f"`radii` must be rising and above 0, but are {self.radii}."),
-            (self.stride is None or self.stride >= 1, f"`stride` must be at least 1, but is {self.stride}."),
             (not self.tiles or min(self.tiles) >= 1, f"`tiles` must be at least 1, but are {self.tiles}."),
-            (1 <= (self.quorum or 1) <= len(self._fills()), f"`quorum` must be from 1 to the number of fills, "
-                                                           f"{len(self._fills())}, but is {self.quorum}."),
+            (1 <= (self.quorum or 1) <= fills, f"`quorum` must be from 1 to the number of fills, {fills}, but is "
+                                               f"{self.quorum}."),
         ]  # fmt: skip
-        problems = [words for holds, words in rules if not holds]
+        problems = below(self, 0, "threshold")
+        problems += below(self, 1, "max_explanations", "budget", "trees", "tree_depth", "min_box", "stride")
+        problems += unknown(self, "ranking", RANKINGS) + unknown(self, "rule", RULES) + unknown(self, "merge", MERGES)
+        problems += [words for holds, words in rules if not holds]
         if problems:
             raise UserError(problems)
-
-    def _counts(self) -> dict[str, Any]:
-        names = ("max_explanations", "budget", "trees", "tree_depth", "min_box")
-        return {name: getattr(self, name) for name in names}
 
 
 def _rising(radii: Sequence[float] | None) -> bool:

@@ -13,115 +13,117 @@ Keys, one dict per image; K explanations, N candidates:
 * ``candidates`` (N, H, W) bool, all sufficient masks found; ``candidate_confidences``; ``dice`` (N, N).
 * ``separation_exact``: no larger compatible set of the candidates exists.
 * ``evaluations`` by stage, with ``total`` (the image itself included); ``cache_hits``; ``budget``.
-* ``front``: (pixels, confidence) of the best masks of each size that were judged.
+* ``front``: (pixels, confidence) of the best masks of each size that were scored.
 * ``map``: ``evidence`` or ``responsibility``. ``contrastive`` and ``curve`` where asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from explainers.multirex.contrastive import Contrast, contrastive, growth
+from explainers.multirex.candidates import Candidate, without
+from explainers.multirex.confidence_curve import confidence_curve
+from explainers.multirex.contrastive import contrastive
 from explainers.multirex.disjoint_sets import dice_matrix, separate
-from explainers.multirex.evaluation_budget import EvaluationBudget
-from explainers.multirex.extraction import Candidate
+from explainers.multirex.scored_masks import ScoringContext
 from explainers.multirex.search import SearchResult
-from explainers.multirex.sufficiency import BudgetSpent, MaskScore, Request, Search
+from explainers.multirex.search_steps import BudgetSpent, SearchSteps, score_mask
+from explainers.multirex.sufficiency import MaskScore
 
 
-class Hunting(Protocol):
+class ImageSearch(Protocol):
     """What a search of one image must offer to be recorded."""
 
-    ledger: EvaluationBudget
-    shape: tuple[int, int]
-    ranking: Tensor | None
-    side: int
+    @property
+    def context(self) -> ScoringContext:
+        """What was scored so far."""
 
-    def run(self) -> Search[SearchResult]:
+    @property
+    def side(self) -> int:
+        """Side of the tiles in pixels for further certificates."""
+
+    def run(self) -> SearchSteps[SearchResult]:
         """Search."""
 
 
-def extras_of(
-    hunt: Hunting, whole: float, *, contrastive: bool, curve: bool
-) -> Search[tuple[SearchResult, dict[str, Any]]]:
-    """Run a search and record what it found; ``whole`` is the probability of the target on the full image."""
-    catch = yield from hunt.run()
-    complements = yield from _complements(catch.chosen)
-    extras = _record(hunt, catch, whole, complements)
-    ranking = catch.attribution
-    if contrastive and catch.chosen and ranking is not None:
-        hunt.ledger.stage = "contrastive"
-        extras["contrastive"] = _plain_contrast((yield from _contrast(hunt, catch, ranking)))
-    if curve and ranking is not None:
-        hunt.ledger.stage = "curve"
+def result_and_extras(
+    search: ImageSearch, *, with_contrastive: bool = False, with_curve: bool = False
+) -> SearchSteps[tuple[SearchResult, dict[str, Any]]]:
+    """Run a search and record what it found, with what else is asked for."""
+    result = yield from search.run()
+    context = search.context
+    complements = yield from _complements(result.chosen)
+    extras = _record(result, context, complements)
+    if with_contrastive and result.chosen:
+        context.budget.stage = "contrastive"
+        pool = [*result.chosen, *without(result.candidates, result.chosen)]
+        found = yield from contrastive(pool, result.attribution, context.criterion.target, search.side)
+        extras["contrastive"] = found.plain()
+    if with_curve:
+        context.budget.stage = "curve"
         extras["curve"] = []
-        for candidate in catch.chosen:
-            extras["curve"].append((yield from growth(candidate, ranking, whole)))
-    ledger = hunt.ledger
-    extras["evaluations"] = {**ledger.by_stage, "image": 1, "total": ledger.spent + 1}
-    extras["cache_hits"], extras["budget"] = ledger.hits, ledger.budget + 1
-    extras["front"] = [[pixels, confidence] for pixels, confidence in ledger.front()]
-    return catch, extras
+        for candidate in result.chosen:
+            curve = yield from confidence_curve(candidate, result.attribution, context.full.probability)
+            extras["curve"].append(curve)
+    return result, extras | _costs(context)
 
 
-def _contrast(hunt: Hunting, catch: SearchResult, ranking: Tensor) -> Search[Contrast]:
-    others = [c for c in catch.pool if all(c is not one for one in catch.chosen)]
-    pool = catch.chosen + sorted(others, key=Candidate.order)
-    return (yield from contrastive(pool, ranking, hunt.ledger.criterion.target, hunt.side))
-
-
-def _complements(chosen: list[Candidate]) -> Search[list[MaskScore | None]]:
-    found: list[MaskScore | None] = []
+def _complements(chosen: Sequence[Candidate]) -> SearchSteps[list[MaskScore | None]]:
+    """Scores of the image with each explanation hidden; None where the budget ended."""
+    scores: list[MaskScore | None] = []
     for candidate in chosen:
         try:
-            found += yield Request(~candidate.mask[None])
+            scores.append((yield from score_mask(~candidate.mask)))
         except BudgetSpent:
-            found.append(None)
-    return found
+            scores.append(None)
+    return scores
 
 
-def _record(hunt: Hunting, catch: SearchResult, whole: float, complements: list[MaskScore | None]) -> dict[str, Any]:
-    verdicts = [candidate.verdict for candidate in catch.chosen]
-    masks = _stacked([candidate.mask for candidate in catch.chosen], hunt.shape)
-    candidates = _stacked([candidate.mask for candidate in catch.pool], hunt.shape)
-    pixels = [candidate.pixels for candidate in catch.chosen]
+def _record(result: SearchResult, context: ScoringContext, complements: list[MaskScore | None]) -> dict[str, Any]:
+    height, width = context.shape
+    scores = [candidate.score for candidate in result.chosen]
+    pixels = [candidate.pixels for candidate in result.chosen]
+    full = max(context.full.probability, 1e-12)
+    candidates = _stacked(result.candidates, context.shape)
     return {
-        "status": catch.status,
-        "masks": masks,
-        "count": len(verdicts),
+        "status": result.status,
+        "masks": _stacked(result.chosen, context.shape),
+        "count": len(scores),
         "pixels": pixels,
-        "sizes": [count / (hunt.shape[0] * hunt.shape[1]) for count in pixels],
-        "confidences": [verdict.probability for verdict in verdicts],
-        "relative_confidences": [verdict.probability / max(whole, 1e-12) for verdict in verdicts],
-        "margins": [verdict.probability - verdict.rival for verdict in verdicts],
-        "runner_up": [verdict.runner_up for verdict in verdicts],
-        "complement_confidences": [None if verdict is None else verdict.probability for verdict in complements],
-        "certificates": [candidate.certificate.plain() for candidate in catch.chosen],
+        "sizes": [count / (height * width) for count in pixels],
+        "confidences": [score.probability for score in scores],
+        "relative_confidences": [score.probability / full for score in scores],
+        "margins": [score.probability - score.rival for score in scores],
+        "runner_up": [score.runner_up for score in scores],
+        "complement_confidences": [None if score is None else score.probability for score in complements],
+        "certificates": [candidate.certificate.plain() for candidate in result.chosen],
         "candidates": candidates,
-        "candidate_confidences": [candidate.verdict.probability for candidate in catch.pool],
+        "candidate_confidences": [candidate.score.probability for candidate in result.candidates],
         "dice": dice_matrix(candidates),
-        "separation_exact": catch.separation.exact,
-        "map": "evidence" if hunt.ranking is None else "responsibility",
+        "separation_exact": result.exact,
+        "map": result.map,
     }
 
 
-def _stacked(masks: list[Tensor], shape: tuple[int, int]) -> Tensor:
-    return torch.stack(masks) if masks else torch.zeros((0, *shape), dtype=torch.bool)
+def _costs(context: ScoringContext) -> dict[str, Any]:
+    """Evaluations, with one more for the image itself, and the best masks of each size that they scored."""
+    budget = context.budget
+    return {
+        "evaluations": {**budget.by_stage, "image": 1, "total": budget.spent + 1},
+        "cache_hits": context.masks.cache_hits,
+        "budget": budget.limit + 1,
+        "front": [[pixels, confidence] for pixels, confidence in context.masks.front()],
+    }
 
 
-def _plain_contrast(found: Contrast) -> dict[str, Any]:
-    plain: dict[str, Any] = {"status": found.status, "finest": found.finest}
-    if found.mask is not None and found.verdict is not None and found.complement is not None:
-        plain |= {
-            "mask": found.mask,
-            "confidence": found.verdict.probability,
-            "complement_class": found.complement.top,
-            "complement_confidence": found.complement.probability,
-        }
-    return plain
+def _stacked(candidates: Sequence[Candidate], shape: tuple[int, int]) -> Tensor:
+    if not candidates:
+        return torch.zeros((0, *shape), dtype=torch.bool)
+    return torch.stack([candidate.mask for candidate in candidates])
 
 
 def select(extras: dict[str, Any], overlap: float) -> Tensor:

@@ -71,8 +71,8 @@ def multirex_figure(image: Tensor, found: Explanation, classes: Sequence[str], t
 
 
 def _original(image: Tensor, found: Explanation, classes: Sequence[str], target: int) -> Image.Image:
-    answers = found.probabilities[0]
-    order = answers.argsort(descending=True)[:3].tolist()
+    probabilities = found.probabilities[0]
+    order = probabilities.argsort(descending=True)[:3].tolist()
     if target not in order:
         order[-1] = target
     picture = _framed(tile(image), "original", [])
@@ -80,7 +80,7 @@ def _original(image: Tensor, found: Explanation, classes: Sequence[str], target:
     top = picture.height - LINES * LINE
     for row, k in enumerate(order):
         colour = TARGET if k == target else SOURCE
-        bar(draw, 0, top + 20 * row, picture.width, classes[k], float(answers[k]), colour)
+        bar(draw, 0, top + 20 * row, picture.width, classes[k], float(probabilities[k]), colour)
     return picture
 
 
@@ -102,7 +102,7 @@ def _explanation(image: Tensor, extras: Mapping[str, Any], number: int) -> Image
     hidden = extras["complement_confidences"][number]
     lines = [
         f"alone {extras['confidences'][number]:.2f} ({extras['relative_confidences'][number]:.0%} of the image's)",
-        "image without it: not asked" if hidden is None else f"image without it {hidden:.2f}",
+        "image without it: not scored" if hidden is None else f"image without it {hidden:.2f}",
         f"{extras['sizes'][number]:.1%} of the pixels",
         f"no tile of {finest} px can go" if finest else "not certified minimal",
     ]

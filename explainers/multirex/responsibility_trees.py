@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from cae.metrics.statistics import spearman
 from explainers.multirex.partition import Box, boxes_mask, cut
 from explainers.multirex.responsibility import merged, responsibility_of_parts, shares_of_parts
-from explainers.multirex.sufficiency import BudgetSpent, Search, ask
+from explainers.multirex.search_steps import BudgetSpent, SearchSteps, score_masks
 
 WAVE = 4  # trees grown together, whatever the batch size
 MOST_BOXES = 32  # in a job
@@ -44,7 +44,7 @@ class Tree:
     reductions: list[tuple[Box, list[Box]]] = field(default_factory=list)
 
 
-def responsibility_map(shape: tuple[int, int], settings: TreeSettings) -> Search[Tensor | None]:
+def responsibility_map(shape: tuple[int, int], settings: TreeSettings) -> SearchSteps[Tensor | None]:
     """The responsibility of every pixel ``(H, W)``, for an image that is sufficient as a whole; None without a tree.
 
     Reference: Chockler, Kelly and Kroening 2023, arXiv:2309.14309; Chockler, Kroening and Sun 2021, arXiv:2103.03622.
@@ -78,7 +78,7 @@ def _settled(before: Tensor, after: Tensor) -> bool:
     return float(spearman(one, other)) >= SETTLED
 
 
-def _grow(shape: tuple[int, int], wave: Sequence[Tree], settings: TreeSettings) -> Search[None]:
+def _grow(shape: tuple[int, int], wave: Sequence[Tree], settings: TreeSettings) -> SearchSteps[None]:
     for _ in range(settings.depth):
         active = [tree for tree in wave if not tree.done]
         if not active:
@@ -87,7 +87,7 @@ def _grow(shape: tuple[int, int], wave: Sequence[Tree], settings: TreeSettings) 
         yield from _reduce_jointly(shape, active)
 
 
-def _score_parts(shape: tuple[int, int], active: Sequence[Tree], settings: TreeSettings) -> Search[None]:
+def _score_parts(shape: tuple[int, int], active: Sequence[Tree], settings: TreeSettings) -> SearchSteps[None]:
     """Try all subsets of the parts of every box of every tree, in the context of the tree's other boxes."""
     tasks = []
     for tree in active:
@@ -102,12 +102,12 @@ def _score_parts(shape: tuple[int, int], active: Sequence[Tree], settings: TreeS
         masks += [boxes_mask(shape, context + _subset(parts, shown)) for shown in range(2 ** len(parts) - 1)]
     if not masks:
         return
-    verdicts = yield from ask(masks)
+    scores = yield from score_masks(masks)
     rule = responsibility_of_parts if settings.rule == "witness" else shares_of_parts
     place = 0
     for tree, box, parts in tasks:
         count = 2 ** len(parts) - 1
-        table = [verdict.sufficient for verdict in verdicts[place : place + count]] + [True]
+        table = [score.sufficient for score in scores[place : place + count]] + [True]
         place += count
         for part, value in zip(parts, rule(table), strict=True):
             tree.map[part.top : part.bottom, part.left : part.right] += value
@@ -125,7 +125,7 @@ def _reduction(parts: Sequence[Box], sufficient: Sequence[bool]) -> list[Box]:
     return _subset(parts, best)
 
 
-def _reduce_jointly(shape: tuple[int, int], active: Sequence[Tree]) -> Search[None]:
+def _reduce_jointly(shape: tuple[int, int], active: Sequence[Tree]) -> SearchSteps[None]:
     """Apply as many reductions of a tree together as leaves it sufficient, the most saving first; the first always."""
     plans = []
     for tree in active:
@@ -137,11 +137,11 @@ def _reduce_jointly(shape: tuple[int, int], active: Sequence[Tree]) -> Search[No
         for tree, _, saving in plans
         for count in range(2, len(saving) + 1)
     ]
-    verdicts = iter((yield from ask(masks)) if masks else [])
+    scores = iter((yield from score_masks(masks)) if masks else [])
     for tree, ordered, saving in plans:
         longest = min(1, len(saving))
         for count in range(2, len(saving) + 1):
-            longest = count if next(verdicts).sufficient else longest
+            longest = count if next(scores).sufficient else longest
         rest = [pair for pair in ordered if all(pair is not done for done in saving[:longest])]
         # parts of boxes that could not be reduced take their place, so that scattered evidence is refined too
         whole = [(box, parts) for box, parts in rest if sum(b.area for b in parts) == box.area]

@@ -1,18 +1,21 @@
-"""Serves the searches of several images at once: fills batches, keeps caches and budgets, judges close calls alone."""
+"""Runs the searches of several images at once: fills batches, keeps to the budgets, scores close calls alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from explainers.multirex.evaluation_budget import EvaluationBudget, mask_key
-from explainers.multirex.sufficiency import BudgetSpent, MaskScore, Request, Search, agreed, verdicts_of
+from explainers.multirex.scored_masks import ScoringContext, mask_key
+from explainers.multirex.search_steps import BudgetSpent, ScoreRequest, SearchSteps
+from explainers.multirex.sufficiency import MaskScore, mask_scores, quorum_score
 
 Score = Callable[[Tensor], Tensor]
+"""Class probabilities ``(N, K)`` of images ``(N, C, H, W)``."""
 
 
 @dataclass(eq=False)
@@ -23,105 +26,117 @@ class SearchTask:
         image: ``(C, H, W)``.
         fills: ``(F, C, H, W)``, what hidden pixels show.
         quorum: fills under which a mask must be sufficient.
-        ledger: what was asked so far.
-        search: yields requests; its answer ends in ``answer``.
+        guard: distance from a decision below which a mask is scored again, alone.
+        context: what was scored so far.
+        steps: of the search; what they return ends in ``result``.
+        request: what the search waits for; None once it has ended.
     """
 
     image: Tensor
     fills: Tensor
     quorum: int
-    ledger: EvaluationBudget
-    search: Search[Any]
-    answer: Any = None
-    request: Request | None = None
-    keys: list[bytes] = field(default_factory=list)
-    fresh: dict[bytes, Tensor] = field(default_factory=dict)
+    guard: float
+    context: ScoringContext
+    steps: SearchSteps[Any]
+    result: Any = None
+    request: ScoreRequest | None = None
 
     def composed(self, mask: Tensor) -> Tensor:
         """The masked image under every fill, ``(F, C, H, W)``."""
         return torch.where(mask.to(self.image.device), self.image, self.fills)
 
 
-def serve(cases: Sequence[SearchTask], score: Score, batch_size: int) -> None:
-    """Run all searches to their ends; each sees the same answers whatever the others ask."""
-    for case in cases:
-        _advance(case, None)
-    while active := [case for case in cases if case.request is not None]:
-        together = [case for case in active if case.request is not None and not case.request.alone]
-        for case in together:
-            _collect(case)
-        _judge(together, score, batch_size)
-        for case in active:
-            _advance(case, _answers(case, score))
+@dataclass(eq=False)
+class _Round:
+    """One request of one task: the keys of its masks, and which of them are new and can be paid for, in order."""
+
+    task: SearchTask
+    request: ScoreRequest
+    keys: list[bytes] = field(default_factory=list)
+    new_masks: dict[bytes, Tensor] = field(default_factory=dict)
 
 
-def _advance(case: SearchTask, verdicts: list[MaskScore] | None) -> None:
-    """Send a search its verdicts, or the news that there are none left to have."""
+def run_searches(tasks: Sequence[SearchTask], score: Score, batch_size: int) -> None:
+    """Run all searches to their ends; each sees the same scores whatever the others ask."""
+    for task in tasks:
+        _advance(task, partial(next, task.steps))
+    while rounds := [_Round(task, task.request) for task in tasks if task.request is not None]:
+        together = [one for one in rounds if not one.request.alone]
+        for one in together:
+            _collect(one)
+        _score_new_masks(together, score, batch_size)
+        for one in rounds:
+            scores = _scores(one, score)
+            steps = one.task.steps
+            _advance(one.task, partial(steps.throw, BudgetSpent()) if scores is None else partial(steps.send, scores))
+
+
+def _advance(task: SearchTask, resume: Callable[[], ScoreRequest]) -> None:
+    """Let a search go on to its next request, or to its end."""
     try:
-        if verdicts is None and case.request is not None:
-            case.request = case.search.throw(BudgetSpent())
-        else:
-            case.request = case.search.send(verdicts)  # type: ignore[arg-type]  # None starts it
+        task.request = resume()
     except StopIteration as end:
-        case.request, case.answer = None, end.value
+        task.request, task.result = None, end.value
 
 
-def _collect(case: SearchTask) -> None:
-    """The masks of a request that are new and can be paid for, in order."""
-    assert case.request is not None
-    ledger, case.fresh = case.ledger, {}
-    case.keys = [mask_key(mask) for mask in case.request.masks]
-    for key, mask in zip(case.keys, case.request.masks, strict=True):
-        if key in ledger.entries or key in case.fresh:
-            ledger.hits += 1
-        elif (len(case.fresh) + 1) * ledger.cost <= ledger.left():
-            case.fresh[key] = mask
+def _collect(one: _Round) -> None:
+    """Find the masks of a request that are new and can be paid for."""
+    budget, masks = one.task.context.budget, one.task.context.masks
+    one.keys = [mask_key(mask) for mask in one.request.masks]
+    for key, mask in zip(one.keys, one.request.masks, strict=True):
+        if key in masks.by_key or key in one.new_masks:
+            masks.cache_hits += 1
+        elif budget.affords(len(one.new_masks) + 1):
+            one.new_masks[key] = mask
 
 
-def _judge(cases: Sequence[SearchTask], score: Score, batch_size: int) -> None:
-    """Score all new masks of all cases in full batches, then those that are close to a decision alone."""
-    todo = [(case, mask) for case in cases for mask in case.fresh.values()]
-    parts: list[Tensor] = []
-    per_batch = max(1, batch_size // max((case.ledger.cost for case in cases), default=1))
-    for start in range(0, len(todo), per_batch):
-        parts.append(score(torch.cat([case.composed(mask) for case, mask in todo[start : start + per_batch]])).cpu())
-    rows = iter(torch.cat(parts).split([len(case.fresh) * case.ledger.cost for case in cases]) if parts else [])
-    for case in cases if parts else []:
-        _settle(case, next(rows), score)
+def _score_new_masks(rounds: Sequence[_Round], score: Score, batch_size: int) -> None:
+    """Score all new masks of all tasks in full batches, then those that are close to a decision alone."""
+    waiting = [(one.task, mask) for one in rounds for mask in one.new_masks.values()]
+    if not waiting:
+        return
+    costs = [one.task.context.budget.cost for one in rounds]
+    per_batch = max(1, batch_size // max(costs))
+    parts = [
+        score(torch.cat([task.composed(mask) for task, mask in waiting[start : start + per_batch]])).cpu()
+        for start in range(0, len(waiting), per_batch)
+    ]
+    counts = [len(one.new_masks) * cost for one, cost in zip(rounds, costs, strict=True)]
+    for one, rows in zip(rounds, torch.cat(parts).split(counts), strict=True):
+        _record(one, rows, score)
 
 
-def _settle(case: SearchTask, rows: Tensor, score: Score) -> None:
-    """Enter the verdicts on the new masks of one case, ``rows`` (masks times fills, K)."""
-    ledger = case.ledger
-    ledger.charge(len(rows))
-    verdicts = verdicts_of(rows, ledger.criterion)
-    pixels = torch.stack(list(case.fresh.values())).flatten(1).sum(1).tolist() if case.fresh else []
-    for place, (key, mask) in enumerate(case.fresh.items()):
-        verdict = agreed(verdicts[place * ledger.cost : (place + 1) * ledger.cost], case.quorum)
-        if _is_close(case, verdict):
-            verdict = _alone(case, mask, score) or verdict
-        ledger.record(key, mask, pixels[place], verdict)
+def _record(one: _Round, rows: Tensor, score: Score) -> None:
+    """Enter the scores of a task's new masks, from probabilities ``rows`` (masks times fills, K)."""
+    task, context = one.task, one.task.context
+    cost = context.budget.cost
+    context.budget.charge(len(rows))
+    scores = mask_scores(rows, context.criterion)
+    pixels = torch.stack(list(one.new_masks.values())).flatten(1).sum(1).tolist() if one.new_masks else []
+    for place, (key, mask) in enumerate(one.new_masks.items()):
+        found = quorum_score(scores[place * cost : (place + 1) * cost], task.quorum)
+        if context.criterion.is_close(found.probability, found.rival, task.guard):
+            found = _score_alone(task, mask, score) or found
+        context.masks.record(key, mask, pixels[place], found)
 
 
-def _is_close(case: SearchTask, verdict: MaskScore) -> bool:
-    return case.ledger.criterion.is_close(verdict.probability, verdict.rival, case.ledger.guard)
-
-
-def _alone(case: SearchTask, mask: Tensor, score: Score) -> MaskScore | None:
-    """The verdict on one mask scored image by image; None if that cannot be paid for."""
-    if case.ledger.left() < case.ledger.cost:
+def _score_alone(task: SearchTask, mask: Tensor, score: Score) -> MaskScore | None:
+    """The score of one mask, image by image; None if that cannot be paid for."""
+    context = task.context
+    if not context.budget.affords(1):
         return None
-    case.ledger.charge(case.ledger.cost)
-    rows = torch.cat([score(image[None]).cpu() for image in case.composed(mask)])
-    return agreed(verdicts_of(rows, case.ledger.criterion), case.quorum)
+    context.budget.charge(context.budget.cost)
+    rows = torch.cat([score(image[None]).cpu() for image in task.composed(mask)])
+    return quorum_score(mask_scores(rows, context.criterion), task.quorum)
 
 
-def _answers(case: SearchTask, score: Score) -> list[MaskScore] | None:
-    """Verdicts on a whole request, or None if some could not be paid for."""
-    assert case.request is not None
-    if case.request.alone:
-        found = [_alone(case, mask, score) for mask in case.request.masks]
-        return None if None in found else found  # type: ignore[return-value]
-    if any(key not in case.ledger.entries for key in case.keys):
+def _scores(one: _Round, score: Score) -> list[MaskScore] | None:
+    """Scores of all masks of a request, or None if some could not be paid for."""
+    if one.request.alone:
+        alone = [_score_alone(one.task, mask, score) for mask in one.request.masks]
+        found = [value for value in alone if value is not None]
+        return found if len(found) == len(alone) else None
+    known = one.task.context.masks.by_key
+    if any(key not in known for key in one.keys):
         return None
-    return [case.ledger.entries[key].verdict for key in case.keys]
+    return [known[key].score for key in one.keys]

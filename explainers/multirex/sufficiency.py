@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 SMALLEST = 1e-12  # probability below which log-odds are not told apart
@@ -38,7 +36,7 @@ class SufficiencyCriterion:
 
 @dataclass(frozen=True)
 class MaskScore:
-    """The classifier's answer to one mask (over all fills: that of the fill which the quorum hangs on).
+    """The classifier's probabilities under one mask (of several fills: under the one which the quorum hangs on).
 
     Attributes:
         probability: of the target.
@@ -60,8 +58,8 @@ class MaskScore:
         return round(math.log(max(self.probability, SMALLEST)) - math.log(max(self.rival, SMALLEST)), 4)
 
 
-def verdicts_of(probabilities: Tensor, criterion: SufficiencyCriterion) -> list[MaskScore]:
-    """Read class probabilities ``(N, K)``, one verdict for each row."""
+def mask_scores(probabilities: Tensor, criterion: SufficiencyCriterion) -> list[MaskScore]:
+    """Read class probabilities ``(N, K)``: one score for each row."""
     rows = probabilities.detach().cpu().double()
     ours = rows[:, criterion.target].tolist()
     others = rows.clone()
@@ -73,32 +71,9 @@ def verdicts_of(probabilities: Tensor, criterion: SufficiencyCriterion) -> list[
     ]
 
 
-def agreed(verdicts: Sequence[MaskScore], quorum: int) -> MaskScore:
-    """One verdict from those under several fills: sufficient if at least ``quorum`` of them are."""
-    if len(verdicts) == 1:
-        return verdicts[0]
-    ordered = sorted(verdicts, key=lambda v: (v.sufficient, v.log_odds, v.probability), reverse=True)
+def quorum_score(scores: Sequence[MaskScore], quorum: int) -> MaskScore:
+    """One score of those under several fills: sufficient if at least ``quorum`` of them are."""
+    if len(scores) == 1:
+        return scores[0]
+    ordered = sorted(scores, key=lambda s: (s.sufficient, s.log_odds, s.probability), reverse=True)
     return ordered[quorum - 1]
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """Masks ``(n, H, W)`` bool that a search wants judged; ``alone``: one by one, whatever was said before."""
-
-    masks: Tensor
-    alone: bool = False
-
-
-class BudgetSpent(Exception):
-    """Thrown into a search that asks for more than it has left; what was found so far stays valid."""
-
-
-Answer = TypeVar("Answer")
-Search = Generator[Request, list[MaskScore], Answer]
-"""A search yields requests, is sent one verdict for each mask, and returns its answer."""
-
-
-def ask(masks: Tensor | Sequence[Tensor]) -> Search[list[MaskScore]]:
-    """Have masks judged: ``(n, H, W)`` bool, or a list of ``(H, W)``."""
-    stacked = masks if isinstance(masks, Tensor) else torch.stack(list(masks))
-    return (yield Request(stacked))

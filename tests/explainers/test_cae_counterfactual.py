@@ -60,10 +60,11 @@ def level_images(*levels: float) -> Tensor:
 def trained(target: TargetClassifier) -> TrainedCae:
     images = level_images(*(0.18, 0.2, 0.22, 0.48, 0.5, 0.52, 0.78, 0.8, 0.82))
     with torch.no_grad():
-        codes, answers = LevelCae().encode(images).class_code, target.probabilities(images)
+        codes, probabilities = LevelCae().encode(images).class_code, target.probabilities(images)
     ids = tuple(f"train/{k}" for k in range(len(images)))
     return TrainedCae(
-        LevelCae(), ClassManifold(codes, answers, answers.argmax(1), ids, CLASSES, ManifoldConfig(neighbours=3))
+        LevelCae(),
+        ClassManifold(codes, probabilities, probabilities.argmax(1), ids, CLASSES, ManifoldConfig(neighbours=3)),
     )
 
 
@@ -72,7 +73,7 @@ def explainer(**options) -> CaeCounterfactual:
     return CaeCounterfactual(target, folder=trained(target), **options)
 
 
-def test_what_leaves_the_verdict_is_positive_and_where_the_class_is_told():
+def test_what_leaves_the_prediction_is_positive_and_where_the_class_is_told():
     found = explainer()(level_images(0.2))
     left, right = found.attribution[0, 0, :, : SIDE // 2], found.attribution[0, 0, :, SIDE // 2 :]
     assert found.target.tolist() == [0]
@@ -125,7 +126,7 @@ def test_no_map_where_no_counterfactual_is_found():
     assert float(found.attribution.abs().max()) == 0
 
 
-def test_a_verdict_that_is_led_to_itself_is_said_to_be_there_already():
+def test_a_prediction_that_is_led_to_itself_is_said_to_be_there_already():
     found = explainer(towards="dark")(level_images(0.2))
     assert found.extras[0]["status"] == "already_target"
 
@@ -155,8 +156,10 @@ def test_a_run_folder_is_opened_and_compared_with_the_classifier(tmp_path):
     model = CAE(LevelCae.image_shape, options).eval()
     images = level_images(0.2, 0.5, 0.8)
     with torch.no_grad():
-        codes, answers = model.encode(images).class_code, target.probabilities(images)
-    ClassManifold(codes, answers, answers.argmax(1), ("a", "b", "c"), CLASSES).save(tmp_path / "manifold.safetensors")
+        codes, probabilities = model.encode(images).class_code, target.probabilities(images)
+    ClassManifold(codes, probabilities, probabilities.argmax(1), ("a", "b", "c"), CLASSES).save(
+        tmp_path / "manifold.safetensors"
+    )
     with pytest.raises(UserError, match=r"cae.safetensors'.*python train.py cae"):
         get_explainer("cae", target, folder=tmp_path)
     model.save(tmp_path / "cae.safetensors", {"classifier": target.fingerprint(), "classes": list(CLASSES)})

@@ -1,4 +1,4 @@
-"""Occlusion, RISE and LIME: exact on classifiers whose answers are known."""
+"""Occlusion, RISE and LIME: exact on classifiers whose scores are known."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from tiny_classifiers import linear_classifier, names, random_images, small_netw
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.baselines.lime import Lime, presence_kernel, segment_means, superpixels
+from explainers.baselines.lime import Lime, presence_kernel, segment_means
 from explainers.baselines.occlusion import Occlusion
 from explainers.baselines.rise import Rise, rise_masks
 from explainers.infills.windows import grid, mean_map
+from explainers.superpixels import superpixels
 
 
 def mean_of(rows: slice, columns: slice, size: int = 28, channels: int = 1) -> TargetClassifier:
@@ -73,8 +74,8 @@ def test_rise_masks_are_the_published_ones():
 def test_rise_is_the_weighted_mean_of_its_masks():
     classifier, image = small_network(), random_images(1)
     explainer = Rise(classifier, masks=30, keep=0.4)
-    (subject,) = explainer._subjects(image, 1, seed=3)
-    masks = torch.cat(list(explainer._masks(subject, 32, 32)))
+    (instance,) = explainer._instances(image, 1, seed=3)
+    masks = torch.cat(list(explainer._masks(instance, 32, 32)))
     with torch.no_grad():
         scores = classifier.probabilities(0.5 + (image - 0.5) * masks)[:, 1]
     wanted = (scores[:, None, None, None] * masks).sum(0, keepdim=True) / (30 * 0.4)
@@ -94,7 +95,7 @@ def test_rise_of_a_linear_probability_finds_the_region():
 def test_superpixels_are_numbered_without_gaps_and_their_means_are_exact():
     for channels in (1, 3):
         image = random_images(1, channels)[0]
-        segments = superpixels(image, 12)
+        segments = superpixels(image, 12, blur=1.0)[None]
         assert segments.shape == (1, 32, 32)
         assert segments.unique().tolist() == list(range(int(segments.max()) + 1))
         assert 6 <= int(segments.max()) + 1 <= 24

@@ -1,11 +1,27 @@
 """MultiReX on classifiers whose explanations are known exactly."""
 
 import itertools
-import random
 
 import pytest
 import torch
-from tiny_classifiers import random_images, small_network
+from patch_classifiers import (
+    CORNERS,
+    FIVE,
+    SEEN,
+    SIDE,
+    THREE,
+    always,
+    cells_classifier,
+    distractor,
+    either,
+    every,
+    never,
+    odd,
+    patches,
+    second,
+    whole,
+)
+from tiny_classifiers import LinearHead, random_images, small_network
 from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
@@ -13,63 +29,7 @@ from cae.errors import UserError
 from explainers import get_explainer
 from explainers.multirex import MultiReX, PublishedMultiReX, multirex_figure, select, table_rows, write_cut_outs
 
-SIDE, PATCH = 128, 16
-THREE = [(8, 8), (60, 90), (100, 20)]
-FIVE = [(8, 8), (8, 100), (56, 56), (100, 8), (100, 100)]
-CORNERS = [(0, 0), (0, 112), (112, 0), (112, 112)]
-SEEN = 154  # pixels of a patch that are 60 % of it
 EXACT = {"fill": 0.0, "threshold": 0.0, "tiles": (16, 8, 4, 2), "budget": 1500}
-
-
-class Patches(nn.Module):
-    """Class 0 against 1 by which patches are seen: at least 60 % of their pixels are 1."""
-
-    def __init__(self, corners, rule):
-        super().__init__()
-        self.corners, self.rule = corners, rule
-
-    def forward(self, images: Tensor) -> Tensor:
-        seen = torch.stack([images[:, 0, r : r + PATCH, c : c + PATCH].double().mean((1, 2)) for r, c in self.corners])
-        logit = 20 * (self.rule(seen, images) - 0.5999)
-        return torch.stack([logit, torch.zeros_like(logit)], 1)
-
-
-def either(seen, images):
-    return seen.amax(0)
-
-
-def every(seen, images):
-    return seen.amin(0)
-
-
-def second(seen, images):
-    return seen.sort(0).values[-2]
-
-
-def odd(seen, images):
-    return ((seen >= 0.6).sum(0) % 2 == 1).double()
-
-
-def distractor(seen, images):
-    """A passes, A with D fails, A with D and B passes."""
-    a, b, d = seen >= 0.6
-    return (a & (~d | b)).double()
-
-
-def whole(seen, images):
-    return (images.double().mean((1, 2, 3)) >= 1 - 1e-9).double()
-
-
-def always(seen, images):
-    return torch.ones_like(seen[0])
-
-
-def never(seen, images):
-    return torch.zeros_like(seen[0])
-
-
-def patches(corners, rule):
-    return TargetClassifier(Patches(corners, rule), ["yes", "no"], image_shape=(1, SIDE, SIDE))
 
 
 def explained(corners, rule, **options):
@@ -142,7 +102,7 @@ def test_every_explanation_is_certified_at_any_budget_or_the_status_says_no(budg
     table = torch.rand(65536, generator=generator) < 0.15  # not monotone
     table[0], table[-1] = False, True
     classifiers = [patches(*case) for case in ((FIVE, either), (FIVE, every), (THREE, odd), (CORNERS, second))]
-    for classifier in [*classifiers, TargetClassifier(Cells(table), ["yes", "no"], image_shape=(1, 64, 64))]:
+    for classifier in [*classifiers, cells_classifier(table)]:
         image = torch.ones(1, *classifier.image_shape)
         found = MultiReX(classifier, fill=0.0, threshold=0.0, budget=budget)(image, target=0)
         assert_certified(classifier, found.extras[0])
@@ -216,97 +176,6 @@ class Brightness(nn.Module):
         return torch.stack([logit, torch.zeros_like(logit)], 1)
 
 
-class Cells(nn.Module):
-    """Class 0 by a table over the 16 cells of 16 pixels of which at least 60 % are shown."""
-
-    def __init__(self, table):
-        super().__init__()
-        self.register_buffer("table", table)
-
-    def forward(self, images: Tensor) -> Tensor:
-        share = nn.functional.avg_pool2d(images.double(), 16).flatten(1)
-        shown = ((share >= 0.6).long() << torch.arange(16)).sum(1)
-        logit = torch.where(self.table[shown], 4.0, -4.0)
-        return torch.stack([logit, torch.zeros_like(logit)], 1)
-
-
-def terms_table(numbers: random.Random) -> tuple[Tensor, int]:
-    """A monotone function as an or of ands, and how many disjoint sets suffice."""
-    terms = [sum(1 << i for i in numbers.sample(range(16), numbers.randint(1, 4)))
-             for _ in range(numbers.randint(2, 7))]  # fmt: skip
-    every = torch.arange(65536)
-    table = torch.zeros(65536, dtype=torch.bool)
-    for term in terms:
-        table |= (every & term) == term
-    disjoint = (
-        len(some)
-        for count in range(1, len(terms) + 1)
-        for some in itertools.combinations(terms, count)
-        if all(a & b == 0 for a, b in itertools.combinations(some, 2))
-    )
-    return table, max(disjoint)
-
-
-def threshold_table(numbers: random.Random) -> tuple[Tensor, int]:
-    """At least k of n cells, and how many disjoint sets suffice."""
-    cells = numbers.sample(range(16), numbers.randint(4, 16))
-    least = numbers.randint(1, len(cells))
-    every = torch.arange(65536)
-    return sum((every >> cell) & 1 for cell in cells) >= least, len(cells) // least
-
-
-def oracle_run(table):
-    classifier = TargetClassifier(Cells(table), ["yes", "no"], image_shape=(1, 64, 64))
-    explainer = MultiReX(classifier, fill=0.0, threshold=0.0, budget=2000, max_explanations=16, tiles=(16,))
-    return explainer(torch.ones(1, 1, 64, 64), target=0).extras[0]
-
-
-def shown_cells(masks: Tensor) -> Tensor:
-    share = nn.functional.avg_pool2d(masks[:, None].double(), 16).flatten(1)
-    return ((share >= 0.6).long() << torch.arange(16)).sum(1)
-
-
-def check_against_oracle(table, extras):
-    """Sufficient, disjoint, and certified just where the enumeration says so."""
-    codes = shown_cells(extras["masks"])
-    assert bool(table[codes].all())
-    assert int(extras["masks"].sum(0).max()) <= 1
-    for mask, certificate in zip(extras["masks"], extras["certificates"], strict=True):
-        tile = torch.arange(64) // 16
-        numbers = tile[:, None] * 4 + tile
-        left_out = torch.stack([mask & (numbers != number) for number in numbers[mask].unique()])
-        assert (certificate["finest"] == 16) == (not bool(table[shown_cells(left_out)].any()))
-
-
-def share_of_packings_reached(functions: int) -> float:
-    numbers = random.Random(0)
-    reached = 0
-    for place in range(functions):
-        table, packing = (terms_table, threshold_table)[place % 2](numbers)
-        extras = oracle_run(table)
-        check_against_oracle(table, extras)
-        assert extras["count"] <= packing
-        reached += extras["count"] == packing
-    return reached / functions
-
-
-def test_exhaustive_oracle_agrees_and_packings_are_reached():
-    assert share_of_packings_reached(4) >= 0.75
-
-
-@pytest.mark.slow
-def test_largest_packing_is_reached_on_95_percent_of_200_monotone_functions():
-    assert share_of_packings_reached(200) >= 0.95
-
-
-def test_arbitrary_tables_are_served_as_well():
-    generator = torch.Generator().manual_seed(4)
-    for _ in range(1):
-        table = torch.rand(65536, generator=generator) < 0.15
-        table[0], table[-1] = False, True
-        check_against_oracle(table, oracle_run(table))
-
-
 def test_responsibility_ranking_favours_what_decides():
     classifier = patches([(20, 30)], either)
     explainer = MultiReX(classifier, ranking="trees", trees=4, budget=1500, fill=0.0, threshold=0.0)
@@ -372,8 +241,6 @@ def test_fills_and_their_mistakes():
 
 def test_mean_fill_is_zero_after_normalisation():
     weight = torch.zeros(2, 1, 8, 8)
-    from tiny_classifiers import LinearHead
-
     classifier = TargetClassifier(LinearHead(weight), ["a", "b"], image_shape=(1, 8, 8), mean=(0.3,), std=(0.5,))
     seen = []
     classifier.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
@@ -387,7 +254,7 @@ def test_mistakes_in_options_are_told_together():
     assert len(caught.value.problems) == 4
 
 
-def test_reference_finds_explanations_by_the_published_steps():
+def test_the_published_steps_find_explanations():
     classifier = patches([(20, 30)], either)
     explainer = PublishedMultiReX(classifier, fill=0.0, spotlights=3, iterations=6, budget=3000)
     found = explainer(torch.ones(1, 1, SIDE, SIDE), target=0)

@@ -6,30 +6,32 @@ import random
 import pytest
 import torch
 
+from explainers.multirex.candidates import Candidate
 from explainers.multirex.disjoint_sets import dice_matrix, separate, without_supersets
-from explainers.multirex.extraction import Candidate, minimise, prefix
+from explainers.multirex.minimisation import minimise
 from explainers.multirex.partition import Box, cut, disc, grid_centres, splits, tile_numbers
+from explainers.multirex.prefixes import prefix
 from explainers.multirex.responsibility import merged, responsibility_of_parts, shares_of_parts
 from explainers.multirex.sufficiency import MaskScore, SufficiencyCriterion
 
 
-def judge(sufficient):
-    """Answer the requests of a search by a function from mask to bool; returns a runner that counts the masks."""
+def scored_by(sufficient):
+    """Answer the requests of a search by a function from mask to bool; returns a runner that keeps the masks."""
 
-    def run(search):
+    def run(steps):
         asked = []
         try:
-            request = next(search)
+            request = next(steps)
             while True:
                 asked += list(request.masks)
-                request = search.send([verdict(sufficient(mask)) for mask in request.masks])
+                request = steps.send([score(sufficient(mask)) for mask in request.masks])
         except StopIteration as end:
             return end.value, asked
 
     return run
 
 
-def verdict(holds: bool) -> MaskScore:
+def score(holds: bool) -> MaskScore:
     return MaskScore(0.9 if holds else 0.1, 0.1 if holds else 0.9, 1, 0 if holds else 1, holds)
 
 
@@ -96,15 +98,15 @@ def test_tie_of_the_best_classes_is_not_sufficient():
     assert not SufficiencyCriterion(0, 0.0).is_close(1e-7, 0.9, 1e-5)
 
 
-def test_prefix_was_judged_and_is_short():
+def test_prefix_was_scored_and_is_short():
     ranking = -torch.arange(64 * 64, dtype=torch.float64).reshape(64, 64)
     everything = torch.ones(64, 64, dtype=torch.bool)
-    found, asked = judge(lambda mask: int(mask.sum()) >= 700)(prefix(ranking, everything))
+    found, asked = scored_by(lambda mask: int(mask.sum()) >= 700)(prefix(ranking, everything))
     assert 700 <= found.pixels <= 700 * (1 + 1 / 8)
     assert any(torch.equal(found.mask, mask) for mask in asked)
     assert bool(found.mask.flatten()[: found.pixels].all())
     assert len(asked) <= 20
-    assert judge(lambda mask: False)(prefix(ranking, everything))[0] is None
+    assert scored_by(lambda mask: False)(prefix(ranking, everything))[0] is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -118,9 +120,9 @@ def test_minimal_mask_needs_every_tile_and_says_so(seed):
         key = tuple(torch.bincount(tiles[mask], minlength=16).tolist())
         return table.setdefault(key, numbers.random() < 0.4) if sum(key) < 1024 else True
 
-    found = Candidate(torch.ones(32, 32, dtype=torch.bool), verdict(True))
+    found = Candidate(torch.ones(32, 32, dtype=torch.bool), score(True))
     ranking = torch.rand(32, 32, generator=torch.Generator().manual_seed(seed))
-    certified, _ = judge(sufficient)(minimise(found, 8, 0.0, ranking))
+    certified, _ = scored_by(sufficient)(minimise(found, 8, 0.0, ranking))
     assert certified
     assert sufficient(found.mask)
     assert found.certificate.levels == (8,)
@@ -132,9 +134,9 @@ def test_minimal_mask_needs_every_tile_and_says_so(seed):
 def test_minimising_ends_whatever_can_be_afforded():
     for least in range(1, 17):
         for affordable in range(0, 40, 3):
-            found = Candidate(torch.ones(32, 32, dtype=torch.bool), verdict(True))
-            search = minimise(found, 8, 0.0, torch.ones(32, 32), lambda masks, most=affordable: masks <= most)
-            certified, asked = judge(lambda mask, need=64 * least: int(mask.sum()) >= need)(search)
+            found = Candidate(torch.ones(32, 32, dtype=torch.bool), score(True))
+            steps = minimise(found, 8, 0.0, torch.ones(32, 32), lambda masks, most=affordable: masks <= most)
+            certified, asked = scored_by(lambda mask, need=64 * least: int(mask.sum()) >= need)(steps)
             assert certified == bool(found.certificate.levels)
             assert len(asked) < 300
 
