@@ -37,7 +37,7 @@ def sanity(config: Config) -> None:
         UserError: if the data is not what a test needs, or the folder holds models of other options.
     """
     _check(config)
-    folder, bench = sanity_folder(config), SanityContext(config)
+    folder, context = sanity_folder(config), SanityContext(config)
     if config.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     if config.trainer.threads:
@@ -46,7 +46,7 @@ def sanity(config: Config) -> None:
     rules: list[Rule] = []
     for name in dict.fromkeys(config.sanity.tests):
         print(f"sanity test {name}", flush=True)
-        record = TESTS[name](bench)
+        record = TESTS[name](context)
         rules += record.rules
         found |= {f"{name}/{key}": value for key, value in record.numbers.items()}
         found |= {f"{rule.name}_passed": rule.passed for rule in record.rules}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cae.manifold.graph import nearest
+from cae.manifold.graph import nearest, without_own
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +29,14 @@ class Prototypes:
 
 @dataclass(frozen=True, eq=False)
 class SmoteSample:
-    """New codes ``(n, D)`` on segments between codes ``first (n,)`` and ``second (n,)`` of one verdict ``(n,)``.
+    """New codes ``(n, D)`` on segments between codes ``first (n,)`` and ``second (n,)``, both of one predicted class.
 
-    ``share (n,)`` is the share of the second: ``codes = codes[first] + share (codes[second] - codes[first])``.
+    ``predictions (n,)`` is that class, and ``share (n,)`` the share of the second:
+    ``codes = codes[first] + share (codes[second] - codes[first])``.
     """
 
     codes: Tensor
-    verdicts: Tensor
+    predictions: Tensor
     first: Tensor
     second: Tensor
     share: Tensor
@@ -55,19 +56,19 @@ def class_prototypes(
     Args:
         codes: ``(N, D)``.
         points: ``(N, D)`` the codes in units in which distances mean something.
-        probabilities: ``(N, K)`` answers of the classifier.
-        members: ``(n,)`` indices of the codes with this verdict, one at least.
+        probabilities: ``(N, K)`` of the classifier.
+        members: ``(n,)`` indices of the codes of the class, one at least.
         target: index of the class.
         clusters: number of k-medoids.
         boundary: number of boundary prototypes.
     """
-    answers = probabilities[members]
-    weights = answers[:, target, None]
+    own = probabilities[members]
+    weights = own[:, target, None]
     mean = (weights * codes[members]).sum(0) / weights.sum()
     centres = k_medoids(points[members], clusters)
-    others = answers.clone()
+    others = own.clone()
     others[:, target] = -torch.inf
-    margin = answers[:, target] - others.amax(1)
+    margin = own[:, target] - others.amax(1)
     closest = members[margin.argsort(stable=True)[:boundary]]
     centre = int(members[medoid(points[members])])
     return Prototypes(mean, centre, tuple(members[centres].tolist()), tuple(closest.tolist()))
@@ -117,7 +118,7 @@ def farthest_points(points: Tensor, start: int, count: int) -> Tensor:
 
 def smote(
     codes: Tensor,
-    verdicts: Tensor,
+    predictions: Tensor,
     count: int,
     neighbours: int = 5,
     generator: torch.Generator | None = None,
@@ -125,13 +126,13 @@ def smote(
     scale: Tensor | None = None,
     share: Tensor | None = None,
 ) -> SmoteSample:
-    """New codes ``c_a + u (c_b - c_a)``, u uniform in [0, 1], between a random code and a near one of the same verdict.
+    """New codes ``c_a + u (c_b - c_a)``, u uniform in [0, 1], between a random code and a near one of its class.
 
     Args:
         codes: ``(N, D)``.
-        verdicts: ``(N,)``.
+        predictions: ``(N,)`` predicted class of each code.
         count: number of new codes.
-        neighbours: b is drawn among so many nearest; the only code of its verdict is its own neighbour.
+        neighbours: b is drawn among so many nearest; the only code of its class is its own neighbour.
         generator: source of chance, on the CPU.
         scale: ``(D,)`` unit of distance along each dimension, by default 1.
         share: ``(count,)`` values of u, instead of drawn ones.
@@ -143,23 +144,23 @@ def smote(
     drawn = torch.rand(count, generator=generator)
     share = (drawn if share is None else share).to(codes)
     points = codes.detach() if scale is None else codes.detach() / scale
-    first, second = first.to(codes.device), _partners(points, verdicts, first.to(codes.device), pick, neighbours)
-    return SmoteSample(torch.lerp(codes[first], codes[second], share[:, None]), verdicts[first], first, second, share)
+    first, second = first.to(codes.device), _partners(points, predictions, first.to(codes.device), pick, neighbours)
+    return SmoteSample(
+        torch.lerp(codes[first], codes[second], share[:, None]), predictions[first], first, second, share
+    )
 
 
-def _partners(points: Tensor, verdicts: Tensor, first: Tensor, pick: Tensor, neighbours: int) -> Tensor:
-    """For each of ``first`` one of its neighbours of the same verdict, chosen by ``pick`` in [0, 1)."""
+def _partners(points: Tensor, predictions: Tensor, first: Tensor, pick: Tensor, neighbours: int) -> Tensor:
+    """For each of ``first`` one of its neighbours of the same class, chosen by ``pick`` in [0, 1)."""
     second = first.clone()
-    for verdict in verdicts[first].unique().tolist():
-        members = (verdicts == verdict).nonzero()[:, 0]
-        rows = (verdicts[first] == verdict).nonzero()[:, 0]
+    for prediction in predictions[first].unique().tolist():
+        members = (predictions == prediction).nonzero()[:, 0]
+        rows = (predictions[first] == prediction).nonzero()[:, 0]
         if len(members) == 1:
             continue
         # one more than wanted, since each code is found as a neighbour of itself
         index = members[nearest(points[first[rows]], points[members], neighbours + 1)[1]]
-        itself = index == first[rows, None]
-        itself[~itself.any(1), -1] = True  # among many equal codes it may not be: then the furthest goes
-        others = index[~itself].view(len(rows), -1)
+        others = index[without_own(index, first[rows])].view(len(rows), -1)
         choice = (pick.to(points.device)[rows] * others.shape[1]).long()
         second[rows] = others.gather(1, choice[:, None])[:, 0]
     return second

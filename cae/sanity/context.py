@@ -16,9 +16,9 @@ from cae.counterfactuals.result import Counterfactual
 from cae.data import CAEDataModule
 from cae.data.selection import spread_order
 from cae.devices import device_for
-from cae.diagnostics.reassignment import judge_swaps
+from cae.diagnostics.swaps import classify_swaps
 from cae.runs.run_folder import RunFolder
-from cae.sanity.control_models import ControlModel, arm_config, cae_arm
+from cae.sanity.control_models import ControlModel, control_config, control_model
 from cae.sanity.criteria import Estimate, Rule
 from cae.sanity.figures import EXAMPLES
 
@@ -85,10 +85,10 @@ class SanityContext:
 
     def twin(self, number: int) -> ControlModel:
         """A CAE trained against the run's classifier, from seed ``number`` above the run's; 0 may be the run's own."""
-        config = arm_config(self.config, "randomised", f"seed_{number}", seed=self.config.seed + number)
-        return cae_arm(config, self.data, self.classifier, self.run.path if number == 0 else None)
+        config = control_config(self.config, "randomised", f"seed_{number}", seed=self.config.seed + number)
+        return control_model(config, self.data, self.classifier, self.run.path if number == 0 else None)
 
-    def subjects(self, data: CAEDataModule) -> Instances:
+    def instances(self, data: CAEDataModule) -> Instances:
         """The test images that a test explains."""
         order = spread_order(data.test.labels)[: self.config.sanity.images]
         samples = [data.test[place] for place in order]
@@ -108,13 +108,13 @@ def answers(classifier: TargetClassifier, images: Tensor, batch_size: int = 64) 
     return torch.cat([classifier.probabilities(part.to(device)).float().cpu() for part in images.split(batch_size)])
 
 
-def explain(arm: ControlModel, subjects: Instances, targets: Tensor | None = None) -> list[Counterfactual]:
+def explain(arm: ControlModel, instances: Instances, targets: Tensor | None = None) -> list[Counterfactual]:
     """Walk from each image to the prototype of its target, by default the runner-up: where every arm ends alike."""
     options = dataclasses.replace(
         arm.config.counterfactual, target="runner-up", reference="prototype", references=1, average=1
     )
     return find_counterfactuals(
-        arm.cae, arm.classifier, arm.manifold, subjects.images, targets=targets, config=options, ids=subjects.ids,
+        arm.cae, arm.classifier, arm.manifold, instances.images, targets=targets, config=options, ids=instances.ids,
         seed=arm.config.seed,
     )  # fmt: skip
 
@@ -139,10 +139,10 @@ def examples(count: int) -> list[int]:
 
 @torch.no_grad()
 def swaps(
-    arm: ControlModel, judges: dict[str, TargetClassifier], subjects: Instances, pairs: tuple[Tensor, Tensor]
+    arm: ControlModel, classifiers: dict[str, TargetClassifier], instances: Instances, pairs: tuple[Tensor, Tensor]
 ) -> dict[str, Tensor]:
     """Verdicts ``(P,)`` of each judge on swaps (recipients, donors), in the form in which explanations are given."""
     residual = arm.config.counterfactual.output == "residual"
     batch = arm.config.counterfactual.batch_size
-    judged = judge_swaps(arm.cae, judges, subjects.images, pairs, batch, residual)
+    judged = classify_swaps(arm.cae, classifiers, instances.images, pairs, batch, residual)
     return {name: scores.argmax(1) for name, scores in (judged.residual if residual else judged.decoded).items()}

@@ -105,7 +105,7 @@ def has_marker(images: Tensor) -> Tensor:
     return images[..., top:bottom, left:right].float().mean((1, 2, 3)) > 0.5 * scale
 
 
-def arm_config(config: Config, test: str, arm: str, **changes) -> Config:
+def control_config(config: Config, test: str, arm: str, **changes) -> Config:
     """The options of one arm: those of the run, in a run folder of its own, with ``changes`` (``data__seed=1``).
 
     Raises:
@@ -125,13 +125,13 @@ def marked_config(config: Config, test: str, arm: str, strength: float, **change
     """The options of an arm with two classes, and markers that go with one of them this strongly; all else stays."""
     lesions = config.data.lesions
     other = next(kind for kind in (*lesions.classes, *KINDS) if kind != lesions.shortcut_class)
-    return arm_config(
+    return control_config(
         config, test, arm, data__lesions__shortcut=strength,
         data__lesions__classes=sorted((lesions.shortcut_class, other), key=KINDS.index), **changes,
     )  # fmt: skip
 
 
-def marker_arm(config: Config) -> ControlModel:
+def marker_model(config: Config) -> ControlModel:
     """A classifier that goes by the marker alone, and the CAE for it: both saw markers and lesions independent.
 
     Its training labels say whether an image is marked, whatever the lesion; half of them are wrong about the lesion.
@@ -139,8 +139,8 @@ def marker_arm(config: Config) -> ControlModel:
     found = marked_config(config, "marker", "follower", 0.0, oracle__labels="dataset")
     data = CAEDataModule(found.data)
     marked = list(data.classes).index(found.data.lesions.shortcut_class)
-    classifier = classifier_arm(found, RelabelledData(found.data, marker_labels(marked, 1 - marked)))
-    return cae_arm(found, data, classifier)
+    classifier = control_classifier(found, RelabelledData(found.data, marker_labels(marked, 1 - marked)))
+    return control_model(found, data, classifier)
 
 
 def sanity_folder(config: Config) -> Path:
@@ -148,7 +148,7 @@ def sanity_folder(config: Config) -> Path:
     return RunFolder(config).path / config.sanity.folder
 
 
-def classifier_arm(config: Config, data: CAEDataModule) -> TargetClassifier:
+def control_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
     """A classifier trained with these options on this data, or the finished one of the folder."""
     run = _folder(config)
     if not run.prepare("classifier").finished:
@@ -156,7 +156,7 @@ def classifier_arm(config: Config, data: CAEDataModule) -> TargetClassifier:
     return load_classifier(config.classifier, data.classes, data.image_shape, run.path)
 
 
-def oracle_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier) -> TargetClassifier:
+def control_oracle(config: Config, data: CAEDataModule, classifier: TargetClassifier) -> TargetClassifier:
     """A second classifier, trained on the labels of this data, or the finished one of the folder."""
     run = _folder(config)
     if not run.prepare("oracle").finished:
@@ -216,7 +216,7 @@ def _standardise(head: nn.Linear, centre: Tensor, scale: Tensor) -> None:
     head.bias.copy_((head.bias - centre) / scale)
 
 
-def cae_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier, own: Path | None = None) -> ControlModel:
+def control_model(config: Config, data: CAEDataModule, classifier: TargetClassifier, own: Path | None = None) -> ControlModel:
     """A CAE trained with these options against this classifier, or the finished one of the folder.
 
     Args:

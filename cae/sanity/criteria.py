@@ -85,7 +85,7 @@ def box_share(box: Box, height: int, width: int) -> float:
     return (bottom - top) * (right - left) / (height * width)
 
 
-def shared_targets(answers: Tensor, verdicts: Tensor) -> Tensor:
+def shared_targets(answers: Tensor, predictions: Tensor) -> Tensor:
     """The class that each image can be led to under two classifiers: neither sees it there already.
 
     Args:
@@ -98,12 +98,12 @@ def shared_targets(answers: Tensor, verdicts: Tensor) -> Tensor:
     rows = torch.arange(len(answers))
     left = answers.clone()
     left[rows, answers.argmax(1)] = -1
-    left[rows, verdicts] = -1
+    left[rows, predictions] = -1
     best = left.max(1)
     return torch.where(best.values >= 0, best.indices, -1)
 
 
-def disagreeing_pairs(verdicts: Tensor, labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def disagreeing_pairs(predictions: Tensor, labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Recipients and donors ``(P,)`` that tell whom a swap follows: the classifier, or the labels.
 
     The donor's verdict is not its label, and the recipient differs from it in both: neither is there before the swap.
@@ -114,8 +114,8 @@ def disagreeing_pairs(verdicts: Tensor, labels: Tensor, count: int, seed: int) -
         count: pairs at most; no pair comes twice.
         seed: of their choice.
     """
-    donor = (verdicts != labels)[None]
-    apart = (verdicts[:, None] != verdicts[None]) & (labels[:, None] != labels[None])
+    donor = (predictions != labels)[None]
+    apart = (predictions[:, None] != predictions[None]) & (labels[:, None] != labels[None])
     pairs = (apart & donor).nonzero()
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:count]
     recipients, donors = pairs[order].unbind(1)

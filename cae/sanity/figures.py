@@ -77,7 +77,7 @@ def _picture(cell: Cell) -> Image.Image:
 
 def _sentences(rule: Rule, width: int) -> list[tuple[str, str]]:
     """Lines of text, each with its colour: the verdict with what was demanded, then what was found."""
-    verdict, colour = ("PASS", PASSED) if rule.passed else ("FAIL", FAILED)
+    prediction, colour = ("PASS", PASSED) if rule.passed else ("FAIL", FAILED)
     face = font(13)
-    demanded = [(line, colour) for line in wrapped(f"{verdict}: {rule.demand}", width, face)]
+    demanded = [(line, colour) for line in wrapped(f"{prediction}: {rule.demand}", width, face)]
     return demanded + [(line, INK) for line in wrapped(f"found: {rule.found}", width, face)]

@@ -21,8 +21,8 @@ from cae.files import read_json
 from cae.sanity import control_models as models
 from cae.sanity.control_models import (
     RelabelledData,
-    arm_config,
     brightness_labels,
+    control_config,
     has_marker,
     marked_config,
     marker_labels,
@@ -91,7 +91,7 @@ def test_a_run_without_a_classifier_says_how_to_train_one(tmp_path, capsys):
 
 def test_the_runs_own_cae_is_the_first_of_the_two(tmp_path, monkeypatch):
     config = config_in(tmp_path)
-    taken = arm_config(config, "randomised", "seed_0")
+    taken = control_config(config, "randomised", "seed_0")
     own, arm = tmp_path / "toy", tmp_path / "toy" / "sanity" / "randomised" / "seed_0"
     own.mkdir()
     for name in ("cae", "manifold"):
@@ -149,7 +149,7 @@ def test_a_perfect_shortcut_marks_one_class_alone(tmp_path):
 
 
 def test_standardised_logits_have_mean_zero_and_deviation_one_and_spread_verdicts(tmp_path):
-    config = arm_config(config_in(tmp_path, "classifier.model=plain"), "randomised", "random")
+    config = control_config(config_in(tmp_path, "classifier.model=plain"), "randomised", "random")
     data = CAEDataModule(config.data)
     torch.manual_seed(0)
     network = PlainConvNet(3, width=4)
@@ -164,7 +164,7 @@ def test_standardised_logits_have_mean_zero_and_deviation_one_and_spread_verdict
 
 
 def test_an_untrained_network_has_logits_that_differ_before_they_are_scaled(tmp_path, monkeypatch):
-    config = arm_config(config_in(tmp_path), "randomised", "random")
+    config = control_config(config_in(tmp_path), "randomised", "random")
     monkeypatch.setattr(models, "standardised_classifier", lambda config, data, network: network)
     data = CAEDataModule(config.data)
     network = models.random_classifier(config, data)
@@ -175,9 +175,9 @@ def test_an_untrained_network_has_logits_that_differ_before_they_are_scaled(tmp_
 
 
 def test_steps_of_the_arms_are_checked_like_any_option(tmp_path):
-    assert arm_config(config_in(tmp_path), "a", "b").cae.max_steps == 8
+    assert control_config(config_in(tmp_path), "a", "b").cae.max_steps == 8
     with pytest.raises(UserError, match="cae.warmup_steps"):
-        arm_config(config_in(tmp_path, "sanity.steps=3"), "a", "b")
+        control_config(config_in(tmp_path, "sanity.steps=3"), "a", "b")
 
 
 def test_the_table_says_pass_or_fail_for_every_rule():
