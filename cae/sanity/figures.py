@@ -76,8 +76,8 @@ def _picture(cell: Cell) -> Image.Image:
 
 
 def _sentences(rule: Rule, width: int) -> list[tuple[str, str]]:
-    """Lines of text, each with its colour: the verdict with what was demanded, then what was found."""
-    prediction, colour = ("PASS", PASSED) if rule.passed else ("FAIL", FAILED)
+    """Lines of text, each with its colour: passed or failed with what was demanded, then what was found."""
+    outcome, colour = ("PASS", PASSED) if rule.passed else ("FAIL", FAILED)
     face = font(13)
-    demanded = [(line, colour) for line in wrapped(f"{prediction}: {rule.demand}", width, face)]
+    demanded = [(line, colour) for line in wrapped(f"{outcome}: {rule.demand}", width, face)]
     return demanded + [(line, INK) for line in wrapped(f"found: {rule.found}", width, face)]

@@ -7,14 +7,14 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from cae.classifiers.batched import batched_probabilities
 from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
-from cae.sanity.context import Instances, SanityContext, SanityRecord, answers, examples, explain, full_change
+from cae.sanity.context import Instances, SanityContext, SanityRecord, example_rows, explain_instances, full_change
 from cae.sanity.control_models import (
     ControlModel,
     control_classifier,
     control_model,
-    has_marker,
     marked_config,
     marker_model,
     sanity_folder,
@@ -34,9 +34,10 @@ from cae.sanity.criteria import (
     leaves_marker,
 )
 from cae.sanity.figures import Cell, sanity_figure
+from cae.sanity.relabelled_data import has_marker
 
 
-def shortcut(context: SanityContext) -> SanityRecord:
+def shortcut_test(context: SanityContext) -> SanityRecord:
     """A marker must be found by whoever uses it, where it is and where it is missing, and spared by whoever does not.
 
     Two classes, markers at random. One classifier goes by the marker alone (`marker_model`), the other by the lesion.
@@ -47,11 +48,11 @@ def shortcut(context: SanityContext) -> SanityRecord:
     record.note("area", area)
     follower, plain = marker_model(context.config), marked_config(context.config, "shortcut", "control", 0.0)
     data = CAEDataModule(plain.data)
-    arms = {"follower": follower, "control": control_model(plain, data, control_classifier(plain, data))}
+    models = {"follower": follower, "control": control_model(plain, data, control_classifier(plain, data))}
     drawn = {}
-    for name, arm in arms.items():
-        instances = context.instances(arm.data)
-        results = explain(arm, instances)
+    for name, model in models.items():
+        instances = context.instances(model.data)
+        results = explain_instances(model, instances)
         changes = [full_change(result) for result in results]
         energies = torch.tensor([box_energy(change, box) for change in changes])
         record.note(f"{name}/found", sum(result.found for result in results) / len(results))
@@ -66,8 +67,8 @@ def shortcut(context: SanityContext) -> SanityRecord:
     return record
 
 
-def _demand_use(record: SanityRecord, arm: ControlModel) -> None:
-    accuracy = _swapped_accuracy(arm)
+def _demand_use(record: SanityRecord, model: ControlModel) -> None:
+    accuracy = _swapped_accuracy(model)
     record.note("follower/swapped_accuracy", accuracy)
     record.demand(
         "shortcut/planted",
@@ -101,23 +102,23 @@ def _demand_none(record: SanityRecord, energy: Estimate, area: float) -> None:
     )
 
 
-def _swapped_accuracy(arm: ControlModel) -> float:
+def _swapped_accuracy(model: ControlModel) -> float:
     """Accuracy by the lesion on test images that have the marker where, and only where, they lack the lesion."""
-    lesions = arm.config.data.lesions
+    lesions = model.config.data.lesions
     (other,) = (kind for kind in lesions.classes if kind != lesions.shortcut_class)
     swapped = dataclasses.replace(
-        arm.config.data, lesions=dataclasses.replace(lesions, shortcut=1.0, shortcut_class=other)
+        model.config.data, lesions=dataclasses.replace(lesions, shortcut=1.0, shortcut_class=other)
     )
     test = CAEDataModule(swapped).test
     images = torch.stack([test[place].image for place in range(len(test))])
-    return float((answers(arm.classifier, images).argmax(1) == test.labels).float().mean())
+    return float((batched_probabilities(model.classifier, images).argmax(1) == test.labels).float().mean())
 
 
 def _draw(
     context: SanityContext, record: SanityRecord, box: Box, drawn: dict[str, tuple[Instances, list[Tensor]]]
 ) -> None:
     rows = []
-    for i in examples(len(drawn["follower"][1])):
+    for i in example_rows(len(drawn["follower"][1])):
         cells = []
         for instances, changes in drawn.values():
             mask = None if instances.masks is None else instances.masks[i]

@@ -5,16 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cae.classifiers.batched import batched_probabilities
 from cae.diagnostics.swaps import sample_pairs
-from cae.sanity.context import Instances, SanityContext, SanityRecord, answers, evidence, examples, explain, swaps
+from cae.sanity.context import (
+    Instances,
+    SanityContext,
+    SanityRecord,
+    evidence,
+    example_rows,
+    explain_instances,
+    swap_predictions,
+)
 from cae.sanity.control_models import (
     ControlModel,
-    RelabelledData,
-    brightness_labels,
     control_classifier,
     control_config,
     control_model,
-    permuted_labels,
     random_classifier,
     sanity_folder,
     standardised_classifier,
@@ -30,6 +36,7 @@ from cae.sanity.criteria import (
     shared_targets,
 )
 from cae.sanity.figures import Cell, sanity_figure
+from cae.sanity.relabelled_data import RelabelledData, brightness_labels, permuted_labels
 
 OTHERS = {
     "brightness": "trained to tell dark from bright images",
@@ -39,7 +46,7 @@ OTHERS = {
 SHORT = {"brightness": "brightness", "permuted": "permuted labels", "random": "random weights"}
 
 
-def randomised(context: SanityContext) -> SanityRecord:
+def randomisation_test(context: SanityContext) -> SanityRecord:
     """Another classifier must give other maps: of brightness, of permuted labels, of random weights.
 
     What the last two respond to may be nothing that an image could show, so that few counterfactuals are found for
@@ -48,11 +55,11 @@ def randomised(context: SanityContext) -> SanityRecord:
     Reference: Adebayo et al. 2018, arXiv:1810.03292, data and parameter randomisation.
     """
     record, instances = SanityRecord(), context.instances(context.data)
-    twins = context.twin(0), context.twin(1)
+    retrained = context.retrained_model(0), context.retrained_model(1)
     rows: list[list[Cell]] = []
     for name in OTHERS:
         other = _other(context, name)
-        rows += _compare(context, record, name, instances, twins, other)
+        rows += _compare(context, record, name, instances, retrained, other)
     sanity_figure(
         sanity_folder(context.config) / "randomised.png", "Does another classifier give other maps?",
         ("original", "evidence under f, first training", "evidence under f, second training",
@@ -63,18 +70,19 @@ def randomised(context: SanityContext) -> SanityRecord:
 
 def _other(context: SanityContext, name: str) -> ControlModel:
     """A CAE against a classifier that has learnt nothing of the classes; logits of one that has learnt nothing at all
-    are standardised, so that its verdicts spread over the classes as those of the run's classifier do."""
+    are standardised, so that its predictions spread over the classes as those of the run's classifier do."""
     config = control_config(context.config, "randomised", name)
     if name == "random":
         return control_model(config, context.data, random_classifier(config, context.data))
     if name == "brightness":
         data = RelabelledData(config.data, brightness_labels)
         return control_model(config, context.data, control_classifier(config, data))
-    # without augmentation, and judged on training images: it can only learn by heart
+    # without augmentation, and validated on training images: it can only learn by heart
     learning = control_config(context.config, "randomised", "permuted_raw", classifier__noise=0.0, classifier__shift=0)
     data = RelabelledData(learning.data, permuted_labels(learning.seed), val_from_train=True)
     raw = control_classifier(learning, data)
-    return control_model(config, context.data, standardised_classifier(config, context.data, raw.get_submodule("network")))
+    classifier = standardised_classifier(config, context.data, raw.get_submodule("network"))
+    return control_model(config, context.data, classifier)
 
 
 def _compare(
@@ -82,14 +90,14 @@ def _compare(
     record: SanityRecord,
     name: str,
     instances: Instances,
-    twins: tuple[ControlModel, ControlModel],
+    retrained: tuple[ControlModel, ControlModel],
     other: ControlModel,
 ) -> list[list[Cell]]:
-    """Judge maps and swaps of ``other`` beside those of two trainings for the run's classifier; rows of the figure."""
-    own = answers(context.classifier, instances.images)
-    wanted = shared_targets(own, answers(other.classifier, instances.images).argmax(1))
+    """Compare maps and swaps of ``other`` with those of two trainings for the run's classifier; rows of the figure."""
+    own = batched_probabilities(context.classifier, instances.images)
+    wanted = shared_targets(own, batched_probabilities(other.classifier, instances.images).argmax(1))
     chosen, targets = instances.pick((wanted >= 0).nonzero()[:, 0]), wanted[wanted >= 0]
-    results = [explain(arm, chosen, targets) for arm in (*twins, other)]
+    results = [explain_instances(model, chosen, targets) for model in (*retrained, other)]
     first, second, third = ([evidence(one) for one in found] for found in results)
     alike = [linear_correlation(a, b) for a, b in zip(first, second, strict=True)]
     unlike = [
@@ -103,7 +111,7 @@ def _compare(
     if name == "brightness":
         _demand_found(record, name, len(targets))
     _demand_other_maps(record, name, estimate(alike, chosen.ids), estimate(unlike, chosen.ids))
-    _demand_no_flips(context, record, name, instances, own.argmax(1), twins[0], other)
+    _demand_no_flips(context, record, name, instances, own.argmax(1), retrained[0], other)
     return [
         [
             Cell(chosen.images[i], f"wanted: {context.data.classes[int(targets[i])]}"),
@@ -111,7 +119,7 @@ def _compare(
             Cell(second[i], f"correlation {alike[i]:.2f}"),
             Cell(third[i], f"{SHORT[name]}: {unlike[i]:.2f}"),
         ]
-        for i in examples(len(targets))[:2]
+        for i in example_rows(len(targets))[:2]
     ]
 
 
@@ -144,16 +152,16 @@ def _demand_no_flips(
     name: str,
     instances: Instances,
     predictions: Tensor,
-    twin: ControlModel,
+    own: ControlModel,
     other: ControlModel,
 ) -> None:
     """Swaps of the other CAE must not carry the classes of the run's classifier, beyond what any code does."""
-    config, count = context.config, len(instances.images)
+    config, count, f = context.config, len(instances.images), {"f": context.classifier}
     recipients, donors = sample_pairs(predictions, config.cae.validation_pairs, len(context.data.classes), config.seed)
     anyone = torch.randint(count, (len(donors),), generator=torch.Generator().manual_seed(config.seed))
     taken = {
-        words: (swaps(arm, {"f": context.classifier}, instances, (recipients, source))["f"] == predictions[donors]).float()
-        for words, arm, source in (("own", twin, donors), ("other", other, donors), ("random", other, anyone))
+        words: (swap_predictions(model, f, instances, (recipients, source))["f"] == predictions[donors]).float()
+        for words, model, source in (("own", own, donors), ("other", other, donors), ("random", other, anyone))
     }
     groups = [instances.ids[row] for row in recipients.tolist()]
     excess = estimate(taken["other"] - taken["random"], groups)

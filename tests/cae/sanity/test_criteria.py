@@ -54,16 +54,16 @@ def test_a_box_has_the_energy_inside_and_a_flat_map_that_of_its_area():
 
 
 def test_a_shared_target_is_the_likeliest_class_that_neither_classifier_sees():
-    answers = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
-    assert shared_targets(answers, torch.tensor([0, 1, 2, 2])).tolist() == [1, 2, 1, 1]
+    probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
+    assert shared_targets(probabilities, torch.tensor([0, 1, 2, 2])).tolist() == [1, 2, 1, 1]
 
 
-def test_two_classes_share_no_target_where_verdicts_differ():
-    answers = torch.tensor([[0.9, 0.1], [0.9, 0.1], [1.0, 0.0]])
-    assert shared_targets(answers, torch.tensor([0, 1, 0])).tolist() == [1, -1, 1]
+def test_two_classes_share_no_target_where_predictions_differ():
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [1.0, 0.0]])
+    assert shared_targets(probabilities, torch.tensor([0, 1, 0])).tolist() == [1, -1, 1]
 
 
-def test_pairs_differ_in_verdict_and_label_and_donors_between_the_two():
+def test_pairs_differ_in_prediction_and_label_and_donors_between_the_two():
     predictions, labels = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
     recipients, donors = disagreeing_pairs(predictions, labels, 100, seed=0)
     assert sorted(zip(recipients.tolist(), donors.tolist(), strict=True)) == [(1, 2), (2, 1)]
