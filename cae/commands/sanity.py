@@ -1,4 +1,4 @@
-"""The command `sanity`: do explanations depend on what the classifier has learnt, and on that alone?"""
+"""The command `sanity`: whether explanations depend on what the classifier has learnt, and on that alone."""
 
 from __future__ import annotations
 

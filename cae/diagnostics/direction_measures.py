@@ -1,4 +1,4 @@
-"""Diagnostics of directions of the class code: do images moved along them change their class?"""
+"""Diagnostics of directions of the class code: whether images moved along them change their class."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -64,7 +65,7 @@ def draw_reassignment(
         figure.savefig(temporary, format="png")
 
 
-def _draw_matrix(axes: Axes, matrix: np.ndarray, classes: Sequence[str]):
+def _draw_matrix(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> AxesImage:
     number = len(classes)
     shown = axes.imshow(np.ma.masked_invalid(matrix), cmap="viridis", vmin=0, vmax=1)
     axes.set_facecolor("#EEEEEE")

@@ -1,4 +1,4 @@
-"""Reassignment: does an image take over the class of the donor of its class code?"""
+"""Reassignment: how often an image takes over the class of the donor of its class code."""
 
 from __future__ import annotations
 

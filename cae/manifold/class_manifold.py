@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -68,7 +69,7 @@ class ClassManifold:
     @classmethod
     @torch.no_grad()
     def build(
-        cls, cae, classifier, loader: Iterable[Batch], *, config: ManifoldConfig | None = None, seed: int = 0
+        cls, cae: Any, classifier: Any, loader: Iterable[Batch], *, config: ManifoldConfig | None = None, seed: int = 0
     ) -> ClassManifold:
         """Encode and classify every image of ``loader``, once and in its order (a loader that does not shuffle).
 

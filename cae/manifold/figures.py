@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -91,7 +92,7 @@ def _draw_predictions(
     return handles
 
 
-def _draw_certainty(axes: Axes, points: np.ndarray, certainty: np.ndarray, classes: int, size: float):
+def _draw_certainty(axes: Axes, points: np.ndarray, certainty: np.ndarray, classes: int, size: float) -> PathCollection:
     """Scatter the points by the probability of their predictions, from a guess to 1; what the colour bar is made of."""
     order = np.argsort(-certainty)  # the unsure ones, which are the fewest, on top
     axes.set_title("how sure the classifier is", fontsize=11)

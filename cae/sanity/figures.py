@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cae.canvas import FAINT, INK, PAPER, SEQUENTIAL, centred, font, mapped, outline, tile, tile_size, wrapped
+from cae.canvas import FAINT, INK, PAPER, SEQUENTIAL, centred, colour_mapped, font, outline, tile, tile_size, wrapped
 from cae.files import atomic_path
 from cae.sanity.criteria import Rule
 
@@ -69,7 +69,7 @@ def _picture(cell: Cell) -> Image.Image:
     if cell.values.ndim == 3:
         picture = tile(cell.values)
     else:
-        picture = mapped(cell.values.numpy(), SEQUENTIAL, 0.0, max(float(cell.values.max()), FAINTEST))
+        picture = colour_mapped(cell.values.numpy(), SEQUENTIAL, 0.0, max(float(cell.values.max()), FAINTEST))
     if cell.outlined is not None and bool(cell.outlined.any()):
         outline(picture, cell.outlined)
     return picture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cae.canvas import font, mapped, tile, tile_size, wrapped
+from cae.canvas import colour_mapped, font, tile, tile_size, wrapped
 
 
 @pytest.mark.parametrize(("size", "shown"), [((28, 28), (168, 168)), ((64, 64), (192, 192)), ((32, 64), (160, 320))])
@@ -30,7 +30,7 @@ def test_enlarged_pixels_stay_exact():
 
 def test_signed_maps_are_centred_at_zero():
     values = np.array([[-1.0, 0.0, 1.0]] * 3)
-    shown = np.asarray(mapped(values, "RdBu_r", -1, 1)).astype(int)
+    shown = np.asarray(colour_mapped(values, "RdBu_r", -1, 1)).astype(int)
     left, middle, right = shown[0, 0], shown[0, shown.shape[1] // 2], shown[0, -1]
     assert left[2] > left[0]  # darker is blue
     assert right[0] > right[2]  # brighter is red
