@@ -78,7 +78,7 @@ def _call(command: list[str]) -> None:
 
 
 def _write(arguments: argparse.Namespace) -> None:
-    """Numbers, intervals and verdicts, each name led by its recipe; a recipe that was not run now keeps what it had."""
+    """Numbers, intervals and what passed, each name led by its recipe; a recipe not run now keeps what it had."""
     path = ROOT / "benchmarks" / "results" / "sanity.json"
     before = read_json(path)
     result: dict = {"images": arguments.images, "origins": {}, **{part: {} for part in PARTS}}

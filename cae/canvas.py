@@ -1,4 +1,4 @@
-"""Drawing by hand with Pillow: tiles, colour maps, bars and small charts, fast enough for thousands of images."""
+"""Drawing with Pillow: tiles, colour maps, bars and small charts, fast enough for thousands of images."""
 
 from __future__ import annotations
 
@@ -48,14 +48,15 @@ def tile(image: Tensor) -> Image.Image:
 
 
 @lru_cache
-def _table(name: str) -> np.ndarray:
+def _colours(name: str) -> np.ndarray:
+    """The colour map ``name`` as ``(256, 3)`` uint8."""
     return (matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
 
 
-def mapped(values: np.ndarray, name: str, low: float, high: float) -> Image.Image:
-    """A map ``(H, W)`` in the colours of matplotlib's colour map ``name``, as a picture of ``tile_size``."""
+def colour_mapped(values: np.ndarray, name: str, low: float, high: float) -> Image.Image:
+    """A map ``(H, W)`` clipped to [low, high] in matplotlib's colour map ``name``, as a picture of ``tile_size``."""
     share = (values - low) / max(high - low, 1e-12)
-    return _resized(Image.fromarray(_table(name)[(share.clip(0, 1) * 255).round().astype(int)]))
+    return _resized(Image.fromarray(_colours(name)[(share.clip(0, 1) * 255).round().astype(int)]))
 
 
 def outline(picture: Image.Image, mask: Tensor, colour: str = "#FFFFFF", width: int = 2) -> None:
@@ -68,6 +69,7 @@ def outline(picture: Image.Image, mask: Tensor, colour: str = "#FFFFFF", width: 
 
 
 def _grown(inside: np.ndarray, steps: int) -> np.ndarray:
+    """The region ``(H, W)`` with all pixels that are at most so many steps, along rows and columns, away from it."""
     for _ in range(steps):
         wide = np.pad(inside, 1)
         inside = inside | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
@@ -75,7 +77,7 @@ def _grown(inside: np.ndarray, steps: int) -> np.ndarray:
 
 
 def placeholder(size: tuple[int, int], text: str) -> Image.Image:
-    """An empty tile of ``size`` (width, height) that says in words why there is nothing to see."""
+    """A grey tile of ``size`` (width, height) that says in words why there is nothing to see."""
     picture = Image.new("RGB", size, "#F2F2F2")
     draw, face = ImageDraw.Draw(picture), font(12)
     lines = wrapped(text, size[0] - 12, face)
@@ -107,17 +109,35 @@ def fitted(text: str, width: float, face: ImageFont.FreeTypeFont) -> str:
 
 
 def centred(
-    draw: ImageDraw.ImageDraw, text: str, left: float, top: float, width: float, size: int = 13, **style: str
+    draw: ImageDraw.ImageDraw,
+    text: str,
+    left: float,
+    top: float,
+    width: float,
+    size: int = 13,
+    fill: str = INK,
+    weight: str = "normal",
 ) -> None:
-    """Write one line centred over ``width`` pixels, smaller where it needs be; style: ``fill``, ``weight``."""
-    bold = style.get("weight") == "bold"
+    """Write one line centred over ``width`` pixels, smaller where it needs be.
+
+    Args:
+        draw: of the picture.
+        text: shortened with an ellipsis where it fits at no size.
+        left: of the space, in pixels.
+        top: of the line, in pixels.
+        width: of the space, in pixels.
+        size: of the font, in pixels, at most.
+        fill: colour.
+        weight: ``normal`` or ``bold``.
+    """
+    bold = weight == "bold"
     while size > 10 and font(size, bold).getlength(text) > width:
         size -= 1
     face = font(size, bold)
-    draw.text((left + width / 2, top), fitted(text, width, face), fill=style.get("fill", INK), font=face, anchor="ma")
+    draw.text((left + width / 2, top), fitted(text, width, face), fill=fill, font=face, anchor="ma")
 
 
-def bar(
+def probability_bar(
     draw: ImageDraw.ImageDraw,
     left: int,
     top: int,
@@ -150,7 +170,7 @@ def colour_bar(
     picture: Image.Image, left: int, top: int, width: int, name: str, ends: tuple[str, str], middle: str = ""
 ) -> None:
     """A colour map as a bar of 10 pixels with the values at its ends (and its middle) written below."""
-    gradient = Image.fromarray(_table(name)[None]).resize((width, 10), Image.Resampling.BILINEAR)
+    gradient = Image.fromarray(_colours(name)[None]).resize((width, 10), Image.Resampling.BILINEAR)
     picture.paste(gradient, (left, top))
     draw, face = ImageDraw.Draw(picture), font(12)
     draw.rectangle((left, top, left + width - 1, top + 9), outline="#BBBBBB")
@@ -160,10 +180,10 @@ def colour_bar(
         draw.text((left + width / 2, top + 13), middle, fill=INK, font=face, anchor="ma")
 
 
-def curves(
+def probability_curves(
     size: tuple[int, int], x: Sequence[float], lines: Sequence[tuple[Sequence[float], str, int]], mark: float | None
 ) -> Image.Image:
-    """Probabilities over the path as a small chart with axes from 0 to 1.
+    """Probabilities along a path as a small chart with axes from 0 to 1.
 
     Args:
         size: width and height in pixels.
@@ -190,11 +210,12 @@ def curves(
         points = [at(u, v) for u, v in zip(x, values, strict=True)]
         draw.line(points, fill=colour, width=thickness * scale, joint="curve")
     picture = picture.resize(size, Image.Resampling.LANCZOS)
-    _axes(picture, left // scale, right // scale, top // scale, bottom // scale)
+    _draw_axes(picture, left // scale, right // scale, top // scale, bottom // scale)
     return picture
 
 
-def _axes(picture: Image.Image, left: int, right: int, top: int, bottom: int) -> None:
+def _draw_axes(picture: Image.Image, left: int, right: int, top: int, bottom: int) -> None:
+    """Numbers and names of the two axes of a chart with these borders."""
     draw, face = ImageDraw.Draw(picture), font(11)
     for value, label in ((0.0, "0"), (0.5, "0.5"), (1.0, "1")):
         draw.text((left - 6, bottom - value * (bottom - top)), label, fill=FAINT, font=face, anchor="rm")

@@ -16,12 +16,12 @@ from cae.canvas import (
     PAPER,
     SOURCE,
     TARGET,
-    bar,
     centred,
     colour_bar,
+    colour_mapped,
     font,
-    mapped,
     outline,
+    probability_bar,
     tile,
 )
 from cae.files import atomic_path
@@ -84,7 +84,7 @@ def displayed(attribution: Tensor) -> tuple[Tensor, str]:
 
 def _map_tile(found: Explanation, mask: Tensor | None) -> Image.Image:
     values, words = displayed(found.attribution[0, 0].cpu())
-    picture = mapped(values.numpy(), DIVERGING, -1.0, 1.0)
+    picture = colour_mapped(values.numpy(), DIVERGING, -1.0, 1.0)
     if mask is not None and bool(mask.any()):
         outline(picture, mask, "#111111", 1)
     evaluations = int(found.evaluations[0])
@@ -101,7 +101,9 @@ def _verdict(original: Image.Image, found: Explanation, classes: Sequence[str]) 
     picture = Image.new("RGB", (original.width, 20 * BARS), PAPER)
     draw = ImageDraw.Draw(picture)
     for row, k in enumerate(order):
-        bar(draw, 0, 20 * row, original.width, classes[k], float(answers[k]), TARGET if k == target else SOURCE)
+        probability_bar(
+            draw, 0, 20 * row, original.width, classes[k], float(answers[k]), TARGET if k == target else SOURCE
+        )
     return picture
 
 

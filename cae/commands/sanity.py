@@ -1,4 +1,4 @@
-"""The stage `sanity`: do explanations depend on what the classifier has learnt, and on that alone?"""
+"""The command `sanity`: whether explanations depend on what the classifier has learnt, and on that alone."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from cae.runs.run_folder import OUTPUTS
 from cae.sanity.context import SanityContext, SanityRecord
 from cae.sanity.control_models import sanity_folder
 from cae.sanity.criteria import Rule
-from cae.sanity.label_disagreement import labels
-from cae.sanity.null_cases import guards
-from cae.sanity.planted_shortcut import shortcut
-from cae.sanity.randomisation import randomised
+from cae.sanity.label_disagreement import label_disagreement_test
+from cae.sanity.null_cases import null_case_test
+from cae.sanity.planted_shortcut import shortcut_test
+from cae.sanity.randomisation import randomisation_test
 
 TESTS: dict[str, Callable[[SanityContext], SanityRecord]] = {
-    "randomised": randomised,
-    "shortcut": shortcut,
-    "labels": labels,
-    "guards": guards,
+    "randomised": randomisation_test,
+    "shortcut": shortcut_test,
+    "labels": label_disagreement_test,
+    "guards": null_case_test,
 }
 MARKED = "shortcut", "labels"  # tests for which markers are planted
 TAKEN = {"explanations", *(name for names in OUTPUTS.values() for name in names)}
 
 
 def sanity(config: Config) -> None:
-    """Run the sanity tests: trains what they need below the run folder, writes verdicts, numbers and figures.
+    """Run the sanity tests: trains what they need below the run folder, writes what passed, numbers and figures.
 
     Raises:
         UserError: if the data is not what a test needs, or the folder holds models of other options.
     """
     _check(config)
-    folder, bench = sanity_folder(config), SanityContext(config)
+    folder, context = sanity_folder(config), SanityContext(config)
     if config.overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     if config.trainer.threads:
@@ -46,7 +46,7 @@ def sanity(config: Config) -> None:
     rules: list[Rule] = []
     for name in dict.fromkeys(config.sanity.tests):
         print(f"sanity test {name}", flush=True)
-        record = TESTS[name](bench)
+        record = TESTS[name](context)
         rules += record.rules
         found |= {f"{name}/{key}": value for key, value in record.numbers.items()}
         found |= {f"{rule.name}_passed": rule.passed for rule in record.rules}
@@ -57,7 +57,7 @@ def sanity(config: Config) -> None:
 
 
 def table(rules: list[Rule]) -> str:
-    """The verdict on each rule in three lines: which, what was demanded, what came."""
+    """Each rule in two lines: whether it passed, which, what was demanded, and what came."""
     lines = []
     for rule in rules:
         lines += [f"{'PASS' if rule.passed else 'FAIL'}  {rule.name}: {rule.demand}", f"      {rule.found}"]
@@ -77,7 +77,7 @@ def _check(config: Config) -> None:
         problems.append("sanity.tests names no test.")
     if not re.fullmatch(r"\w([\w. -]*[\w-])?", options.folder) or options.folder in TAKEN:
         problems.append(
-            "sanity.folder must be a plain folder name, without / or \\, and not that of another stage, but got "
+            "sanity.folder must be a plain folder name, without / or \\, and not that of another command, but got "
             f"{options.folder!r}."
         )
     if problems:

@@ -8,8 +8,8 @@ from cae.classifiers import TargetClassifier, load_classifier, load_own
 from cae.config import Config
 from cae.config.command_line import Command
 from cae.data import CAEDataModule
-from cae.diagnostics.cache import measured
-from cae.diagnostics.diagnose import warnings
+from cae.diagnostics.cache import cached_diagnostics
+from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
 from cae.errors import UserError
 from cae.files import read_json
 from cae.manifold.class_manifold import ClassManifold
@@ -98,7 +98,7 @@ def _measure(
     run: RunFolder,
 ) -> None:
     manifold = ClassManifold.load(run.path / "manifold.safetensors")
-    metrics = measured(cae, classifier, oracle, manifold, data, config, run.path)
+    metrics = cached_diagnostics(cae, classifier, oracle, manifold, data, config, run.path)
     _report(metrics, data.classes)
     print(f"cae: written to '{run.path}'; pictures of the training in '{run.path / 'samples'}'")
 
@@ -112,5 +112,5 @@ def _report(metrics: dict[str, float], classes: tuple[str, ...]) -> None:
         ("cae/participation_ratio", "dimensions that the class codes fill"),
     ):
         print(f"  {metrics[name]:8.3f}  {words}")
-    for sentence in warnings(metrics, classes):
+    for sentence in diagnostic_warnings(metrics, classes):
         print(f"warning: {sentence}")

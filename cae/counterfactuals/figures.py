@@ -19,15 +19,15 @@ from cae.canvas import (
     SEQUENTIAL,
     SOURCE,
     TARGET,
-    bar,
     centred,
     colour_bar,
-    curves,
+    colour_mapped,
     fitted,
     font,
-    mapped,
     outline,
     placeholder,
+    probability_bar,
+    probability_curves,
     tile,
     tile_size,
 )
@@ -223,7 +223,7 @@ def _bars(page: Image.Image, result: Counterfactual, corner: tuple[int, int], pr
         names = [name for k, name in enumerate(result.classes) if k not in (result.source, result.target)]
         entries.append((names[0] if others == 1 else f"{others} others", rest, OTHER))
     for number, (name, probability, colour) in enumerate(entries):
-        bar(draw, left, top + number * BAR, width, name, probability, colour)
+        probability_bar(draw, left, top + number * BAR, width, name, probability, colour)
 
 
 def _counterfactual_tile(page: Image.Image, result: Counterfactual, corner: tuple[int, int]) -> None:
@@ -246,7 +246,7 @@ def _difference_tile(page: Image.Image, result: Counterfactual, corner: tuple[in
         _tile(page, corner, name, placeholder((width, height), "no counterfactual, no difference"))
         return
     signed, limit = _signed(result.difference)
-    _tile(page, corner, name, mapped(signed, DIVERGING, -limit, limit))
+    _tile(page, corner, name, colour_mapped(signed, DIVERGING, -limit, limit))
     below = corner[1] + HEAD + height + 7
     colour_bar(page, corner[0], below, width, DIVERGING, (f"−{limit:.2g}", f"+{limit:.2g}"), "0")
     if _bar_count(result) > 2:
@@ -267,7 +267,7 @@ def _evidence_tile(page: Image.Image, result: Counterfactual, corner: tuple[int,
         _tile(page, corner, "evidence", placeholder((width, height), "no counterfactual, no evidence"))
         return
     values = result.evidence[0].cpu().numpy()
-    picture = mapped(values, SEQUENTIAL, 0, max(float(values.max()), 1 / 255**2))
+    picture = colour_mapped(values, SEQUENTIAL, 0, max(float(values.max()), 1 / 255**2))
     known = mask is not None and bool(mask.any())
     if mask is not None and known:
         outline(picture, mask)
@@ -297,7 +297,9 @@ def _chart(page: Image.Image, result: Counterfactual, corner: tuple[int, int], s
     answers = result.path_probabilities
     lines = [(answers[:, k].tolist(), "#BDBDBD", 1) for k in rest]
     lines += [(answers[:, result.source].tolist(), SOURCE, 3), (answers[:, result.target].tolist(), TARGET, 3)]
-    page.paste(curves((size[0], size[1] - HEAD), result.tau.tolist(), lines, result.boundary), (left, top + HEAD))
+    page.paste(
+        probability_curves((size[0], size[1] - HEAD), result.tau.tolist(), lines, result.boundary), (left, top + HEAD)
+    )
 
 
 def _path_frame(
@@ -326,7 +328,7 @@ def _animation_frame(
     page.paste(picture, (4, 4))
     draw, top = ImageDraw.Draw(page), picture.height + 10
     for k, colour in [(result.source, SOURCE), (result.target, TARGET)][:two]:
-        bar(draw, 4, top, picture.width, result.classes[k], float(probabilities[k]), colour)
+        probability_bar(draw, 4, top, picture.width, result.classes[k], float(probabilities[k]), colour)
         top += BAR
     return page
 
@@ -351,5 +353,5 @@ def _gallery_block(page: Image.Image, result: Counterfactual, corner: tuple[int,
     page.paste(tile(result.counterfactual), (columns[1], top + HEAD))
     _bars(page, result, (columns[1], below), result.boundary_probabilities)
     signed, limit = _signed(result.difference)
-    page.paste(mapped(signed, DIVERGING, -limit, limit), (columns[2], top + HEAD))
+    page.paste(colour_mapped(signed, DIVERGING, -limit, limit), (columns[2], top + HEAD))
     colour_bar(page, columns[2], below + 2, width, DIVERGING, (f"−{limit:.2g}", f"+{limit:.2g}"), "0")

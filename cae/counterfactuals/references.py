@@ -129,7 +129,7 @@ def walk_to_references(
             return
         rows = torch.tensor(wanting)
         ends = torch.stack([searches[row].codes[turn] for row in rows.tolist()])
-        paths = manifold.routes(renderer.class_codes[rows], ends, config.path)
+        paths = manifold.polylines(renderer.class_codes[rows], ends, config.path)
         walks = walk(renderer, goal, rows, paths, config.steps)
         hits = [number for number, walked in enumerate(walks) if walked.first is not None]
         chosen = torch.tensor(hits, dtype=torch.int64)

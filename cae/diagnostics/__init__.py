@@ -1,1 +1,1 @@
-"""Is the embedding any good."""
+"""Whether the embedding is any good, in numbers, pictures and words."""

@@ -1,4 +1,4 @@
-"""The diagnostics of an embedding, measured once: whoever asks again with the same models and options reads them."""
+"""The diagnostics of an embedding, measured once and then read, as long as models and options stay the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cae.files import read_json, update_json, write_json
 from cae.manifold.class_manifold import ClassManifold
 
 
-def measured(
+def cached_diagnostics(
     cae: Any,
     classifier: TargetClassifier,
     oracle: TargetClassifier | None,

@@ -1,4 +1,4 @@
-"""Measures of an embedding: pure functions of codes, images and the classifier's answers."""
+"""Measures of an embedding: pure functions of codes, images and class probabilities."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SMALLEST = 1e-12  # floor of probabilities inside logarithms
 
 @dataclass(frozen=True)
 class Coherency:
-    """Do swaps with one donor's class code get one answer, whatever the recipient? One value per donor.
+    """Do swaps with one donor's class code get the same probabilities, whatever the recipient? One value per donor.
 
     ``agreement (M,)`` is Z_j in (0, 1], 1 if and only if all recipients get the same probabilities; ``bias (M,)`` is
-    the divergence of their common answer from the donor's own, in nats; ``modal_agreement (M,)`` is the share of
-    recipients with the commonest verdict. ``bias - log(agreement)`` is the mean KL(q_j || p_ij).
+    the divergence of their common probabilities from the donor's own, in nats; ``modal_agreement (M,)`` is the share of
+    recipients with the commonest class. ``bias - log(agreement)`` is the mean KL(q_j || p_ij).
     """
 
     agreement: Tensor

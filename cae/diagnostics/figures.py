@@ -10,6 +10,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -48,9 +49,9 @@ def draw_reassignment(
     matrix_target: Tensor, matrix_oracle: Tensor | None, classes: Sequence[str], path: str | Path
 ) -> None:
     """Reassignment matrices ``(K, K)`` under the target and under the oracle, side by side, as numbers on colours."""
-    panels = [("judged by the classifier", matrix_target)]
+    panels = [("by the classifier", matrix_target)]
     if matrix_oracle is not None:
-        panels.append(("judged by the oracle", matrix_oracle))
+        panels.append(("by the oracle", matrix_oracle))
     side = float(np.clip(0.62 * len(classes) + 1.6, 3.6, 9))
     figure = Figure(figsize=(side * len(panels) + 1, side + 0.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
@@ -59,12 +60,12 @@ def draw_reassignment(
         shown = _draw_matrix(axes, matrix.double().cpu().numpy(), classes)
         off = matrix[~torch.eye(len(matrix), dtype=torch.bool)].nanmean()
         axes.set_title(f"{name}\nbetween classes {off:.2f}, kept {matrix.diagonal().nanmean():.2f}", fontsize=11)
-    figure.colorbar(shown, ax=list(grid), label="share judged as the donor's class", shrink=0.85)
+    figure.colorbar(shown, ax=list(grid), label="share classified as the donor's class", shrink=0.85)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png")
 
 
-def _draw_matrix(axes: Axes, matrix: np.ndarray, classes: Sequence[str]):
+def _draw_matrix(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> AxesImage:
     number = len(classes)
     shown = axes.imshow(np.ma.masked_invalid(matrix), cmap="viridis", vmin=0, vmax=1)
     axes.set_facecolor("#EEEEEE")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,7 +18,7 @@ from cae.data.types import Batch
 from cae.devices import device_of
 from cae.errors import UserError
 from cae.files import read_tensors, write_tensors
-from cae.manifold.code_paths import Polylines, path_length
+from cae.manifold.code_paths import Polylines
 from cae.manifold.graph import CodeGraph, nearest
 from cae.manifold.mapper import MapperGraph, build_mapper, principal_lens
 from cae.manifold.prototypes import Prototypes, class_prototypes, farthest_points
@@ -30,7 +30,7 @@ METHODS = ("nearest", "prototype", "medoid", "diverse", "random")
 
 @dataclass(frozen=True, eq=False)
 class References:
-    """Codes ``(n, D)`` to walk to, with their indices ``(n,)`` in the manifold; -1 marks a mean, which is no image."""
+    """Codes ``(n, D)`` to lead paths to, and their indices ``(n,)`` in the manifold; -1 marks a mean, no image."""
 
     codes: Tensor
     indices: Tensor
@@ -39,28 +39,13 @@ class References:
         return len(self.codes)
 
 
-@dataclass(frozen=True)
-class PathReport:
-    """A path through the graph beside the straight line: whether the detour buys anything.
-
-    Attributes:
-        length_ratio: length of the graph path divided by that of the line; nan if the line has no length.
-        line_gap: largest distance of a point of the line to a training code, in median neighbour distances.
-        graph_gap: the same of the graph path.
-    """
-
-    length_ratio: float
-    line_gap: float
-    graph_gap: float
-
-
 @dataclass(frozen=True, eq=False)
 class ClassManifold:
     """Class codes of the training split, on the CPU.
 
     Attributes:
         codes: ``(N, D)`` float32.
-        probabilities: ``(N, K)`` answers of the classifier.
+        probabilities: ``(N, K)`` of the classifier.
         labels: ``(N,)`` labels of the data set.
         ids: one per image.
         classes: names of the K classes.
@@ -85,9 +70,9 @@ class ClassManifold:
     @classmethod
     @torch.no_grad()
     def build(
-        cls, cae, classifier, loader: Iterable[Batch], *, config: ManifoldConfig | None = None, seed: int = 0
+        cls, cae: Any, classifier: Any, loader: Iterable[Batch], *, config: ManifoldConfig | None = None, seed: int = 0
     ) -> ClassManifold:
-        """Encode and judge every image of ``loader``, once and in its order (a loader that does not shuffle).
+        """Encode and classify every image of ``loader``, once and in its order (a loader that does not shuffle).
 
         Args:
             cae: the trained model, with the weights that are to be explained with.
@@ -138,7 +123,7 @@ class ClassManifold:
         return len(self.codes)
 
     @cached_property
-    def verdicts(self) -> Tensor:
+    def predictions(self) -> Tensor:
         """``(N,)`` class that the classifier gives to each image."""
         return self.probabilities.argmax(1)
 
@@ -160,7 +145,7 @@ class ClassManifold:
     @cached_property
     def missing(self) -> tuple[str, ...]:
         """Classes that the classifier gives to no training image: no counterfactual can be led there."""
-        present = set(self.verdicts.tolist())
+        present = set(self.predictions.tolist())
         return tuple(name for number, name in enumerate(self.classes) if number not in present)
 
     @cached_property
@@ -179,9 +164,9 @@ class ClassManifold:
         return codes.detach().double().cpu() / self.std.double()
 
     def prototypes(self, target: int) -> Prototypes | None:
-        """Typical and borderline codes among (at most ``max_codes`` of) a class; None if no image has its verdict."""
+        """Typical and borderline codes of a class, among at most ``max_codes``; None if no image is predicted as it."""
         if target not in self._prototypes:
-            members = (self.verdicts == target).nonzero()[:, 0]
+            members = (self.predictions == target).nonzero()[:, 0]
             if not len(members):
                 return None
             order = torch.randperm(len(members), generator=torch.Generator().manual_seed(self.seed))
@@ -196,10 +181,10 @@ class ClassManifold:
     def references(
         self, code: Tensor, target: int, method: str = "nearest", count: int = 1, seed: int = 0
     ) -> References:
-        """Codes of a class to walk towards, best first; none if the classifier gives this verdict to no image.
+        """Codes of a class to lead paths to, best first; none if the classifier predicts it for no image.
 
-        Candidates are the codes with this verdict and a probability of at least 0.8, or the most confident ``count``
-        ones where there are fewer. Distances are in units of ``std``.
+        Candidates are the codes predicted as the class with a probability of at least 0.8, or the most confident
+        ``count`` ones where there are fewer. Distances are in units of ``std``.
 
         Args:
             code: ``(D,)`` code from which to start.
@@ -233,7 +218,7 @@ class ClassManifold:
             codes = torch.cat([prototypes.mean[None], codes])[:count]
         return References(codes, indices)
 
-    def routes(self, codes: Tensor, references: Tensor, kind: str = "line") -> Polylines:
+    def polylines(self, codes: Tensor, references: Tensor, kind: str = "line") -> Polylines:
         """Polylines from ``codes (B, D)`` to ``references (B, D)``: straight, or through the graph of the codes."""
         if kind not in ("line", "graph"):
             raise ValueError(f"`kind` must be 'line' or 'graph', but got {kind!r}.")
@@ -246,18 +231,9 @@ class ClassManifold:
         return Polylines.through(points, self.std)
 
     def path(self, code: Tensor, reference: Tensor, kind: str = "line", steps: int = 21) -> Tensor:
-        """Codes ``(steps, D)`` at equal distances on the way, from exactly ``code (D,)`` to exactly ``reference``."""
+        """Codes ``(steps, D)`` at equal distances, from exactly ``code (D,)`` to exactly ``reference``."""
         tau = torch.linspace(0, 1, steps, dtype=torch.float64)
-        return self.routes(code[None], reference[None], kind).at(tau[None])[0].to(self.codes.dtype)
-
-    def path_report(self, code: Tensor, reference: Tensor, steps: int = 21) -> PathReport:
-        """Length of the way through the graph beside the line, and how far either strays from the training codes."""
-        line = self.path(code, reference, "line", steps)
-        graph = self.path(code, reference, "graph", steps)
-        vertices = self.routes(code[None], reference[None], "graph").vertices[0]
-        straight = path_length(line, self.std)
-        ratio = path_length(vertices, self.std) / straight if straight > 0 else math.nan
-        return PathReport(ratio, self.gap(line), self.gap(graph))
+        return self.polylines(code[None], reference[None], kind).at(tau[None])[0].to(self.codes.dtype)
 
     def gap(self, codes: Tensor) -> float:
         """Largest distance of ``codes (n, D)`` to the nearest code of the graph, in median neighbour distances."""
@@ -265,8 +241,8 @@ class ClassManifold:
         return float(distance) / max(self.graph.neighbour_distance, 1e-12)
 
     def smote(self, count: int, neighbours: int = 5, generator: torch.Generator | None = None) -> SmoteSample:
-        """New codes between neighbouring codes of the same verdict."""
-        return smote(self.codes, self.verdicts, count, neighbours, generator, scale=self.std)
+        """New codes between neighbouring codes of the same predicted class."""
+        return smote(self.codes, self.predictions, count, neighbours, generator, scale=self.std)
 
     def mapper(self, lens: str = "pca2", target: int = 0, intervals: int = 7, overlap: float = 0.49) -> MapperGraph:
         """Mapper graph of the ``subset``; members and medoids are indices into it.
@@ -279,12 +255,12 @@ class ClassManifold:
         """
         if lens not in ("pca2", "prob"):
             raise ValueError(f"`lens` must be 'pca2' or 'prob', but got {lens!r}.")
-        points, answers = self.points[self.subset], self.probabilities[self.subset]
-        values = principal_lens(points) if lens == "pca2" else answers[:, target]
-        return build_mapper(points, values, answers, self.classes, intervals=intervals, overlap=overlap)
+        points, probabilities = self.points[self.subset], self.probabilities[self.subset]
+        values = principal_lens(points) if lens == "pca2" else probabilities[:, target]
+        return build_mapper(points, values, probabilities, self.classes, intervals=intervals, overlap=overlap)
 
     def _candidates(self, target: int, count: int) -> Tensor:
-        members = (self.verdicts == target).nonzero()[:, 0]
+        members = (self.predictions == target).nonzero()[:, 0]
         confidence = self.probabilities[members, target]
         if int((confidence >= CONFIDENT).sum()) >= count:
             return members[confidence >= CONFIDENT]

@@ -1,4 +1,4 @@
-"""Paths in the space of class codes: polylines walked by arc length."""
+"""Paths in the space of class codes: polylines, parametrised by arc length."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Polylines:
-    """A batch of polylines: ``vertices (B, M, D)`` and ``position (B, M)``, the share of the way at every vertex.
+    """A batch of polylines: ``vertices (B, M, D)`` and ``position (B, M)``, the share of its length up to every vertex.
 
     Shorter ones are padded by repeating their last vertex. Arithmetic is in float64, so that halving a step of the
     path again and again does not meet the resolution of float32.
@@ -21,23 +21,23 @@ class Polylines:
     position: Tensor
 
     @classmethod
-    def through(cls, routes: Sequence[Tensor], scale: Tensor) -> Polylines:
+    def through(cls, paths: Sequence[Tensor], scale: Tensor) -> Polylines:
         """Polylines through the given points.
 
         Args:
-            routes: ``(M_b, D)`` points of each polyline, one at least; a single point is a path of length 0.
+            paths: ``(M_b, D)`` points of each polyline, one at least; a single point is a path of length 0.
             scale: ``(D,)`` unit of length along each dimension (the standard deviation of the training codes).
         """
-        longest = max(2, max(len(route) for route in routes))
-        padded = [torch.cat([route, route[-1:].expand(longest - len(route), -1)]) for route in routes]
+        longest = max(2, max(len(path) for path in paths))
+        padded = [torch.cat([path, path[-1:].expand(longest - len(path), -1)]) for path in paths]
         vertices = torch.stack(padded).double().cpu()
         steps = (vertices.diff(dim=1) / scale.double().cpu()).norm(dim=2)
-        way = torch.cat([torch.zeros(len(routes), 1, dtype=torch.float64), steps.cumsum(1)], dim=1)
-        total = way[:, -1:]
-        return cls(vertices, torch.where(total > 0, way / total.clamp_min(torch.finfo(torch.float64).tiny), 0.0))
+        length = torch.cat([torch.zeros(len(paths), 1, dtype=torch.float64), steps.cumsum(1)], dim=1)
+        total = length[:, -1:]
+        return cls(vertices, torch.where(total > 0, length / total.clamp_min(torch.finfo(torch.float64).tiny), 0.0))
 
     def at(self, tau: Tensor) -> Tensor:
-        """Points ``(B, T, D)`` at the shares ``tau (B, T)`` of the way, in [0, 1]; exact at 0 and 1."""
+        """Points ``(B, T, D)`` at the shares ``tau (B, T)`` of the length, in [0, 1]; exact at 0 and 1."""
         tau = tau.to(self.position)
         segment = torch.searchsorted(self.position, tau.contiguous(), right=True) - 1
         segment = segment.clamp(0, self.position.shape[1] - 2)

@@ -1,4 +1,4 @@
-"""Pictures of the manifold: 2-D maps of the class codes, reassignment as heat maps, images along the code's axes."""
+"""Pictures of the manifold: 2-D maps of the class codes, and images moved along directions of the code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
@@ -16,60 +17,43 @@ from torch import Tensor
 
 from cae.canvas import FAINT, INK, OKABE_ITO, PAPER, fitted, font, tile, tile_size
 from cae.files import atomic_path
+from cae.manifold.image_codes import ImageCodes
 from cae.manifold.projection import Embedding
+from cae.manifold.traversals import DirectionTraversals
 
 MARKERS = "oXsD^vP*<>"  # a second sign beside the colour, for more than eight classes and for print
 
 
 def draw_embedding(
-    embedding: Embedding,
-    verdicts: Tensor,
-    probabilities: Tensor,
-    labels: Tensor,
-    classes: Sequence[str],
-    path: str | Path,
-    images: Tensor | None = None,
-    title: str = "",
+    embedding: Embedding, images: ImageCodes, classes: Sequence[str], path: str | Path, title: str = ""
 ) -> None:
-    """The map twice: coloured by the classifier's verdict, and by the probability of that verdict.
+    """The map twice: coloured by the classifier's prediction, and by the probability of that prediction.
+
+    A ring marks images whose known label differs from the prediction. Of images with thumbnails a handful, far from
+    one another on the map, are shown.
 
     Args:
         embedding: of ``embed``.
-        verdicts: ``(N,)``.
-        probabilities: ``(N, K)``, or ``(N,)`` of the verdict alone.
-        labels: ``(N,)``; a ring marks images whose label differs from the verdict; -1 where unknown.
+        images: whose codes are on the map, in the same order.
         classes: K names.
         path: PNG file to write.
-        images: ``(N, C, H, W)`` in [0, 1]; a handful, far from one another on the map, become thumbnails.
         title: put before method and trustworthiness.
     """
-    points, classes = embedding.coordinates.numpy(), list(classes)
-    certainty = probabilities if probabilities.ndim == 1 else probabilities.gather(1, verdicts[:, None])[:, 0]
+    points, predictions = embedding.coordinates.numpy(), images.predictions.numpy()
     figure = Figure(figsize=(13, 6.2), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     size = float(np.clip(8000 / len(points), 10, 45))
-    handles = _draw_verdicts(left, points, verdicts.numpy(), labels.numpy(), classes, size)
-    order = np.argsort(-certainty.numpy())  # the unsure ones, which are the fewest, on top
-    shown = right.scatter(
-        points[order, 0],
-        points[order, 1],
-        c=certainty.numpy()[order],
-        cmap="viridis",
-        vmin=1 / len(classes),
-        vmax=1,
-        s=size,
-        linewidths=0,
-    )
-    figure.colorbar(shown, ax=right, label="probability of the verdict", shrink=0.85)
-    right.set_title("how sure the classifier is", fontsize=11)
+    handles = _draw_predictions(left, points, predictions, images.labels.numpy(), list(classes), size)
+    shown = _draw_certainty(right, points, images.probabilities.amax(1).numpy(), len(classes), size)
+    figure.colorbar(shown, ax=right, label="probability of the predicted class", shrink=0.85)
     for axes in (left, right):
         axes.set_xlabel(embedding.axes[0])
         axes.set_ylabel(embedding.axes[1])
-        axes.margins(0.08 if images is None else 0.24)  # room for the ring of thumbnails
+        axes.margins(0.08 if images.thumbnails is None else 0.24)  # room for the ring of thumbnails
         axes.spines[["top", "right"]].set_visible(False)
-    if images is not None:
-        _draw_thumbnails(left, points, verdicts.numpy(), images)
+    if images.thumbnails is not None:
+        _draw_thumbnails(left, points, predictions, images.thumbnails)
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=10)
     caption = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}[embedding.method]
     head = f"{title} · " if title else ""
@@ -85,30 +69,46 @@ def class_colour(index: int) -> str:
     return OKABE_ITO[index % len(OKABE_ITO)]
 
 
-def _draw_verdicts(
-    axes: Axes, points: np.ndarray, verdicts: np.ndarray, labels: np.ndarray, classes: Sequence[str], size: float
+def _draw_predictions(
+    axes: Axes, points: np.ndarray, predictions: np.ndarray, labels: np.ndarray, classes: Sequence[str], size: float
 ) -> list[Line2D]:
     """Scatter the points; the entries of the legend."""
     handles: list[Line2D] = []
     for k, name in enumerate(classes):
-        of_class = verdicts == k
+        of_class = predictions == k
         marker = MARKERS[k % len(MARKERS)]
         axes.scatter(
             points[of_class, 0], points[of_class, 1], s=size, c=class_colour(k), marker=marker, alpha=0.75, linewidths=0
         )
         handles.append(Line2D([], [], ls="", marker=marker, color=class_colour(k), label=f"{name} ({of_class.sum()})"))
-    wrong = (labels >= 0) & (labels != verdicts)
+    wrong = (labels >= 0) & (labels != predictions)
     if wrong.any():
         axes.scatter(
             points[wrong, 0], points[wrong, 1], s=3 * size + 20, facecolors="none", edgecolors=INK, linewidths=1
         )
         ring = Line2D([], [], ls="", marker="o", mfc="none", mec=INK, ms=9, label=f"label differs ({wrong.sum()})")
         handles.append(ring)
-    axes.set_title("verdict of the classifier", fontsize=11)
+    axes.set_title("class predicted by the classifier", fontsize=11)
     return handles
 
 
-def _draw_thumbnails(axes: Axes, points: np.ndarray, verdicts: np.ndarray, images: Tensor, count: int = 12) -> None:
+def _draw_certainty(axes: Axes, points: np.ndarray, certainty: np.ndarray, classes: int, size: float) -> PathCollection:
+    """Scatter the points by the probability of their predictions, from a guess to 1; what the colour bar is made of."""
+    order = np.argsort(-certainty)  # the unsure ones, which are the fewest, on top
+    axes.set_title("how sure the classifier is", fontsize=11)
+    return axes.scatter(
+        points[order, 0],
+        points[order, 1],
+        c=certainty[order],
+        cmap="viridis",
+        vmin=1 / classes,
+        vmax=1,
+        s=size,
+        linewidths=0,
+    )
+
+
+def _draw_thumbnails(axes: Axes, points: np.ndarray, predictions: np.ndarray, images: Tensor, count: int = 12) -> None:
     """Show images in a ring around the cloud, where they cover nothing, each tied to its point."""
     unit = (points - points.min(0)) / np.ptp(points, axis=0).clip(1e-9) - 0.5
     angle, radius = np.arctan2(unit[:, 1], unit[:, 0]), np.hypot(*unit.T)
@@ -120,7 +120,7 @@ def _draw_thumbnails(axes: Axes, points: np.ndarray, verdicts: np.ndarray, image
         index = sector[np.argsort(radius[sector])[int(0.75 * (len(sector) - 1))]]  # outside, but no outlier
         x, y = np.cos(direction), np.sin(direction)
         place = 0.5 + 0.44 * np.array([x, y]) / max(abs(x), abs(y))
-        picture, colour = tile(images[index]), class_colour(int(verdicts[index]))
+        picture, colour = tile(images[index]), class_colour(int(predictions[index]))
         picture.thumbnail((88, 88), Image.Resampling.LANCZOS)
         box = AnnotationBbox(
             OffsetImage(np.asarray(picture), zoom=0.5), tuple(points[index]), tuple(place), boxcoords="axes fraction",
@@ -131,35 +131,25 @@ def _draw_thumbnails(axes: Axes, points: np.ndarray, verdicts: np.ndarray, image
         axes.add_artist(box)
 
 
-def draw_axes(
-    images: Tensor,
-    probabilities: Tensor,
-    names: Sequence[str],
-    positions: Sequence[str],
-    classes: Sequence[str],
-    path: str | Path,
-    title: str,
-) -> None:
-    """What axes of the class code paint: one row per axis, an image moved along it from left to right.
+def draw_traversals(traversals: DirectionTraversals, classes: Sequence[str], path: str | Path) -> None:
+    """What directions of the class code change: one row per direction, an image moved along it from left to right.
+
+    Under each image stand all its probabilities as a bar and the leading class in words.
 
     Args:
-        images: ``(A, S, C, H, W)`` one image at S positions along each of A axes.
-        probabilities: ``(A, S, K)`` the classifier's answers: under each image all as a bar, the leading one in words.
-        names: A, at the left.
-        positions: S, above the columns.
+        traversals: of A directions, their names at the left, at S positions, which stand above the columns.
         classes: K names.
         path: PNG file to write.
-        title: what the positions are.
     """
+    images, names = traversals.images, traversals.names
     height, width = tile_size(*images.shape[3:])
     face = font(13, True)
     left = 24 + max(round(face.getlength(line)) for name in names for line in name.split("\n"))
     cell_width, cell_height, top = width + 8, height + 38, 44
-    size = (left + images.shape[1] * cell_width, top + len(names) * cell_height)
-    picture = Image.new("RGB", size, PAPER)
+    picture = Image.new("RGB", (left + images.shape[1] * cell_width, top + len(names) * cell_height), PAPER)
     draw = ImageDraw.Draw(picture)
-    draw.text((left, 4), title, fill=INK, font=font(13))
-    for column, position in enumerate(positions):
+    draw.text((left, 4), traversals.title, fill=INK, font=font(13))
+    for column, position in enumerate(traversals.positions):
         draw.text((left + column * cell_width + width / 2, 24), position, fill=FAINT, font=font(12), anchor="ma")
     for row, name in enumerate(names):
         y = top + row * cell_height
@@ -167,12 +157,12 @@ def draw_axes(
         for column in range(images.shape[1]):
             x = left + column * cell_width
             picture.paste(tile(images[row, column]), (x, y))
-            _answer(draw, (x, y + height + 3), width, classes, probabilities[row, column])
+            _draw_probabilities(draw, (x, y + height + 3), width, classes, traversals.probabilities[row, column])
     with atomic_path(path) as temporary:
         picture.save(temporary, format="PNG")
 
 
-def _answer(
+def _draw_probabilities(
     draw: ImageDraw.ImageDraw, corner: tuple[int, int], width: int, classes: Sequence[str], probabilities: Tensor
 ) -> None:
     """All probabilities as pieces of one bar in the classes' colours; below it the leading class."""

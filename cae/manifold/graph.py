@@ -1,4 +1,4 @@
-"""The neighbourhood graph of the class codes: which codes lie beside each other, and the shortest way between two."""
+"""The neighbourhood graph of the class codes: which codes lie beside each other, and the shortest path between two."""
 
 from __future__ import annotations
 
@@ -34,6 +34,21 @@ def nearest(queries: Tensor, points: Tensor, count: int, *, exclude_self: bool =
         distances.append(distance)
         indices.append(index)
     return torch.cat(distances), torch.cat(indices)
+
+
+def without_own(index: Tensor, own: Tensor) -> Tensor:
+    """Which neighbours to keep so that no query is its own: all but one in every row.
+
+    Args:
+        index: ``(Q, k)`` of the nearest points.
+        own: ``(Q,)`` index of each query itself among the points.
+
+    Returns:
+        ``(Q, k)`` bool. Where a query is not among its nearest, as among many equal codes, the furthest goes.
+    """
+    itself = index == own[:, None]
+    itself[~itself.any(1), -1] = True
+    return ~itself
 
 
 def _distances(queries: Tensor, points: Tensor) -> Tensor:
@@ -81,7 +96,7 @@ class CodeGraph:
         return cls(points, everything, weights, is_bridge, radius, neighbours, density, median)
 
     def shortest_path(self, start: Tensor, end: Tensor) -> list[int]:
-        """Indices of the points on the shortest way from ``start (D,)`` to ``end (D,)``, any two codes.
+        """Indices of the points on the shortest path from ``start (D,)`` to ``end (D,)``, any two codes.
 
         Both are attached by temporary edges to their nearest points, and are not part of what is returned.
         """
@@ -95,11 +110,11 @@ class CodeGraph:
             weights.append(_weights(distance, distance[-1], self.radius[index], median, self.density))
         matrix = _matrix(torch.cat(rows), torch.cat(columns), torch.cat(weights), count + 2)
         previous = dijkstra(matrix, directed=False, indices=count, return_predecessors=True)[1]
-        way, node = [], int(previous[count + 1])
+        path, node = [], int(previous[count + 1])
         while node != count:
-            way.append(node)
+            path.append(node)
             node = int(previous[node])
-        return way[::-1]
+        return path[::-1]
 
 
 def _weights(distance: Tensor, radius_a: Tensor, radius_b: Tensor, median: Tensor, density: float) -> Tensor:

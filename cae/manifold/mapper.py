@@ -20,6 +20,7 @@ from torch import Tensor
 from cae.errors import UserError
 from cae.files import atomic_path
 from cae.manifold.graph import nearest
+from cae.manifold.prototypes import medoid
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +29,11 @@ class MapperNode:
 
     Attributes:
         members: ``(n,)`` indices of its codes.
-        probabilities: ``(K,)`` mean answer of the classifier.
+        probabilities: ``(K,)`` mean of the classifier's probabilities.
         entropy: of that mean, in nats: high where classes meet.
         code: ``(D,)`` mean of the codes.
         medoid: index of the code with the smallest summed distance to the others.
-        verdict: most frequent verdict among the members.
+        prediction: most frequent predicted class among the members.
     """
 
     members: Tensor
@@ -40,7 +41,7 @@ class MapperNode:
     entropy: float
     code: Tensor
     medoid: int
-    verdict: int
+    prediction: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,17 +53,21 @@ class MapperGraph:
     classes: tuple[str, ...]
 
     def corridors(self) -> list[tuple[int, int]]:
-        """Edges whose ends have different majority verdicts: where one class passes into another."""
-        return [(a, b) for a, b, _ in self.edges if self.nodes[a].verdict != self.nodes[b].verdict]
+        """Edges whose ends have different majority predictions: where one class passes into another."""
+        return [(a, b) for a, b, _ in self.edges if self.nodes[a].prediction != self.nodes[b].prediction]
 
     def to_networkx(self) -> nx.Graph:
         """The graph with plain numbers and words as attributes, as GraphML wants them."""
         graph = nx.Graph()
         corridors = set(self.corridors())
         for number, node in enumerate(self.nodes):
-            answers = zip(self.classes, node.probabilities.tolist(), strict=True)
-            attributes: dict = {f"probability of {name}": probability for name, probability in answers}
-            attributes |= {"size": len(node.members), "verdict": self.classes[node.verdict], "entropy": node.entropy}
+            pairs = zip(self.classes, node.probabilities.tolist(), strict=True)
+            attributes: dict = {f"probability of {name}": probability for name, probability in pairs}
+            attributes |= {
+                "size": len(node.members),
+                "prediction": self.classes[node.prediction],
+                "entropy": node.entropy,
+            }
             attributes |= {"medoid": node.medoid, "code": " ".join(f"{value:.6g}" for value in node.code.tolist())}
             graph.add_node(number, **attributes)
         for a, b, shared in self.edges:
@@ -107,7 +112,7 @@ def build_mapper(
     Args:
         points: ``(N, D)`` codes, in units in which distances mean something.
         lens: ``(N, L)`` or ``(N,)`` values that are covered by overlapping intervals.
-        probabilities: ``(N, K)`` answers of the classifier.
+        probabilities: ``(N, K)`` of the classifier.
         classes: names of the K classes.
         intervals: of the cover along each axis of the lens. Number k has its centre at ``(k + 1/2) R / n`` and the
             length ``R / (n (1 - overlap))``, R being the range.
@@ -145,11 +150,11 @@ def _clusters(points: Tensor, chosen: Tensor, radius: float, min_samples: int) -
 
 
 def _node(points: Tensor, probabilities: Tensor, members: Tensor) -> MapperNode:
-    answers = probabilities[members].double().mean(0)
-    medoid = int(members[torch.cdist(points[members], points[members]).sum(1).argmin()])
-    verdict = int(probabilities[members].argmax(1).bincount(minlength=len(answers)).argmax())
-    entropy = float(-(answers * answers.clamp_min(1e-300).log()).sum())
-    return MapperNode(members, answers, entropy, points[members].mean(0), medoid, verdict)
+    mean = probabilities[members].double().mean(0)
+    centre = int(members[medoid(points[members])])
+    prediction = int(probabilities[members].argmax(1).bincount(minlength=len(mean)).argmax())
+    entropy = float(-(mean * mean.clamp_min(1e-300).log()).sum())
+    return MapperNode(members, mean, entropy, points[members].mean(0), centre, prediction)
 
 
 def _shared(members: list[Tensor], count: int) -> tuple[tuple[int, int, int], ...]:

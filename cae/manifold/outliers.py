@@ -1,4 +1,4 @@
-"""Images that stand out among the class codes: outliers, and labels or verdicts that no neighbour shares."""
+"""Images that stand out among the class codes: outliers, and labels or predictions that no neighbour shares."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from torch import Tensor
 
 from cae.files import atomic_path
 from cae.manifold.class_manifold import ClassManifold
-from cae.manifold.graph import nearest
+from cae.manifold.graph import nearest, without_own
+from cae.manifold.image_codes import ImageCodes
 
 ALONE = 0.1  # largest share of neighbours of the same label that still counts as nearly none
 QUANTILE = 0.99  # of the distances to the k-th neighbour, beyond which a code is an outlier
 
 
 @dataclass(frozen=True)
-class Outlier:
-    """One image that stands out, and why.
+class LabelIssue:
+    """An image whose label, or whose prediction, nearly no neighbour among the training codes shares.
 
     Attributes:
         id: of the image.
         split: ``train`` or ``test``.
-        kind: ``label``, where nearly all neighbours have another label: likely a label error; ``verdict``, where nearly
-            all have another verdict; ``outlier``, where even the neighbours are far.
-        score: share of the neighbours with another label or verdict; of outliers, distance to the k-th neighbour in
-            units of the distance that 99 % of training codes do not exceed.
+        kind: ``label``, likely a label error, or ``prediction``, likely an error of the classifier.
+        score: share of the neighbours with another label or prediction, in [0, 1].
         label: by the data set; None where unknown.
-        verdict: of the classifier.
-        probability: of that verdict.
-        neighbours: most frequent label (or verdict) among the neighbours.
+        prediction: of the classifier.
+        probability: of that prediction.
+        neighbours: most frequent label (or prediction) among the neighbours.
     """
 
     id: str
@@ -41,20 +40,32 @@ class Outlier:
     kind: str
     score: float
     label: str | None
-    verdict: str
+    prediction: str
     probability: float
     neighbours: str
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """Images to be looked at: class codes ``(N, D)``, answers ``(N, K)``, labels ``(N,)``, ids, and their split."""
+@dataclass(frozen=True)
+class Outlier:
+    """An image whose class code lies far from all training codes.
 
-    codes: Tensor
-    probabilities: Tensor
-    labels: Tensor
-    ids: Sequence[str]
+    Attributes:
+        id: of the image.
+        split: ``train`` or ``test``.
+        score: distance to the k-th neighbour, in units of the distance that 99 % of training codes do not exceed.
+        label: by the data set; None where unknown.
+        prediction: of the classifier.
+        probability: of that prediction.
+        neighbours: most frequent prediction among the neighbours.
+    """
+
+    id: str
     split: str
+    score: float
+    label: str | None
+    prediction: str
+    probability: float
+    neighbours: str
 
 
 def minority(values: Tensor, neighbours: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -68,69 +79,83 @@ def minority(values: Tensor, neighbours: Tensor, classes: int) -> tuple[Tensor, 
     return differ.double().mean(1), votes.sum(1).argmax(1)
 
 
-def find_suspects(manifold: ClassManifold, candidates: Candidates) -> list[Outlier]:
-    """Images that stand out among the training codes, by kind, the most striking first.
+def find_label_issues(manifold: ClassManifold, images: ImageCodes) -> list[LabelIssue]:
+    """Images whose label, then those whose prediction, nearly no neighbour shares, the most striking first.
 
     Neighbours are those of the manifold's graph (``manifold.neighbours``, at most ``max_codes`` codes); an image is no
     neighbour of its own.
 
-    Reference: Northcutt et al. 2021, arXiv:1911.00068, for label errors as disagreement; Ramaswamy et al. 2000, SIGMOD,
-    for outliers by the distance to the k-th neighbour.
+    Reference: Northcutt et al. 2021, arXiv:1911.00068, for label errors as disagreement.
     """
-    points, count = manifold.graph.points, manifold.config.neighbours
-    if len(points) <= count:
+    if not _has_neighbours(manifold):
         return []
-    own = nearest(points, points, count, exclude_self=True)[0][:, -1]
+    index, classes = _neighbours(manifold, images)[1], len(manifold.classes)
+    issues = []
+    for kind, own, others in (
+        ("label", images.labels, manifold.labels),
+        ("prediction", images.predictions, manifold.predictions),
+    ):
+        share, common = minority(own, others[manifold.subset][index], classes)
+        for row in _largest_first(share, (own >= 0) & (share >= 1 - ALONE)):
+            score = round(float(share[row]), 4)
+            issues.append(LabelIssue(**_described(manifold, images, row, int(common[row])), kind=kind, score=score))
+    return issues
+
+
+def find_outliers(manifold: ClassManifold, images: ImageCodes) -> list[Outlier]:
+    """Images further from their k-th neighbour than 99 % of the training codes from theirs, the furthest first.
+
+    Reference: Ramaswamy et al. 2000, SIGMOD.
+    """
+    if not _has_neighbours(manifold):
+        return []
+    points = manifold.graph.points
+    own = nearest(points, points, manifold.config.neighbours, exclude_self=True)[0][:, -1]
     limit = max(float(own.quantile(QUANTILE)), 1e-12)
-    distance, index = _neighbours(manifold, candidates)
-    verdicts, labels = candidates.probabilities.argmax(1), candidates.labels
-    of_label = minority(labels, manifold.labels[manifold.subset][index], len(manifold.classes))
-    of_verdict = minority(verdicts, manifold.verdicts[manifold.subset][index], len(manifold.classes))
+    distance, index = _neighbours(manifold, images)
     far = distance[:, -1] / limit
-    kinds = (
-        ("label", of_label[0], (labels >= 0) & (of_label[0] >= 1 - ALONE), of_label[1]),
-        ("verdict", of_verdict[0], of_verdict[0] >= 1 - ALONE, of_verdict[1]),
-        ("outlier", far, far > 1, of_verdict[1]),
-    )
-    found = []
-    for kind, score, chosen, common in kinds:
-        rows = chosen.nonzero()[:, 0]
-        for row in rows[score[rows].argsort(descending=True, stable=True)].tolist():
-            found.append(_suspect(manifold, candidates, row, kind, float(score[row]), int(common[row])))
-    return found
+    common = minority(images.predictions, manifold.predictions[manifold.subset][index], len(manifold.classes))[1]
+    return [
+        Outlier(**_described(manifold, images, row, int(common[row])), score=round(float(far[row]), 4))
+        for row in _largest_first(far, far > 1)
+    ]
 
 
-def write_suspects(path: str | Path, suspects: Sequence[Outlier]) -> None:
-    """Write one line for each suspect as CSV, atomically."""
+def write_rows(path: str | Path, kind: type[LabelIssue] | type[Outlier], rows: Sequence[LabelIssue | Outlier]) -> None:
+    """Write a CSV file with one line for each of ``rows``, which are of ``kind``, atomically."""
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(Outlier)])
+        writer = csv.DictWriter(file, [field.name for field in fields(kind)])
         writer.writeheader()
-        writer.writerows(asdict(suspect) for suspect in suspects)
+        writer.writerows(asdict(row) for row in rows)
 
 
-def _neighbours(manifold: ClassManifold, candidates: Candidates) -> tuple[Tensor, Tensor]:
+def _has_neighbours(manifold: ClassManifold) -> bool:
+    return len(manifold.graph.points) > manifold.config.neighbours
+
+
+def _largest_first(score: Tensor, chosen: Tensor) -> list[int]:
+    rows = chosen.nonzero()[:, 0]
+    return rows[score[rows].argsort(descending=True, stable=True)].tolist()
+
+
+def _neighbours(manifold: ClassManifold, images: ImageCodes) -> tuple[Tensor, Tensor]:
     """Distances and places in the graph ``(N, k)`` of the nearest codes, an image's own left out."""
     count, points = manifold.config.neighbours, manifold.graph.points
-    distance, index = nearest(manifold.standardised(candidates.codes), points, count + 1)
-    if candidates.split != "train":
+    distance, index = nearest(manifold.standardised(images.codes), points, count + 1)
+    if images.split != "train":
         return distance[:, :-1], index[:, :-1]
     place = {manifold.ids[row]: number for number, row in enumerate(manifold.subset.tolist())}
-    itself = index == torch.tensor([place.get(id, -1) for id in candidates.ids])[:, None]
-    itself[~itself.any(1), -1] = True  # not in the graph, or among many equal codes: then the furthest goes
-    return distance[~itself].view(len(index), -1), index[~itself].view(len(index), -1)
+    others = without_own(index, torch.tensor([place.get(id, -1) for id in images.ids]))
+    return distance[others].view(len(index), -1), index[others].view(len(index), -1)
 
 
-def _suspect(
-    manifold: ClassManifold, candidates: Candidates, number: int, kind: str, score: float, common: int
-) -> Outlier:
-    label, answers, classes = int(candidates.labels[number]), candidates.probabilities[number], manifold.classes
-    return Outlier(
-        id=candidates.ids[number],
-        split=candidates.split,
-        kind=kind,
-        score=round(score, 4),
-        label=classes[label] if label >= 0 else None,
-        verdict=classes[int(answers.argmax())],
-        probability=round(float(answers.max()), 4),
-        neighbours=classes[common],
-    )
+def _described(manifold: ClassManifold, images: ImageCodes, row: int, common: int) -> dict:
+    label, probabilities, classes = int(images.labels[row]), images.probabilities[row], manifold.classes
+    return {
+        "id": images.ids[row],
+        "split": images.split,
+        "label": classes[label] if label >= 0 else None,
+        "prediction": classes[int(probabilities.argmax())],
+        "probability": round(float(probabilities.max()), 4),
+        "neighbours": classes[common],
+    }

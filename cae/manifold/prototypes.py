@@ -39,19 +39,19 @@ def class_prototypes(
     Args:
         codes: ``(N, D)``.
         points: ``(N, D)`` the codes in units in which distances mean something.
-        probabilities: ``(N, K)`` answers of the classifier.
-        members: ``(n,)`` indices of the codes with this verdict, one at least.
+        probabilities: ``(N, K)`` of the classifier.
+        members: ``(n,)`` indices of the codes of the class, one at least.
         target: index of the class.
         clusters: number of k-medoids.
         boundary: number of boundary prototypes.
     """
-    answers = probabilities[members]
-    weights = answers[:, target, None]
+    own = probabilities[members]
+    weights = own[:, target, None]
     mean = (weights * codes[members]).sum(0) / weights.sum()
     centres = k_medoids(points[members], clusters)
-    others = answers.clone()
+    others = own.clone()
     others[:, target] = -torch.inf
-    margin = answers[:, target] - others.amax(1)
+    margin = own[:, target] - others.amax(1)
     closest = members[margin.argsort(stable=True)[:boundary]]
     centre = int(members[medoid(points[members])])
     return Prototypes(mean, centre, tuple(members[centres].tolist()), tuple(closest.tolist()))

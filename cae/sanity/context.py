@@ -1,4 +1,4 @@
-"""What the sanity tests share: the run's data and classifier, images to explain, maps, swaps, and a record."""
+"""What the sanity tests share: the run's data and classifier, images to explain, maps, swaps, and results."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from cae.counterfactuals.result import Counterfactual
 from cae.data import CAEDataModule
 from cae.data.selection import spread_order
 from cae.devices import device_for
-from cae.diagnostics.reassignment import judge_swaps
+from cae.diagnostics.swaps import classify_swaps
 from cae.runs.run_folder import RunFolder
-from cae.sanity.control_models import ControlModel, arm_config, cae_arm
+from cae.sanity.control_models import ControlModel, control_config, control_model
 from cae.sanity.criteria import Estimate, Rule
 from cae.sanity.figures import EXAMPLES
 
@@ -58,6 +58,7 @@ class SanityRecord:
         self.rules.append(Rule(name, demand, found, passed))
 
 
+@dataclass(frozen=True, eq=False)
 class SanityContext:
     """What all tests of one call share: the run's data and classifier, and CAEs trained against it.
 
@@ -65,9 +66,17 @@ class SanityContext:
         config: the program's options.
     """
 
-    def __init__(self, config: Config):
-        self.config, self.run = config, RunFolder(config)
-        self.device = device_for(config.trainer.accelerator, config.trainer.devices)
+    config: Config
+
+    @cached_property
+    def run(self) -> RunFolder:
+        """The folder of the run."""
+        return RunFolder(self.config)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """The device that explains."""
+        return device_for(self.config.trainer.accelerator, self.config.trainer.devices)
 
     @cached_property
     def data(self) -> CAEDataModule:
@@ -83,12 +92,12 @@ class SanityContext:
         found = load_classifier(self.config.classifier, data.classes, data.image_shape, self.run.path)
         return found.to(self.device)
 
-    def twin(self, number: int) -> ControlModel:
+    def retrained_model(self, number: int) -> ControlModel:
         """A CAE trained against the run's classifier, from seed ``number`` above the run's; 0 may be the run's own."""
-        config = arm_config(self.config, "randomised", f"seed_{number}", seed=self.config.seed + number)
-        return cae_arm(config, self.data, self.classifier, self.run.path if number == 0 else None)
+        config = control_config(self.config, "randomised", f"seed_{number}", seed=self.config.seed + number)
+        return control_model(config, self.data, self.classifier, self.run.path if number == 0 else None)
 
-    def subjects(self, data: CAEDataModule) -> Instances:
+    def instances(self, data: CAEDataModule) -> Instances:
         """The test images that a test explains."""
         order = spread_order(data.test.labels)[: self.config.sanity.images]
         samples = [data.test[place] for place in order]
@@ -101,48 +110,41 @@ class SanityContext:
         )
 
 
-@torch.no_grad()
-def answers(classifier: TargetClassifier, images: Tensor, batch_size: int = 64) -> Tensor:
-    """Probabilities ``(N, K)`` on the CPU."""
-    device = next(iter(classifier.parameters()), torch.zeros(())).device
-    return torch.cat([classifier.probabilities(part.to(device)).float().cpu() for part in images.split(batch_size)])
-
-
-def explain(arm: ControlModel, subjects: Instances, targets: Tensor | None = None) -> list[Counterfactual]:
-    """Walk from each image to the prototype of its target, by default the runner-up: where every arm ends alike."""
+def explain_instances(model: ControlModel, instances: Instances, targets: Tensor | None = None) -> list[Counterfactual]:
+    """Counterfactuals towards the prototype of each target, by default the runner-up: every model's path ends alike."""
     options = dataclasses.replace(
-        arm.config.counterfactual, target="runner-up", reference="prototype", references=1, average=1
+        model.config.counterfactual, target="runner-up", reference="prototype", references=1, average=1
     )
     return find_counterfactuals(
-        arm.cae, arm.classifier, arm.manifold, subjects.images, targets=targets, config=options, ids=subjects.ids,
-        seed=arm.config.seed,
+        model.cae, model.classifier, model.manifold, instances.images, targets=targets, config=options,
+        ids=instances.ids, seed=model.config.seed,
     )  # fmt: skip
 
 
 def full_change(result: Counterfactual) -> Tensor:
     """The map ``(H, W)`` of a whole path: its end minus its start, absolute, summed over channels; there always.
 
-    Zeros where no path was walked.
+    Zeros where there is no path.
     """
     return (result.path_images[-1] - result.path_images[0]).abs().sum(0)
 
 
 def evidence(result: Counterfactual) -> Tensor:
-    """The evidence map ``(H, W)``; zeros where no path was walked."""
+    """The evidence map ``(H, W)``; zeros where there is no path."""
     return torch.zeros_like(result.original[0]) if result.evidence is None else result.evidence[0]
 
 
-def examples(count: int) -> list[int]:
+def example_rows(count: int) -> list[int]:
     """Places of the images that are drawn, at most ``EXAMPLES``."""
     return list(range(min(count, EXAMPLES)))
 
 
 @torch.no_grad()
-def swaps(
-    arm: ControlModel, judges: dict[str, TargetClassifier], subjects: Instances, pairs: tuple[Tensor, Tensor]
+def swap_predictions(
+    model: ControlModel, classifiers: dict[str, TargetClassifier], instances: Instances, pairs: tuple[Tensor, Tensor]
 ) -> dict[str, Tensor]:
-    """Verdicts ``(P,)`` of each judge on swaps (recipients, donors), in the form in which explanations are given."""
-    residual = arm.config.counterfactual.output == "residual"
-    batch = arm.config.counterfactual.batch_size
-    judged = judge_swaps(arm.cae, judges, subjects.images, pairs, batch, residual)
-    return {name: scores.argmax(1) for name, scores in (judged.residual if residual else judged.decoded).items()}
+    """Classes ``(P,)`` that each classifier gives to swaps (recipients, donors), made as explanations are made."""
+    residual = model.config.counterfactual.output == "residual"
+    batch_size = model.config.counterfactual.batch_size
+    swaps = classify_swaps(model.cae, classifiers, instances.images, pairs, batch_size, residual)
+    return {name: scores.argmax(1) for name, scores in (swaps.residual if residual else swaps.decoded).items()}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +17,7 @@ from cae.config import Config
 from cae.config.checks import check_config
 from cae.config.fields import all_options, get_value, set_value, shown
 from cae.data import CAEDataModule
-from cae.data.arrays import ArraySet
-from cae.data.lesions import KINDS, marker_box
-from cae.data.types import Splits
+from cae.data.lesions import KINDS
 from cae.devices import device_for
 from cae.errors import UserError
 from cae.files import atomic_path
@@ -29,10 +26,11 @@ from cae.models.cae import CAE, read_weights
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
 from cae.runs.run_folder import RunFolder, load_run_config
+from cae.sanity.relabelled_data import RelabelledData, marker_labels
 from cae.training.cae import answers_of, train_cae
 from cae.training.classifier import train_classifier, train_oracle
 
-NO_MATTER = ("data.workers", "data.cache")  # options of an arm that change none of its results
+NO_MATTER = ("data.workers", "data.cache")  # options that change no result
 DECIDING = ("seed", "data", "classifier", "oracle", "cae")
 _REMEDY = "give overwrite=true to test anew, or sanity.folder=… to keep it."
 
@@ -48,90 +46,33 @@ class ControlModel:
     manifold: ClassManifold
 
 
-class RelabelledData(CAEDataModule):
-    """Embedded images with other labels.
-
-    Args:
-        config: the section ``data``.
-        relabel: new labels ``(N,)`` of an image set.
-        val_from_train: validate on the first images of the training split, for what can only be learnt by heart.
-    """
-
-    def __init__(self, config, relabel: Callable[[ArraySet], Tensor], val_from_train: bool = False):
-        super().__init__(config)
-        self.relabel, self.val_from_train = relabel, val_from_train
-
-    def setup(self, stage: str | None = None) -> None:
-        """Open the source and replace the labels of all splits; a second call does nothing."""
-        if self._splits is not None:
-            return
-        super().setup(stage)
-        train, val, test = (_relabelled(part, self.relabel) for part in (self.train, self.val, self.test))
-        val = train.subset(range(len(val))) if self.val_from_train else val
-        self._splits = Splits(train, val, test, self.classes)
-
-
-def permuted_labels(seed: int) -> Callable[[ArraySet], Tensor]:
-    """Labels dealt out anew: as many of each class, without any relation to the images."""
-
-    def relabel(images: ArraySet) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return images.labels[torch.randperm(len(images), generator=generator)]
-
-    return relabel
-
-
-def brightness_labels(images: ArraySet) -> Tensor:
-    """Labels by the mean grey value of the middle (half of each side): as many images of each class, dark to bright."""
-    height, width = images.images.shape[-2:]
-    middle = images.images[..., height // 4 : -(height // 4), width // 4 : -(width // 4)].float().mean((1, 2, 3))
-    rank = middle.argsort(stable=True).argsort()
-    return rank * (int(images.labels.max()) + 1) // len(rank)
-
-
-def marker_labels(marked: int, unmarked: int) -> Callable[[ArraySet], Tensor]:
-    """Labels by the planted marker alone: class ``marked`` where it is, ``unmarked`` where it is not."""
-
-    def relabel(images: ArraySet) -> Tensor:
-        return torch.where(has_marker(images.images), marked, unmarked)
-
-    return relabel
-
-
-def has_marker(images: Tensor) -> Tensor:
-    """Whether images ``(N, C, H, W)``, uint8 or in [0, 1], carry the planted marker, ``(N,)`` bool."""
-    top, left, bottom, right = marker_box(images.shape[-1])
-    scale = 255 if images.dtype == torch.uint8 else 1
-    return images[..., top:bottom, left:right].float().mean((1, 2, 3)) > 0.5 * scale
-
-
-def arm_config(config: Config, test: str, arm: str, **changes) -> Config:
-    """The options of one arm: those of the run, in a run folder of its own, with ``changes`` (``data__seed=1``).
+def control_config(config: Config, test: str, name: str, **changes: Any) -> Config:
+    """The options of a control model: those of the run, in its own run folder, with ``changes`` (``data__seed=1``).
 
     Raises:
         UserError: if they contradict each other, as a warm-up longer than ``sanity.steps`` does.
     """
     found = copy.deepcopy(config)
-    found.runs, found.name = str(sanity_folder(config) / test), arm
+    found.runs, found.name = str(sanity_folder(config) / test), name
     found.resume, found.overwrite = "last", False
     found.cae.max_steps = config.sanity.steps or config.cae.max_steps
-    for name, value in changes.items():
-        set_value(found, name.replace("__", "."), value)
+    for option, value in changes.items():
+        set_value(found, option.replace("__", "."), value)
     check_config(found)
     return found
 
 
-def marked_config(config: Config, test: str, arm: str, strength: float, **changes) -> Config:
-    """The options of an arm with two classes, and markers that go with one of them this strongly; all else stays."""
+def marked_config(config: Config, test: str, name: str, strength: float, **changes: Any) -> Config:
+    """Options with two classes, and markers that go with one of them this strongly; all else stays."""
     lesions = config.data.lesions
     other = next(kind for kind in (*lesions.classes, *KINDS) if kind != lesions.shortcut_class)
-    return arm_config(
-        config, test, arm, data__lesions__shortcut=strength,
+    return control_config(
+        config, test, name, data__lesions__shortcut=strength,
         data__lesions__classes=sorted((lesions.shortcut_class, other), key=KINDS.index), **changes,
     )  # fmt: skip
 
 
-def marker_arm(config: Config) -> ControlModel:
+def marker_model(config: Config) -> ControlModel:
     """A classifier that goes by the marker alone, and the CAE for it: both saw markers and lesions independent.
 
     Its training labels say whether an image is marked, whatever the lesion; half of them are wrong about the lesion.
@@ -139,8 +80,8 @@ def marker_arm(config: Config) -> ControlModel:
     found = marked_config(config, "marker", "follower", 0.0, oracle__labels="dataset")
     data = CAEDataModule(found.data)
     marked = list(data.classes).index(found.data.lesions.shortcut_class)
-    classifier = classifier_arm(found, RelabelledData(found.data, marker_labels(marked, 1 - marked)))
-    return cae_arm(found, data, classifier)
+    classifier = control_classifier(found, RelabelledData(found.data, marker_labels(marked, 1 - marked)))
+    return control_model(found, data, classifier)
 
 
 def sanity_folder(config: Config) -> Path:
@@ -148,7 +89,7 @@ def sanity_folder(config: Config) -> Path:
     return RunFolder(config).path / config.sanity.folder
 
 
-def classifier_arm(config: Config, data: CAEDataModule) -> TargetClassifier:
+def control_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
     """A classifier trained with these options on this data, or the finished one of the folder."""
     run = _folder(config)
     if not run.prepare("classifier").finished:
@@ -156,7 +97,7 @@ def classifier_arm(config: Config, data: CAEDataModule) -> TargetClassifier:
     return load_classifier(config.classifier, data.classes, data.image_shape, run.path)
 
 
-def oracle_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier) -> TargetClassifier:
+def control_oracle(config: Config, data: CAEDataModule, classifier: TargetClassifier) -> TargetClassifier:
     """A second classifier, trained on the labels of this data, or the finished one of the folder."""
     run = _folder(config)
     if not run.prepare("oracle").finished:
@@ -187,7 +128,7 @@ def random_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
 
 
 def standardised_classifier(config: Config, data: CAEDataModule, network: nn.Module) -> TargetClassifier:
-    """The network with logits of mean 0 and deviation 1 over the training images, so that its verdicts spread.
+    """The network with logits of mean 0 and deviation 1 over the training images, so that its predictions spread.
 
     Written into the folder of ``config`` as a classifier of it, or read from there.
     """
@@ -216,13 +157,15 @@ def _standardise(head: nn.Linear, centre: Tensor, scale: Tensor) -> None:
     head.bias.copy_((head.bias - centre) / scale)
 
 
-def cae_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier, own: Path | None = None) -> ControlModel:
+def control_model(
+    config: Config, data: CAEDataModule, classifier: TargetClassifier, own: Path | None = None
+) -> ControlModel:
     """A CAE trained with these options against this classifier, or the finished one of the folder.
 
     Args:
-        config: options of the arm.
+        config: options of the control model.
         data: its images.
-        classifier: to be explained. Validation asks it alone: no oracle chooses between checkpoints.
+        classifier: to be explained. Validation uses it alone: no oracle chooses between checkpoints.
         own: run folder whose CAE is taken over where it was trained just like this.
 
     Raises:
@@ -230,7 +173,7 @@ def cae_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier, o
     """
     run = _folder(config)
     if own is not None:
-        _take_over(own, run, config, classifier)
+        _reuse_own_cae(own, run, config, classifier)
     start = run.prepare("cae")
     if not start.finished:
         train_cae(config, data, classifier, classifier, run.path, start.checkpoint)
@@ -245,7 +188,7 @@ def cae_arm(config: Config, data: CAEDataModule, classifier: TargetClassifier, o
 
 
 def _folder(config: Config) -> RunFolder:
-    """The run folder of an arm; what an earlier call left there must have been made with the same options."""
+    """The run folder of a control model; what an earlier call left there must have been made with the same options."""
     run = RunFolder(config)
     if (run.path / "config.yaml").exists():
         saved = load_run_config(run.path)
@@ -261,7 +204,7 @@ def _folder(config: Config) -> RunFolder:
     return run
 
 
-def _take_over(own: Path, run: RunFolder, config: Config, classifier: TargetClassifier) -> None:
+def _reuse_own_cae(own: Path, run: RunFolder, config: Config, classifier: TargetClassifier) -> None:
     if run.existing("cae") or not (own / "cae.safetensors").exists():
         return
     header, _ = read_weights(own / "cae.safetensors")
@@ -269,9 +212,3 @@ def _take_over(own: Path, run: RunFolder, config: Config, classifier: TargetClas
         for name in ("manifold.safetensors", "cae.safetensors"):  # the result comes last
             with atomic_path(run.path / name) as temporary:
                 shutil.copyfile(own / name, temporary)
-
-
-def _relabelled(images, relabel: Callable[[ArraySet], Tensor]) -> ArraySet:
-    if not isinstance(images, ArraySet):
-        raise UserError("sanity.tests=randomised and labels give images other labels, which needs them in memory.")
-    return ArraySet(images.images, relabel(images), images.ids, images.masks)

@@ -18,7 +18,7 @@ SWAPPED_ACCURACY = 0.6  # below it, a classifier goes by the marker
 LEAST_MARKER_ENERGY = 0.5  # of the edit, where the classifier goes by the marker
 TIMES_AREA = 5.0  # ... and as many times the share of the image that the marker covers
 MOST_TIMES_AREA = 2.0  # where the classifier does not look at the marker
-LEAST_FOLLOWING = 0.9  # swaps that take the verdict of their donor
+LEAST_FOLLOWING = 0.9  # swaps that take the predicted class of their donor
 LEAST_LEAD = 0.5  # by which they exceed those that take the donor's label
 
 
@@ -37,7 +37,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Rule:
-    """One thing that must be true: ``name`` such as ``shortcut/follower``, what is demanded, what came, the verdict."""
+    """One thing that must be true: ``name`` such as ``shortcut/added``, what is demanded, what came, if it passed."""
 
     name: str
     demand: str
@@ -81,37 +81,37 @@ def box_share(box: Box, height: int, width: int) -> float:
     return (bottom - top) * (right - left) / (height * width)
 
 
-def shared_targets(answers: Tensor, verdicts: Tensor) -> Tensor:
+def shared_targets(probabilities: Tensor, predictions: Tensor) -> Tensor:
     """The class that each image can be led to under two classifiers: neither sees it there already.
 
     Args:
-        answers: ``(N, K)`` probabilities of the first; among several such classes, it says which is nearest.
-        verdicts: ``(N,)`` of the second.
+        probabilities: ``(N, K)`` of the first; among several such classes, it says which is nearest.
+        predictions: ``(N,)`` of the second.
 
     Returns:
-        ``(N,)`` indices of classes; -1 where there is none, as for two classes and different verdicts.
+        ``(N,)`` indices of classes; -1 where there is none, as for two classes and different predictions.
     """
-    rows = torch.arange(len(answers))
-    left = answers.clone()
-    left[rows, answers.argmax(1)] = -1
-    left[rows, verdicts] = -1
+    rows = torch.arange(len(probabilities))
+    left = probabilities.clone()
+    left[rows, probabilities.argmax(1)] = -1
+    left[rows, predictions] = -1
     best = left.max(1)
     return torch.where(best.values >= 0, best.indices, -1)
 
 
-def disagreeing_pairs(verdicts: Tensor, labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def disagreeing_pairs(predictions: Tensor, labels: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Recipients and donors ``(P,)`` that tell whom a swap follows: the classifier, or the labels.
 
-    The donor's verdict is not its label, and the recipient differs from it in both: neither is there before the swap.
+    The donor's prediction is not its label, and the recipient differs from it in both: neither is there before.
 
     Args:
-        verdicts: ``(N,)`` of the classifier.
+        predictions: ``(N,)`` of the classifier.
         labels: ``(N,)`` of the data.
         count: pairs at most; no pair comes twice.
         seed: of their choice.
     """
-    donor = (verdicts != labels)[None]
-    apart = (verdicts[:, None] != verdicts[None]) & (labels[:, None] != labels[None])
+    donor = (predictions != labels)[None]
+    apart = (predictions[:, None] != predictions[None]) & (labels[:, None] != labels[None])
     pairs = (apart & donor).nonzero()
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:count]
     recipients, donors = pairs[order].unbind(1)
@@ -144,5 +144,5 @@ def leaves_marker(energy: float, area: float) -> bool:
 
 
 def follows_classifier(classifier: float, labels: float) -> bool:
-    """Whether swaps take their donor's verdict, and not its label, by the shares that do the one and the other."""
+    """Whether swaps take their donor's prediction, and not its label, by the shares that do the one and the other."""
     return classifier >= LEAST_FOLLOWING and classifier - labels >= LEAST_LEAD

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cae.canvas import FAINT, INK, PAPER, SEQUENTIAL, centred, font, mapped, outline, tile, tile_size, wrapped
+from cae.canvas import FAINT, INK, PAPER, SEQUENTIAL, centred, colour_mapped, font, outline, tile, tile_size, wrapped
 from cae.files import atomic_path
 from cae.sanity.criteria import Rule
 
@@ -69,15 +69,15 @@ def _picture(cell: Cell) -> Image.Image:
     if cell.values.ndim == 3:
         picture = tile(cell.values)
     else:
-        picture = mapped(cell.values.numpy(), SEQUENTIAL, 0.0, max(float(cell.values.max()), FAINTEST))
+        picture = colour_mapped(cell.values.numpy(), SEQUENTIAL, 0.0, max(float(cell.values.max()), FAINTEST))
     if cell.outlined is not None and bool(cell.outlined.any()):
         outline(picture, cell.outlined)
     return picture
 
 
 def _sentences(rule: Rule, width: int) -> list[tuple[str, str]]:
-    """Lines of text, each with its colour: the verdict with what was demanded, then what was found."""
-    verdict, colour = ("PASS", PASSED) if rule.passed else ("FAIL", FAILED)
+    """Lines of text, each with its colour: passed or failed with what was demanded, then what was found."""
+    outcome, colour = ("PASS", PASSED) if rule.passed else ("FAIL", FAILED)
     face = font(13)
-    demanded = [(line, colour) for line in wrapped(f"{verdict}: {rule.demand}", width, face)]
+    demanded = [(line, colour) for line in wrapped(f"{outcome}: {rule.demand}", width, face)]
     return demanded + [(line, INK) for line in wrapped(f"found: {rule.found}", width, face)]

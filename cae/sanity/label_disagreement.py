@@ -5,75 +5,76 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cae.classifiers.batched import batched_probabilities
 from cae.models.editing import ResidualEdit
-from cae.sanity.context import Instances, SanityContext, SanityRecord, answers, examples, swaps
-from cae.sanity.control_models import ControlModel, marker_arm, oracle_arm, sanity_folder
+from cae.sanity.context import Instances, SanityContext, SanityRecord, example_rows, swap_predictions
+from cae.sanity.control_models import ControlModel, control_oracle, marker_model, sanity_folder
 from cae.sanity.criteria import LEAST_FOLLOWING, LEAST_LEAD, disagreeing_pairs, estimate, follows_classifier
 from cae.sanity.figures import Cell, sanity_figure
 
 
-def labels(bench: SanityContext) -> SanityRecord:
+def label_disagreement_test(context: SanityContext) -> SanityRecord:
     """Where classifier and label disagree, edits must follow the classifier.
 
     The classifier is trained on labels of which half are flipped: those of images whose random marker says otherwise
-    (`marker_arm`). What it goes by and what the label goes by then lie in different places, so that a swap can follow
+    (`marker_model`). What it goes by and what the label goes by then lie in different places, so that a swap can follow
     one alone.
     """
-    record, arm = SanityRecord(), marker_arm(bench.config)
-    config, truth, classifier = arm.config, arm.data, arm.classifier
-    oracle = oracle_arm(config, truth, classifier)
-    subjects = bench.subjects(truth)
-    verdicts = answers(classifier, subjects.images).argmax(1)
-    pairs = disagreeing_pairs(verdicts, subjects.labels, config.cae.validation_pairs, config.seed)
-    judged = swaps(arm, {"classifier": classifier, "oracle": oracle}, subjects, pairs)
-    groups = [subjects.ids[row] for row in pairs[0].tolist()]
-    by_classifier = estimate((judged["classifier"] == verdicts[pairs[1]]).float(), groups)
-    by_labels = estimate((judged["oracle"] == subjects.labels[pairs[1]]).float(), groups)
-    right = answers(oracle, subjects.images).argmax(1) == subjects.labels
-    record.note("disagreement", (verdicts != subjects.labels).float().mean().item())
+    record, model = SanityRecord(), marker_model(context.config)
+    config, truth, classifier = model.config, model.data, model.classifier
+    oracle = control_oracle(config, truth, classifier)
+    instances = context.instances(truth)
+    predictions = batched_probabilities(classifier, instances.images).argmax(1)
+    pairs = disagreeing_pairs(predictions, instances.labels, config.cae.validation_pairs, config.seed)
+    swapped = swap_predictions(model, {"classifier": classifier, "oracle": oracle}, instances, pairs)
+    groups = [instances.ids[row] for row in pairs[0].tolist()]
+    by_classifier = estimate((swapped["classifier"] == predictions[pairs[1]]).float(), groups)
+    by_labels = estimate((swapped["oracle"] == instances.labels[pairs[1]]).float(), groups)
+    right = batched_probabilities(oracle, instances.images).argmax(1) == instances.labels
+    record.note("disagreement", (predictions != instances.labels).float().mean().item())
     record.note("oracle_accuracy", right.float().mean().item())
     record.note("classifier", by_classifier)
     record.note("oracle", by_labels)
     record.demand(
         "labels/follows",
-        f"where a donor's verdict and label differ, swaps take its verdict in at least {LEAST_FOLLOWING:g} of cases, "
-        f"{LEAST_LEAD:g} more than its label",
-        f"verdict {by_classifier}, label (by an oracle trained on the labels) {by_labels}, {by_labels.count} swaps",
+        f"where a donor's prediction and label differ, swaps take its prediction in at least {LEAST_FOLLOWING:g} of "
+        f"cases, {LEAST_LEAD:g} more than its label",
+        f"prediction {by_classifier}, label (by an oracle trained on the labels) {by_labels}, {by_labels.count} swaps",
         follows_classifier(by_classifier.value, by_labels.value),
     )
-    _draw(bench, record, arm, subjects, verdicts, pairs, judged)
+    _draw(context, record, model, instances, predictions, pairs, swapped)
     return record
 
 
 def _draw(
-    bench: SanityContext,
+    context: SanityContext,
     record: SanityRecord,
-    arm: ControlModel,
-    subjects: Instances,
-    verdicts: Tensor,
+    model: ControlModel,
+    instances: Instances,
+    predictions: Tensor,
     pairs: tuple[Tensor, Tensor],
-    judged: dict[str, Tensor],
+    swapped: dict[str, Tensor],
 ) -> None:
-    names, rows = arm.data.classes, []
-    for i in examples(len(pairs[0])):
+    names, rows = model.data.classes, []
+    for i in example_rows(len(pairs[0])):
         recipient, donor = int(pairs[0][i]), int(pairs[1][i])
-        swap = _swap_image(arm, subjects.images[[recipient]], subjects.images[[donor]])
+        swap = _swap_image(model, instances.images[[recipient]], instances.images[[donor]])
         cells = [
-            Cell(subjects.images[row], f"verdict {names[verdicts[row]]}, label {names[subjects.labels[row]]}")
+            Cell(instances.images[row], f"predicted {names[predictions[row]]}, label {names[instances.labels[row]]}")
             for row in (recipient, donor)
         ]
-        said = f"verdict {names[judged['classifier'][i]]}, oracle {names[judged['oracle'][i]]}"
-        change = (swap - subjects.images[recipient]).abs().sum(0)
+        said = f"predicted {names[swapped['classifier'][i]]}, oracle {names[swapped['oracle'][i]]}"
+        change = (swap - instances.images[recipient]).abs().sum(0)
         rows.append([*cells, Cell(swap, said), Cell(change, f"largest change {float(change.max()):.2f}")])
-    path, columns = sanity_folder(bench.config) / "labels.png", ("recipient", "donor", "swap", "change")
+    path, columns = sanity_folder(context.config) / "labels.png", ("recipient", "donor", "swap", "change")
     sanity_figure(path, "Does a swap follow the classifier or the label?", columns, rows, record.rules)
 
 
 @torch.no_grad()
-def _swap_image(arm: ControlModel, recipient: Tensor, donor: Tensor) -> Tensor:
+def _swap_image(model: ControlModel, recipient: Tensor, donor: Tensor) -> Tensor:
     """The recipient ``(1, C, H, W)`` with the donor's class code, ``(C, H, W)`` in [0, 1]."""
-    device = next(arm.cae.parameters()).device
-    transfer, code = ResidualEdit(arm.cae, recipient.to(device)), arm.cae.encode(donor.to(device)).class_code
+    device = next(model.cae.parameters()).device
+    edit, code = ResidualEdit(model.cae, recipient.to(device)), model.cae.encode(donor.to(device)).class_code
     row = torch.zeros(1, dtype=torch.int64, device=device)
-    draw = transfer.onto if arm.config.counterfactual.output == "residual" else transfer.decoded
+    draw = edit.onto if model.config.counterfactual.output == "residual" else edit.decoded
     return draw(row, code)[0].clamp(0, 1).cpu()

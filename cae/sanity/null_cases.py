@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cae.classifiers import TargetClassifier
 from cae.counterfactuals.find import find_counterfactuals
 from cae.models.editing import ResidualEdit
-from cae.sanity.context import Instances, SanityContext, SanityRecord, explain
+from cae.sanity.context import Instances, SanityContext, SanityRecord, explain_instances
 from cae.sanity.control_models import ControlModel
 
 
@@ -27,41 +27,41 @@ class Constant(nn.Module):
         return self.get_buffer("scores").expand(len(images), -1)
 
 
-def guards(bench: SanityContext) -> SanityRecord:
+def null_case_test(context: SanityContext) -> SanityRecord:
     """Nothing is shown where there is nothing: a classifier without evidence, a path that leads nowhere."""
-    record, twin, subjects = SanityRecord(), bench.twin(0), bench.subjects(bench.data)
-    names = twin.classifier.classes
-    blind = TargetClassifier(Constant(range(len(names))), names, image_shape=bench.data.image_shape)
-    silent = explain(dataclasses.replace(twin, classifier=blind.to(bench.device)), subjects)
+    record, model, instances = SanityRecord(), context.retrained_model(0), context.instances(context.data)
+    names = model.classifier.classes
+    blind = TargetClassifier(Constant(range(len(names))), names, image_shape=context.data.image_shape)
+    silent = explain_instances(dataclasses.replace(model, classifier=blind.to(context.device)), instances)
     missing = sum(result.status == "not_found" and result.saliency is None for result in silent)
     record.note("constant/not_found", missing / len(silent))
     record.demand(
         "guards/constant",
-        "a classifier that answers every image alike has no counterfactual, and no map",
+        "a classifier that scores every image alike has no counterfactual, and no map",
         f"{missing} of {len(silent)} images: not found, no map",
         missing == len(silent),
     )
-    largest = _change_by_own_code(bench, twin, subjects)
+    largest = _change_by_own_code(context, model, instances)
     record.note("self/largest_change", largest)
     record.demand(
         "guards/self",
-        "an image that walks to its own class code does not change",
+        "an image led to its own class code does not change",
         f"largest change {largest:g}",
         largest == 0,
     )
     return record
 
 
-def _change_by_own_code(bench: SanityContext, arm: ControlModel, subjects: Instances) -> float:
+def _change_by_own_code(context: SanityContext, model: ControlModel, instances: Instances) -> float:
     """Largest change of a pixel along paths from each image's class code to that code itself."""
     options = dataclasses.replace(
-        arm.config.counterfactual, target="runner-up", reference="image", output="residual", average=1
+        model.config.counterfactual, target="runner-up", reference="image", output="residual", average=1
     )
     with torch.no_grad():
-        codes = ResidualEdit(arm.cae, subjects.images.to(bench.device), options.batch_size).codes.class_code.cpu()
+        codes = ResidualEdit(model.cae, instances.images.to(context.device), options.batch_size).codes.class_code.cpu()
     results = find_counterfactuals(
-        arm.cae, arm.classifier, arm.manifold, subjects.images, config=options, ids=subjects.ids,
-        reference_codes=codes, reference_ids=subjects.ids,
+        model.cae, model.classifier, model.manifold, instances.images, config=options, ids=instances.ids,
+        reference_codes=codes, reference_ids=instances.ids,
     )  # fmt: skip
     changes = [(result.path_images - result.path_images[:1]).abs().max() for result in results]
     return float(torch.stack(changes).max())

@@ -7,16 +7,16 @@ import dataclasses
 import torch
 from torch import Tensor
 
+from cae.classifiers.batched import batched_probabilities
 from cae.data import CAEDataModule
 from cae.data.lesions import marker_box
-from cae.sanity.context import Instances, SanityContext, SanityRecord, answers, examples, explain, full_change
+from cae.sanity.context import Instances, SanityContext, SanityRecord, example_rows, explain_instances, full_change
 from cae.sanity.control_models import (
     ControlModel,
-    cae_arm,
-    classifier_arm,
-    has_marker,
+    control_classifier,
+    control_model,
     marked_config,
-    marker_arm,
+    marker_model,
     sanity_folder,
 )
 from cae.sanity.criteria import (
@@ -34,40 +34,41 @@ from cae.sanity.criteria import (
     leaves_marker,
 )
 from cae.sanity.figures import Cell, sanity_figure
+from cae.sanity.relabelled_data import has_marker
 
 
-def shortcut(bench: SanityContext) -> SanityRecord:
+def shortcut_test(context: SanityContext) -> SanityRecord:
     """A marker must be found by whoever uses it, where it is and where it is missing, and spared by whoever does not.
 
-    Two classes, markers at random. One classifier goes by the marker alone (`marker_arm`), the other by the lesion.
+    Two classes, markers at random. One classifier goes by the marker alone (`marker_model`), the other by the lesion.
     """
-    record, size = SanityRecord(), bench.config.data.image_size
+    record, size = SanityRecord(), context.config.data.image_size
     box = marker_box(size)
     area = box_share(box, size, size)
     record.note("area", area)
-    follower, plain = marker_arm(bench.config), marked_config(bench.config, "shortcut", "control", 0.0)
+    follower, plain = marker_model(context.config), marked_config(context.config, "shortcut", "control", 0.0)
     data = CAEDataModule(plain.data)
-    arms = {"follower": follower, "control": cae_arm(plain, data, classifier_arm(plain, data))}
+    models = {"follower": follower, "control": control_model(plain, data, control_classifier(plain, data))}
     drawn = {}
-    for name, arm in arms.items():
-        subjects = bench.subjects(arm.data)
-        results = explain(arm, subjects)
+    for name, model in models.items():
+        instances = context.instances(model.data)
+        results = explain_instances(model, instances)
         changes = [full_change(result) for result in results]
         energies = torch.tensor([box_energy(change, box) for change in changes])
         record.note(f"{name}/found", sum(result.found for result in results) / len(results))
-        record.note(f"{name}/energy", estimate(energies, subjects.ids))
+        record.note(f"{name}/energy", estimate(energies, instances.ids))
         if name == "follower":
             _demand_use(record, follower)
-            _demand_marker(record, energies, subjects, area)
+            _demand_marker(record, energies, instances, area)
         else:
-            _demand_none(record, estimate(energies, subjects.ids), area)
-        drawn[name] = subjects, changes
-    _draw(bench, record, box, drawn)
+            _demand_none(record, estimate(energies, instances.ids), area)
+        drawn[name] = instances, changes
+    _draw(context, record, box, drawn)
     return record
 
 
-def _demand_use(record: SanityRecord, arm: ControlModel) -> None:
-    accuracy = _swapped_accuracy(arm)
+def _demand_use(record: SanityRecord, model: ControlModel) -> None:
+    accuracy = _swapped_accuracy(model)
     record.note("follower/swapped_accuracy", accuracy)
     record.demand(
         "shortcut/planted",
@@ -77,11 +78,11 @@ def _demand_use(record: SanityRecord, arm: ControlModel) -> None:
     )
 
 
-def _demand_marker(record: SanityRecord, energies: Tensor, subjects: Instances, area: float) -> None:
+def _demand_marker(record: SanityRecord, energies: Tensor, instances: Instances, area: float) -> None:
     """Both directions: a mean over all images would pass where markers are only ever taken away."""
-    marked = has_marker(subjects.images)
+    marked = has_marker(instances.images)
     for words, name, rows in (("has", "removed", marked), ("lacks", "added", ~marked)):
-        energy = estimate(energies[rows], subjects.pick(rows.nonzero()[:, 0]).ids)
+        energy = estimate(energies[rows], instances.pick(rows.nonzero()[:, 0]).ids)
         record.note(f"follower/{name}", energy)
         record.demand(
             f"shortcut/{name}",
@@ -101,28 +102,28 @@ def _demand_none(record: SanityRecord, energy: Estimate, area: float) -> None:
     )
 
 
-def _swapped_accuracy(arm: ControlModel) -> float:
+def _swapped_accuracy(model: ControlModel) -> float:
     """Accuracy by the lesion on test images that have the marker where, and only where, they lack the lesion."""
-    lesions = arm.config.data.lesions
+    lesions = model.config.data.lesions
     (other,) = (kind for kind in lesions.classes if kind != lesions.shortcut_class)
     swapped = dataclasses.replace(
-        arm.config.data, lesions=dataclasses.replace(lesions, shortcut=1.0, shortcut_class=other)
+        model.config.data, lesions=dataclasses.replace(lesions, shortcut=1.0, shortcut_class=other)
     )
     test = CAEDataModule(swapped).test
     images = torch.stack([test[place].image for place in range(len(test))])
-    return float((answers(arm.classifier, images).argmax(1) == test.labels).float().mean())
+    return float((batched_probabilities(model.classifier, images).argmax(1) == test.labels).float().mean())
 
 
 def _draw(
-    bench: SanityContext, record: SanityRecord, box: Box, drawn: dict[str, tuple[Instances, list[Tensor]]]
+    context: SanityContext, record: SanityRecord, box: Box, drawn: dict[str, tuple[Instances, list[Tensor]]]
 ) -> None:
     rows = []
-    for i in examples(len(drawn["follower"][1])):
+    for i in example_rows(len(drawn["follower"][1])):
         cells = []
-        for subjects, changes in drawn.values():
-            mask = None if subjects.masks is None else subjects.masks[i]
+        for instances, changes in drawn.values():
+            mask = None if instances.masks is None else instances.masks[i]
             cells += [
-                Cell(subjects.images[i], "lesion outlined" if mask is not None and mask.any() else "", mask),
+                Cell(instances.images[i], "lesion outlined" if mask is not None and mask.any() else "", mask),
                 Cell(changes[i], f"in the marker's box: {box_energy(changes[i], box):.2f}"),
             ]
         rows.append(cells)
@@ -130,5 +131,5 @@ def _draw(
         "original", "change: classifier uses the marker",
         "original", "change: classifier does not use it",
     )  # fmt: skip
-    path = sanity_folder(bench.config) / "shortcut.png"
+    path = sanity_folder(context.config) / "shortcut.png"
     sanity_figure(path, "Is a planted marker found where it is used?", columns, rows, record.rules)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cae.diagnostics.reassignment import sample_pairs
-from cae.sanity.context import Instances, SanityContext, SanityRecord, answers, evidence, examples, explain, swaps
+from cae.classifiers.batched import batched_probabilities
+from cae.diagnostics.swaps import sample_pairs
+from cae.sanity.context import (
+    Instances,
+    SanityContext,
+    SanityRecord,
+    evidence,
+    example_rows,
+    explain_instances,
+    swap_predictions,
+)
 from cae.sanity.control_models import (
     ControlModel,
-    RelabelledData,
-    arm_config,
-    brightness_labels,
-    cae_arm,
-    classifier_arm,
-    permuted_labels,
+    control_classifier,
+    control_config,
+    control_model,
     random_classifier,
     sanity_folder,
     standardised_classifier,
@@ -29,6 +35,7 @@ from cae.sanity.criteria import (
     shared_targets,
 )
 from cae.sanity.figures import Cell, sanity_figure
+from cae.sanity.relabelled_data import RelabelledData, brightness_labels, permuted_labels
 
 OTHERS = {
     "brightness": "trained to tell dark from bright images",
@@ -38,7 +45,7 @@ OTHERS = {
 SHORT = {"brightness": "brightness", "permuted": "permuted labels", "random": "random weights"}
 
 
-def randomised(bench: SanityContext) -> SanityRecord:
+def randomisation_test(context: SanityContext) -> SanityRecord:
     """Another classifier must give other maps: of brightness, of permuted labels, of random weights.
 
     What the last two respond to may be nothing that an image could show, so that few counterfactuals are found for
@@ -46,49 +53,50 @@ def randomised(bench: SanityContext) -> SanityRecord:
 
     Reference: Adebayo et al. 2018, arXiv:1810.03292, data and parameter randomisation.
     """
-    record, subjects = SanityRecord(), bench.subjects(bench.data)
-    twins = bench.twin(0), bench.twin(1)
+    record, instances = SanityRecord(), context.instances(context.data)
+    retrained = context.retrained_model(0), context.retrained_model(1)
     rows: list[list[Cell]] = []
     for name in OTHERS:
-        other = _other(bench, name)
-        rows += _compare(bench, record, name, subjects, twins, other)
+        other = _other(context, name)
+        rows += _compare(context, record, name, instances, retrained, other)
     sanity_figure(
-        sanity_folder(bench.config) / "randomised.png", "Does another classifier give other maps?",
+        sanity_folder(context.config) / "randomised.png", "Does another classifier give other maps?",
         ("original", "evidence under f, first training", "evidence under f, second training",
          "evidence under another f': correlation"), rows, record.rules,
     )  # fmt: skip
     return record
 
 
-def _other(bench: SanityContext, name: str) -> ControlModel:
+def _other(context: SanityContext, name: str) -> ControlModel:
     """A CAE against a classifier that has learnt nothing of the classes; logits of one that has learnt nothing at all
-    are standardised, so that its verdicts spread over the classes as those of the run's classifier do."""
-    config = arm_config(bench.config, "randomised", name)
+    are standardised, so that its predictions spread over the classes as those of the run's classifier do."""
+    config = control_config(context.config, "randomised", name)
     if name == "random":
-        return cae_arm(config, bench.data, random_classifier(config, bench.data))
+        return control_model(config, context.data, random_classifier(config, context.data))
     if name == "brightness":
         data = RelabelledData(config.data, brightness_labels)
-        return cae_arm(config, bench.data, classifier_arm(config, data))
-    # without augmentation, and judged on training images: it can only learn by heart
-    learning = arm_config(bench.config, "randomised", "permuted_raw", classifier__noise=0.0, classifier__shift=0)
+        return control_model(config, context.data, control_classifier(config, data))
+    # without augmentation, and validated on training images: it can only learn by heart
+    learning = control_config(context.config, "randomised", "permuted_raw", classifier__noise=0.0, classifier__shift=0)
     data = RelabelledData(learning.data, permuted_labels(learning.seed), val_from_train=True)
-    raw = classifier_arm(learning, data)
-    return cae_arm(config, bench.data, standardised_classifier(config, bench.data, raw.get_submodule("network")))
+    raw = control_classifier(learning, data)
+    classifier = standardised_classifier(config, context.data, raw.get_submodule("network"))
+    return control_model(config, context.data, classifier)
 
 
 def _compare(
-    bench: SanityContext,
+    context: SanityContext,
     record: SanityRecord,
     name: str,
-    subjects: Instances,
-    twins: tuple[ControlModel, ControlModel],
+    instances: Instances,
+    retrained: tuple[ControlModel, ControlModel],
     other: ControlModel,
 ) -> list[list[Cell]]:
-    """Judge maps and swaps of ``other`` beside those of two trainings for the run's classifier; rows of the figure."""
-    own = answers(bench.classifier, subjects.images)
-    wanted = shared_targets(own, answers(other.classifier, subjects.images).argmax(1))
-    chosen, targets = subjects.pick((wanted >= 0).nonzero()[:, 0]), wanted[wanted >= 0]
-    results = [explain(arm, chosen, targets) for arm in (*twins, other)]
+    """Compare maps and swaps of ``other`` with those of two trainings for the run's classifier; rows of the figure."""
+    own = batched_probabilities(context.classifier, instances.images)
+    wanted = shared_targets(own, batched_probabilities(other.classifier, instances.images).argmax(1))
+    chosen, targets = instances.pick((wanted >= 0).nonzero()[:, 0]), wanted[wanted >= 0]
+    results = [explain_instances(model, chosen, targets) for model in (*retrained, other)]
     first, second, third = ([evidence(one) for one in found] for found in results)
     seeds = [map_correlations(a, b) for a, b in zip(first, second, strict=True)]
     others = [map_correlations(a, c) for a, c in zip(first, third, strict=True)]
@@ -101,15 +109,15 @@ def _compare(
     if name == "brightness":
         _demand_found(record, name, len(targets))
     _demand_other_maps(record, name, estimate(alike, chosen.ids), estimate(unlike, chosen.ids))
-    _demand_no_flips(bench, record, name, subjects, own.argmax(1), twins[0], other)
+    _demand_no_flips(context, record, name, instances, own.argmax(1), retrained[0], other)
     return [
         [
-            Cell(chosen.images[i], f"wanted: {bench.data.classes[int(targets[i])]}"),
+            Cell(chosen.images[i], f"wanted: {context.data.classes[int(targets[i])]}"),
             Cell(first[i], f"largest energy {float(first[i].max()):.2g}"),
             Cell(second[i], f"correlation {alike[i]:.2f}"),
             Cell(third[i], f"{SHORT[name]}: {unlike[i]:.2f}"),
         ]
-        for i in examples(len(targets))[:2]
+        for i in example_rows(len(targets))[:2]
     ]
 
 
@@ -137,23 +145,23 @@ def _demand_other_maps(record: SanityRecord, name: str, seeds: Estimate, others:
 
 
 def _demand_no_flips(
-    bench: SanityContext,
+    context: SanityContext,
     record: SanityRecord,
     name: str,
-    subjects: Instances,
-    verdicts: Tensor,
-    twin: ControlModel,
+    instances: Instances,
+    predictions: Tensor,
+    own: ControlModel,
     other: ControlModel,
 ) -> None:
     """Swaps of the other CAE must not carry the classes of the run's classifier, beyond what any code does."""
-    config, count = bench.config, len(subjects.images)
-    recipients, donors = sample_pairs(verdicts, config.cae.validation_pairs, len(bench.data.classes), config.seed)
+    config, count, f = context.config, len(instances.images), {"f": context.classifier}
+    recipients, donors = sample_pairs(predictions, config.cae.validation_pairs, len(context.data.classes), config.seed)
     anyone = torch.randint(count, (len(donors),), generator=torch.Generator().manual_seed(config.seed))
     taken = {
-        words: (swaps(arm, {"f": bench.classifier}, subjects, (recipients, source))["f"] == verdicts[donors]).float()
-        for words, arm, source in (("own", twin, donors), ("other", other, donors), ("random", other, anyone))
+        words: (swap_predictions(model, f, instances, (recipients, source))["f"] == predictions[donors]).float()
+        for words, model, source in (("own", own, donors), ("other", other, donors), ("random", other, anyone))
     }
-    groups = [subjects.ids[row] for row in recipients.tolist()]
+    groups = [instances.ids[row] for row in recipients.tolist()]
     excess = estimate(taken["other"] - taken["random"], groups)
     rates = {words: estimate(values, groups) for words, values in taken.items()}
     for words, rate in rates.items():

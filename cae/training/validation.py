@@ -8,7 +8,8 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.diagnostics.embedding import participation_ratio
-from cae.diagnostics.reassignment import measure_reassignment, reassignment_rate, sample_pairs
+from cae.diagnostics.reassignment import measure_reassignment, reassignment_rate
+from cae.diagnostics.swaps import sample_pairs
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
 

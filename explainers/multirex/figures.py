@@ -18,12 +18,12 @@ from cae.canvas import (
     SEQUENTIAL,
     SOURCE,
     TARGET,
-    bar,
     centred,
     colour_bar,
+    colour_mapped,
     font,
-    mapped,
     outline,
+    probability_bar,
     tile,
 )
 from cae.files import atomic_path
@@ -80,14 +80,14 @@ def _original(image: Tensor, found: Explanation, classes: Sequence[str], target:
     top = picture.height - LINES * LINE
     for row, k in enumerate(order):
         colour = TARGET if k == target else SOURCE
-        bar(draw, 0, top + 20 * row, picture.width, classes[k], float(probabilities[k]), colour)
+        probability_bar(draw, 0, top + 20 * row, picture.width, classes[k], float(probabilities[k]), colour)
     return picture
 
 
 def _map(found: Explanation, extras: Mapping[str, Any]) -> Image.Image:
     values = found.attribution[0, 0].cpu().numpy()
     low, high = float(values.min()), float(values.max())
-    picture = _framed(mapped(values, SEQUENTIAL, low, high), extras["map"], [])
+    picture = _framed(colour_mapped(values, SEQUENTIAL, low, high), extras["map"], [])
     colour_bar(picture, 0, picture.height - LINES * LINE, picture.width, SEQUENTIAL, (f"{low:.2f}", f"{high:.2f}"))
     words = f"{int(found.evaluations[0])} evaluations"
     centred(ImageDraw.Draw(picture), words, 0, picture.height - 2 * LINE + 2, picture.width, 12, fill=FAINT)

@@ -21,8 +21,8 @@ from cae.canvas import (
     TARGET,
     centred,
     colour_bar,
+    colour_mapped,
     font,
-    mapped,
     tile,
 )
 from cae.files import atomic_path
@@ -122,7 +122,7 @@ def _scales(extras: Mapping[str, Any]) -> list[tuple[str, Tensor]]:
 
 
 def _scale_tile(plane: Tensor, name: str, size: tuple[int, int]) -> Image.Image:
-    picture = mapped(plane.detach().cpu().numpy(), SEQUENTIAL, 0.0, 1.0).resize(size, Image.Resampling.NEAREST)
+    picture = colour_mapped(plane.detach().cpu().numpy(), SEQUENTIAL, 0.0, 1.0).resize(size, Image.Resampling.NEAREST)
     return _titled(picture, name, [f"mean {float(plane.mean()):.3f}, mean over directions"])
 
 

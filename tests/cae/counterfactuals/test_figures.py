@@ -1,22 +1,17 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pictures import count, pixels
 from PIL import Image
-from torch import Tensor
 
-from cae.canvas import ACCENT, SOURCE, TARGET, mapped, tile, tile_size, wrapped
+from cae.canvas import ACCENT, SOURCE, TARGET
 from cae.counterfactuals.figures import gallery, traversal_gif, traversal_strip
 from cae.counterfactuals.result import Counterfactual
-from cae.diagnostics.figures import draw_reassignment, swap_grid
-from cae.errors import UserError
-from cae.manifold.figures import draw_axes, draw_embedding
-from cae.manifold.projection import embed
 
 CLASSES = ("healthy", "mass", "cyst")
 
@@ -53,56 +48,6 @@ def counterfactual(
         difference=0.43 * square if found else None, difference_std=None, diversity=None, averaged=int(found),
         reference_ids=(), classifier_evaluations=30, decoder_evaluations=30, seconds=0.1, seed=0, fingerprint="",
     )  # fmt: skip
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
-
-
-def count(picture: np.ndarray, colour: str) -> int:
-    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-    return int((picture == wanted).all(2).sum())
-
-
-# canvas
-
-
-@pytest.mark.parametrize(("size", "shown"), [((28, 28), (168, 168)), ((64, 64), (192, 192)), ((32, 64), (160, 320))])
-def test_small_images_are_enlarged_by_a_whole_factor(size: tuple[int, int], shown: tuple[int, int]):
-    assert tile_size(*size) == shown
-
-
-def test_large_images_keep_their_aspect():
-    assert tile_size(256, 256) == (256, 256)
-    assert tile_size(600, 1200) == (160, 320)
-
-
-def test_enlarged_pixels_stay_exact():
-    image = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(0))
-    shown = np.asarray(tile(image))
-    assert shown.shape == (168, 168, 3)
-    levels = (image[0] * 255).round().byte().numpy()
-    assert (shown[::6, ::6, 0] == levels).all()
-    assert (shown[5::6, 5::6, 2] == levels).all()
-
-
-def test_signed_maps_are_centred_at_zero():
-    values = np.array([[-1.0, 0.0, 1.0]] * 3)
-    shown = np.asarray(mapped(values, "RdBu_r", -1, 1)).astype(int)
-    left, middle, right = shown[0, 0], shown[0, shown.shape[1] // 2], shown[0, -1]
-    assert left[2] > left[0]  # darker is blue
-    assert right[0] > right[2]  # brighter is red
-    assert middle.min() > 240
-
-
-def test_long_reasons_are_wrapped_between_words():
-    from cae.canvas import font
-
-    face = font(12)
-    lines = wrapped("the classifier sees mass in no training image", 120, face)
-    assert " ".join(lines) == "the classifier sees mass in no training image"
-    assert max(face.getlength(line) for line in lines) <= 120
 
 
 # traversal strip
@@ -205,7 +150,7 @@ def test_the_animation_of_a_failure_is_no_error(tmp_path: Path, status: str):
     assert (tmp_path / "path.gif").stat().st_size > 500
 
 
-# gallery and swaps
+# gallery
 
 
 @pytest.mark.parametrize("rows", [None, 1, 3])
@@ -219,97 +164,6 @@ def test_the_gallery_holds_all_images_whether_found_or_not(tmp_path: Path, rows:
         assert width > 3 * height
     if rows == 3:
         assert height > 3 * 168
-
-
-def test_the_swap_grid_puts_every_swap_where_recipient_and_donor_meet(tmp_path: Path):
-    recipients, donors = torch.rand(2, 1, 28, 28), torch.rand(3, 1, 28, 28)
-    levels = (torch.arange(6).reshape(2, 3) * 30 + 60) / 255
-    swaps = levels[:, :, None, None, None].expand(2, 3, 1, 28, 28)
-    path = tmp_path / "swaps.png"
-    swap_grid(recipients, donors, swaps, path)
-    picture = pixels(path)
-    for row in range(2):
-        for column in range(3):
-            y, x = 168 + 38 + row * 172 + 80, 168 + 18 + column * 172 + 80
-            assert picture[y, x, 0] == round(float(levels[row, column]) * 255)
-
-
-# manifold
-
-
-def codes() -> tuple[Tensor, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    verdicts = torch.arange(60) % 3
-    cloud = 4 * torch.eye(3)[verdicts] + 0.3 * torch.randn(60, 3, generator=generator)
-    return cloud, verdicts, torch.eye(3)[verdicts] * 0.8 + 0.2 / 3
-
-
-def test_pca_is_fitted_on_train_and_applied_to_test():
-    cloud, _, _ = codes()
-    whole = embed(cloud, "pca", train=cloud).coordinates
-    part = embed(cloud[:7], "pca", train=cloud).coordinates
-    assert torch.allclose(whole[:7], part, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", ["pca", "tsne"])
-def test_separate_classes_stay_separate_and_neighbourhoods_are_kept(method: str):
-    cloud, verdicts, _ = codes()
-    embedding = embed(cloud, method, seed=1)
-    assert embedding.coordinates.shape == (60, 2)
-    assert embedding.trustworthiness > 0.8
-    distance = torch.cdist(embedding.coordinates, embedding.coordinates).fill_diagonal_(torch.inf)
-    assert (verdicts[distance.argmin(1)] == verdicts).all()
-    assert torch.equal(embed(cloud, method, seed=1).coordinates, embedding.coordinates)
-
-
-def test_a_code_of_one_number_and_a_handful_of_codes_can_be_drawn():
-    assert embed(torch.randn(9, 1), "pca").coordinates.shape == (9, 2)
-    assert embed(torch.randn(9, 1), "tsne").coordinates.shape == (9, 2)
-    assert embed(torch.randn(4, 3), "tsne").coordinates.shape == (4, 2)
-
-
-def test_an_unknown_map_is_answered_with_the_nearest_known_one():
-    with pytest.raises(UserError, match=r"'tnse' \(did you mean 'tsne'\?\); known are pca, tsne, umap"):
-        embed(torch.randn(10, 3), "tnse")
-    with pytest.raises(UserError, match="at least 4 codes, but got 3"):
-        embed(torch.randn(3, 3), "pca")
-
-
-def test_missing_umap_is_answered_with_the_extra_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(UserError, match=r"cae-explain\[umap\]"):
-        embed(torch.randn(10, 3), "umap")
-
-
-def test_the_map_is_drawn_with_rings_and_thumbnails(tmp_path: Path):
-    cloud, verdicts, probabilities = codes()
-    labels = verdicts.clone()
-    labels[:5] = (labels[:5] + 1) % 3
-    labels[5] = -1  # unknown, no ring
-    path = tmp_path / "map.png"
-    draw_embedding(embed(cloud), verdicts, probabilities, labels, CLASSES, path, torch.rand(60, 3, 28, 28), "test")
-    assert pixels(path).shape[1] > 1000
-    assert pixels(path).std() > 10
-
-
-@pytest.mark.parametrize("number", [2, 10])
-def test_reassignment_is_drawn_with_and_without_an_oracle_and_with_gaps(tmp_path: Path, number: int):
-    matrix = torch.rand(number, number, generator=torch.Generator().manual_seed(0))
-    matrix[0, 1] = torch.nan
-    classes = [f"a class with a long name {k}" for k in range(number)]
-    draw_reassignment(matrix, matrix, classes, tmp_path / "both.png")
-    draw_reassignment(matrix, None, classes, tmp_path / "one.png")
-    assert pixels(tmp_path / "both.png").shape[1] > pixels(tmp_path / "one.png").shape[1]
-    assert pixels(tmp_path / "both.png").std() > 20
-
-
-def test_axes_of_the_code_are_drawn_row_by_row(tmp_path: Path):
-    images, answers = torch.rand(2, 5, 1, 28, 28), torch.rand(2, 5, 3).softmax(2)
-    positions = ["-2", "-1", "0", "+1", "+2"]
-    draw_axes(images, answers, ["axis 1", "longer\naxis 2"], positions, CLASSES, tmp_path / "axes.png", "offset")
-    height, width, _ = pixels(tmp_path / "axes.png").shape
-    assert height == 44 + 2 * (168 + 38)
-    assert 5 * 176 < width < 5 * 176 + 100
 
 
 def test_no_temporary_file_is_left(tmp_path: Path):

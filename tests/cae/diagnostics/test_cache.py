@@ -7,7 +7,7 @@ from torch import nn
 
 import cae.diagnostics.cache
 from cae.config import Config
-from cae.diagnostics.cache import measured
+from cae.diagnostics.cache import cached_diagnostics
 from cae.files import read_json
 
 
@@ -29,12 +29,12 @@ def asked(monkeypatch) -> list[int]:
 
 
 def test_figures_are_measured_once_and_anew_after_a_change(asked, tmp_path):
-    model, judge, config = nn.Linear(2, 2), ClassScorer(2, 2), Config()
+    model, classifier, config = nn.Linear(2, 2), ClassScorer(2, 2), Config()
 
     def ask(**changes):
         for name, value in changes.items():
             setattr(config, name, value)
-        return measured(model, judge, None, SimpleNamespace(), SimpleNamespace(), config, tmp_path)
+        return cached_diagnostics(model, classifier, None, SimpleNamespace(), SimpleNamespace(), config, tmp_path)
 
     assert ask() == ask() == {"cae/reassignment": 1.0}
     assert ask(seed=1) == {"cae/reassignment": 2.0}
@@ -45,9 +45,9 @@ def test_figures_are_measured_once_and_anew_after_a_change(asked, tmp_path):
 
 
 def test_how_images_are_loaded_does_not_matter(asked, tmp_path):
-    model, judge = nn.Linear(2, 2), ClassScorer(2, 2)
+    model, classifier = nn.Linear(2, 2), ClassScorer(2, 2)
     for workers in (0, 2):
         config = Config()
         config.data.workers = workers
-        measured(model, judge, None, SimpleNamespace(), SimpleNamespace(), config, tmp_path)
+        cached_diagnostics(model, classifier, None, SimpleNamespace(), SimpleNamespace(), config, tmp_path)
     assert len(asked) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from manifolds import random_manifold
 
 from cae.manifold.smote import smote
 
@@ -83,3 +84,19 @@ def test_the_seed_decides_and_gradients_pass():
     one.sum().backward()
     assert codes.grad is not None
     assert float(codes.grad.sum()) == pytest.approx(10)
+
+
+def test_smote_draws_from_segments_between_neighbours_of_one_class():
+    manifold = random_manifold(80)
+    sample = manifold.smote(500, generator=torch.Generator().manual_seed(0))
+    first, second = manifold.codes[sample.first], manifold.codes[sample.second]
+    assert torch.equal(manifold.predictions[sample.first], manifold.predictions[sample.second])
+    assert torch.equal(sample.predictions, manifold.predictions[sample.first])
+    assert torch.all(sample.first != sample.second)
+    assert torch.allclose(sample.codes, first + sample.share[:, None] * (second - first), atol=1e-5)
+    assert 0 <= float(sample.share.min()) <= float(sample.share.max()) <= 1
+    points = manifold.standardised(manifold.codes)
+    for a, b in zip(sample.first[:50].tolist(), sample.second[:50].tolist(), strict=True):
+        same = (manifold.predictions == manifold.predictions[a]).nonzero()[:, 0]
+        distance = (points[same] - points[a]).norm(dim=1)
+        assert b in same[distance.argsort()[1:6]].tolist()

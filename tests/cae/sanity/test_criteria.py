@@ -55,30 +55,30 @@ def test_a_box_has_the_energy_inside_and_a_flat_map_that_of_its_area():
 
 
 def test_a_shared_target_is_the_likeliest_class_that_neither_classifier_sees():
-    answers = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
-    assert shared_targets(answers, torch.tensor([0, 1, 2, 2])).tolist() == [1, 2, 1, 1]
+    probabilities = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.2, 0.7]])
+    assert shared_targets(probabilities, torch.tensor([0, 1, 2, 2])).tolist() == [1, 2, 1, 1]
 
 
-def test_two_classes_share_no_target_where_verdicts_differ():
-    answers = torch.tensor([[0.9, 0.1], [0.9, 0.1], [1.0, 0.0]])
-    assert shared_targets(answers, torch.tensor([0, 1, 0])).tolist() == [1, -1, 1]
+def test_two_classes_share_no_target_where_predictions_differ():
+    probabilities = torch.tensor([[0.9, 0.1], [0.9, 0.1], [1.0, 0.0]])
+    assert shared_targets(probabilities, torch.tensor([0, 1, 0])).tolist() == [1, -1, 1]
 
 
-def test_pairs_differ_in_verdict_and_label_and_donors_between_the_two():
-    verdicts, labels = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
-    recipients, donors = disagreeing_pairs(verdicts, labels, 100, seed=0)
+def test_pairs_differ_in_prediction_and_label_and_donors_between_the_two():
+    predictions, labels = torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1])
+    recipients, donors = disagreeing_pairs(predictions, labels, 100, seed=0)
     assert sorted(zip(recipients.tolist(), donors.tolist(), strict=True)) == [(1, 2), (2, 1)]
-    assert len(disagreeing_pairs(verdicts, labels, 1, seed=0)[0]) == 1
+    assert len(disagreeing_pairs(predictions, labels, 1, seed=0)[0]) == 1
     assert len(disagreeing_pairs(labels, labels, 9, seed=0)[0]) == 0
 
 
 def test_pairs_are_drawn_without_repetition_and_by_seed():
-    verdicts = torch.arange(40) % 2
+    predictions = torch.arange(40) % 2
     labels = torch.arange(40) // 2 % 2
-    recipients, donors = disagreeing_pairs(verdicts, labels, 50, seed=3)
+    recipients, donors = disagreeing_pairs(predictions, labels, 50, seed=3)
     assert len(set(zip(recipients.tolist(), donors.tolist(), strict=True))) == 50
-    assert torch.equal(recipients, disagreeing_pairs(verdicts, labels, 50, seed=3)[0])
-    assert not torch.equal(recipients, disagreeing_pairs(verdicts, labels, 50, seed=4)[0])
+    assert torch.equal(recipients, disagreeing_pairs(predictions, labels, 50, seed=3)[0])
+    assert not torch.equal(recipients, disagreeing_pairs(predictions, labels, 50, seed=4)[0])
 
 
 def test_an_estimate_is_a_mean_with_an_interval_over_groups():

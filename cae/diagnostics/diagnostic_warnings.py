@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 
 
-def warnings(metrics: Mapping[str, float], classes: Sequence[str]) -> list[str]:
+def diagnostic_warnings(metrics: Mapping[str, float], classes: Sequence[str]) -> list[str]:
     """Sentences about what is wrong with the embedding, by the thresholds of training; empty if nothing is."""
     found: list[str] = []
-    for check in (_code_warnings, _answer_warnings, _judge_warnings):
+    for check in (_code_warnings, _class_warnings, _oracle_warnings):
         found += check(metrics, len(classes))
     return found
 
@@ -41,12 +41,12 @@ def _code_warnings(metrics: Mapping[str, float], classes: int) -> list[str]:
     return found
 
 
-def _answer_warnings(metrics: Mapping[str, float], classes: int) -> list[str]:
+def _class_warnings(metrics: Mapping[str, float], classes: int) -> list[str]:
     found = []
     kept = metrics.get("cae/reconstruction_consistency", 1.0)
     if kept < 0.95:
         found.append(
-            f"only {kept:.1%} of the reconstructions keep the classifier's verdict (expected at least 95 %). Train "
+            f"only {kept:.1%} of the reconstructions keep the classifier's class (expected at least 95 %). Train "
             "longer or raise cae.loss.reconstruction_answer."
         )
     rate = metrics.get("cae/reassignment", 1.0)
@@ -58,7 +58,7 @@ def _answer_warnings(metrics: Mapping[str, float], classes: int) -> list[str]:
     return found
 
 
-def _judge_warnings(metrics: Mapping[str, float], classes: int) -> list[str]:
+def _oracle_warnings(metrics: Mapping[str, float], classes: int) -> list[str]:
     target, oracle = metrics.get("cae/reassignment"), metrics.get("cae/reassignment_oracle")
     if target is None or oracle is None or target - oracle <= 0.20:
         return []
