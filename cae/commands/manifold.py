@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cae.config import Config
-from cae.counterfactuals.path_comparison import compare_routes
+from cae.counterfactuals.path_comparison import compare_paths
 from cae.data import ImageSet
 from cae.data.selection import image_ids, spread_over_classes
 from cae.diagnostics.cache import measured
@@ -229,7 +229,7 @@ def _suspects(run: TrainedRun) -> list[Outlier]:
 def _routes(run: TrainedRun) -> dict[str, float]:
     """The straight way beside that through the graph, for the same test images."""
     rows = spread_over_classes(run.data.test.labels, ROUTES, run.config.seed)
-    return compare_routes(
+    return compare_paths(
         run.cae, run.classifier, run.oracle, run.manifold, _stacked(run.data.test, rows.tolist()),
         run.config.counterfactual, run.config.seed,
     )  # fmt: skip

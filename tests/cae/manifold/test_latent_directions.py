@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cae.config import CounterfactualConfig, ManifoldConfig
-from cae.counterfactuals.path_comparison import compare_routes
+from cae.counterfactuals.path_comparison import compare_paths
 from cae.manifold.class_manifold import ClassManifold
 from cae.manifold.latent_directions import (
     LatentShift,
@@ -109,7 +109,7 @@ def test_two_of_three_dimensions_are_relevant_to_the_decision():
 def test_where_nothing_lies_between_the_codes_the_line_and_the_graph_are_measured_alike():
     images, _ = world(30, 2)
     config = CounterfactualConfig(reference="nearest", steps=9, path="graph")
-    metrics = compare_routes(TwoOfThree(), Corners(), Corners(), manifold(), images, config)
+    metrics = compare_paths(TwoOfThree(), Corners(), Corners(), manifold(), images, config)
     assert metrics["routes/images"] == 30
     assert metrics["routes/line_found"] == metrics["routes/graph_found"] == 1
     assert metrics["routes/graph_minus_line_found"] == 0
