@@ -33,7 +33,7 @@ from benchmarks._empty import EMPTY, metrics_of, towards_empty  # noqa: E402 (th
 from benchmarks._machine import machine  # noqa: E402
 from cae.commands.train import cae_stage, classifier_stage, oracle_stage  # noqa: E402
 from cae.commands.traverse import traverse  # noqa: E402
-from cae.commands.traverse_inputs import open_subjects  # noqa: E402
+from cae.commands.traverse_inputs import open_instances  # noqa: E402
 from cae.config import Config  # noqa: E402
 from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
@@ -172,7 +172,7 @@ def _words(data: str, name: str, seed: int, arguments: argparse.Namespace, optio
     recipe, *more = RECIPES[data]
     words = [str(ROOT / recipe), *more, f"name={name}", f"runs={arguments.runs}", f"seed={seed}", f"data.seed={seed}"]
     words += [f"oracle.seed={1000 + seed}", f"trainer.precision={arguments.precision}", "logging.progress=false"]
-    words += ["traverse.strips=false", "traverse.gif=false", f"traverse.limit={arguments.images}"]
+    words += ["traverse.save=none", "traverse.strips=false", "traverse.gif=false", f"traverse.limit={arguments.images}"]
     if data == "pneumonia":
         words.append(f"data.path={arguments.pneumonia.resolve()}")
     return [*words, *SIZES[arguments.size], *options]
@@ -230,7 +230,7 @@ def _explainers(seed: int, arguments: argparse.Namespace) -> None:
     rows = read_json(path)
     owner = _name("lesions", arguments.arms[-1], seed, arguments)
     run = load_run(_explanation(_words("lesions", owner, seed, arguments)))
-    chosen = [run.data.test[place] for place in open_subjects(run).order[: arguments.images]]
+    chosen = [run.data.test[place] for place in open_instances(run).order[: arguments.images]]
     with_lesion = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
     with torch.no_grad():
         verdicts = run.classifier.probabilities(torch.stack([sample.image for sample in with_lesion])).argmax(1)

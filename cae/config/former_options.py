@@ -7,4 +7,6 @@ RENAMED: dict[str, str] = {}
 # present name of an option -> former value -> present value
 RENAMED_VALUES: dict[str, dict[str, str]] = {"cae.preset": {"reference": "published"}}
 # former name of an option that is gone -> what a user of it should know, as the end of a sentence
-DROPPED: dict[str, str] = {}
+DROPPED: dict[str, str] = {
+    "counterfactual.optimise_distance": "the search with reference=optimise always weighs the squared distance by 0.02",
+}

@@ -118,6 +118,11 @@ class Counterfactual:
         """Whether a path was followed, with or without success."""
         return len(self.tau) > 1
 
+    @property
+    def end(self) -> Tensor | None:
+        """``(C, H, W)`` image at the end of the path, well beyond the boundary; None where there is no path."""
+        return self.path_images[-1] if self.has_path else None
+
     @cached_property
     def evidence(self) -> Tensor | None:
         """``(1, H, W)``: where the class lies: energy of the whole change, at the end of the path, as whole regions.
