@@ -1,4 +1,4 @@
-"""The stages of ``explain.py``: each opens a trained run, explains with it, and says what there is to see."""
+"""The commands of ``explain.py``: each opens a trained run, explains with it, and says what there is to see."""
 
 from __future__ import annotations
 
