@@ -258,7 +258,8 @@ class TraverseConfig:
     frames: int = option(7, "frames of the path shown in a strip", low=3, high=21)
     save: str = option(
         "images",
-        "images: PNGs of counterfactual, path's end and evidence (where none is found, of the last two); all: every tensor too",
+        "images: PNGs of counterfactual, path's end and evidence (where none is found, of the last two); "
+        "all: every tensor too",
         choices=("images", "all", "none"),
     )
     gif: bool = option(True, "write an animated GIF for each image")
