@@ -1,4 +1,4 @@
-"""The commands of ``explain.py``: each opens a trained run, explains with it, and says what there is to see."""
+"""The stages of ``explain.py``: each opens a trained run, explains with it, and says what there is to see."""
 
 from __future__ import annotations
 

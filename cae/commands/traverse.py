@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cae.commands.traverse_inputs import Instances, Reference, check_options, identity, open_instances, open_reference
+from cae.commands.traverse_inputs import Instances, Reference, check_options, identity, open_reference, open_subjects
 from cae.commands.traverse_outputs import OutputFiles
 from cae.config import Config
 from cae.counterfactuals.figures import gallery
@@ -41,7 +41,7 @@ def traverse(config: Config) -> None:
     """
     run = load_run(config)
     check_options(config, run.classes)
-    instances, reference = open_instances(run), open_reference(run)
+    instances, reference = open_subjects(run), open_reference(run)
     folder = run.folder.explanations(config.traverse.folder)
     places = {id: place for place, id in enumerate(instances.ids)}
     index = Index(folder, places, continue_work(folder, identity(run)))

@@ -40,7 +40,7 @@ class Reference:
     id: str
 
 
-def open_instances(run: TrainedRun) -> Instances:
+def open_subjects(run: TrainedRun) -> Instances:
     """The images of ``traverse.images`` or of ``traverse.split``.
 
     Raises:
