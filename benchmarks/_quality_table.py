@@ -7,22 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-COLUMNS = {
-    "cae/reassignment": "reassignment, classifier",
-    "cae/reassignment_oracle": "… oracle",
-    "counterfactual/found": "found",
-    "counterfactual/validity_oracle_end": "oracle agrees at the end of the path",
-    "towards_empty/localisation/end_dice": "Dice (Otsu)",
-    "towards_empty/localisation/end_dice_best": "Dice (best)",
-    "towards_empty/localisation/end_pointing": "pointing",
-    "towards_empty/localisation/outside_median": "changed outside, median",
-    "localisation/end_dice": "Dice (Otsu), runner-up",
-    "counterfactual/end_cout": "COUT",
-    "cae/participation_ratio": "participation ratio",
-    "cae/class_probe": "class code tells the class",
-    "cae/individual_probe": "individual code tells it",
-    "seconds/cae_training": "seconds",
-}
+from benchmarks._figures import ABLATION
+
 WANTED = {
     "cae/reassignment": "≥ 0.98",
     "cae/reassignment_oracle": "≥ 0.95",
@@ -89,9 +75,9 @@ def _seeds(result: Mapping[str, Any]) -> str:
 
 def _table(result: Mapping[str, Any]) -> str:
     names = {**result["arms"], **{name: words for name, words in OTHERS.items() if _has(result, name)}}
-    columns = [key for key in COLUMNS if any(f"{name}/{key}" in result["figures"] for name in names)]
+    columns = [key for key in ABLATION if any(f"{name}/{key}" in result["figures"] for name in names)]
     lines = [
-        "| arm | " + " | ".join(COLUMNS[key] for key in columns) + " |",
+        "| arm | " + " | ".join(ABLATION[key] for key in columns) + " |",
         "|---" * (len(columns) + 1) + "|",
     ]
     for name, words in names.items():

@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._empty import EMPTY, metrics_of, towards_empty  # noqa: E402 (the script also runs without an installation)
+from benchmarks._figures import ABLATION, KEPT_OF_ABLATION  # noqa: E402
 from benchmarks._machine import machine  # noqa: E402
 from cae.commands.train import cae_stage, classifier_stage, oracle_stage  # noqa: E402
 from cae.commands.traverse import traverse  # noqa: E402
@@ -74,7 +75,7 @@ ARMS = {
         steps=0.4,
     ),
     "published_verdicts": Arm(
-        "the same on the classifier's verdicts",
+        "the same on the classifier's predictions",
         (*PUBLISHED, "cae.target=classifier"),
         steps=0.4,
     ),
@@ -85,7 +86,7 @@ ARMS = {
     ),
     "without_evidence": Arm("ours without the class encoder's maps in the editor", ("cae.model.evidence=false",)),
     "without_gate": Arm("ours without a mask, and the terms that need one", ("cae.model.gate=false",)),
-    "without_grafts": Arm("ours without grafts in the warm-up", ("cae.loss.graft=0",)),
+    "without_grafts": Arm("ours without patch swaps in the warm-up", ("cae.loss.graft=0",)),
     "without_undo": Arm("ours, swaps are not undone", ("cae.loss.undo=0",)),
     "without_views": Arm("ours, the classifier sees swaps as they are", ("cae.robust_views=false",)),
     "without_discriminator": Arm("ours without a discriminator", ("cae.loss.adversarial=0",)),
@@ -108,28 +109,6 @@ STEPS = {
     "digits": {"cpu": 4000, "gpu": 8000, "gpu256": 8000},
     "pneumonia": {"cpu": 1200, "gpu": 3000, "gpu256": 3000},
 }
-FIGURES = (
-    "cae/reassignment",
-    "cae/reassignment_oracle",
-    "counterfactual/found",
-    "counterfactual/validity_oracle_end",
-    "counterfactual/end_cout",
-    "counterfactual/end_l1",
-    "localisation/end_dice",
-    "localisation/end_dice_best",
-    "localisation/end_pointing",
-    "towards_empty/counterfactual/found",
-    "towards_empty/localisation/end_dice",
-    "towards_empty/localisation/end_dice_best",
-    "towards_empty/localisation/end_pointing",
-    "towards_empty/localisation/end_images",
-    "towards_empty/localisation/outside_median",
-    "cae/participation_ratio",
-    "cae/class_probe",
-    "cae/individual_probe",
-    "cae/reconstruction_mae",
-    "seconds/cae_training",
-)
 EXPLAINERS = (
     *("gradcam", "integrated_gradients", "smoothgrad", "occlusion", "rise", "lime"),
     *("pmi", "ig", "random"),
@@ -172,14 +151,14 @@ def _words(data: str, name: str, seed: int, arguments: argparse.Namespace, optio
     recipe, *more = RECIPES[data]
     words = [str(ROOT / recipe), *more, f"name={name}", f"runs={arguments.runs}", f"seed={seed}", f"data.seed={seed}"]
     words += [f"oracle.seed={1000 + seed}", f"trainer.precision={arguments.precision}", "logging.progress=false"]
-    words += ["traverse.strips=false", "traverse.gif=false", f"traverse.limit={arguments.images}"]
+    words += ["traverse.save=none", "traverse.strips=false", "traverse.gif=false", f"traverse.limit={arguments.images}"]
     if data == "pneumonia":
         words.append(f"data.path={arguments.pneumonia.resolve()}")
     return [*words, *SIZES[arguments.size], *options]
 
 
-def _config(stage: str, words: Sequence[str]) -> Config:
-    return parse([stage, *words, "resume=last"], {stage: ""}, "counterfactual_quality.py").config
+def _config(command: str, words: Sequence[str]) -> Config:
+    return parse([command, *words, "resume=last"], {command: ""}, "counterfactual_quality.py").config
 
 
 def _name(data: str, arm: str, seed: int | str, arguments: argparse.Namespace) -> str:
@@ -187,7 +166,7 @@ def _name(data: str, arm: str, seed: int | str, arguments: argparse.Namespace) -
 
 
 def _arm(data: str, arm: str, seed: int, arguments: argparse.Namespace) -> None:
-    """Train the classifiers of the seed, then the arm, and explain test images with it; finished stages are reused."""
+    """Train the classifiers of the seed, then the arm, and explain test images with it; finished ones are reused."""
     shared = _name(data, "classifier", seed, arguments)
     config = _config("classifier", _words(data, shared, seed, arguments))
     classifier_stage(config)
@@ -221,7 +200,7 @@ def _lend(shared: Path, folder: Path) -> None:
 
 
 def _explainers(seed: int, arguments: argparse.Namespace) -> None:
-    """Localisation of other explainers' maps on the images that the arms walk to the empty class from.
+    """Localisation of other explainers' maps on the images whose paths lead to the empty class.
 
     Kept with the seed's classifier.
     """
@@ -233,9 +212,9 @@ def _explainers(seed: int, arguments: argparse.Namespace) -> None:
     chosen = [run.data.test[place] for place in open_subjects(run).order[: arguments.images]]
     with_lesion = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
     with torch.no_grad():
-        verdicts = run.classifier.probabilities(torch.stack([sample.image for sample in with_lesion])).argmax(1)
+        predicted = run.classifier.probabilities(torch.stack([sample.image for sample in with_lesion])).argmax(1)
     empty = run.classes.index(EMPTY["lesions"])
-    shown = [sample for sample, verdict in zip(with_lesion, verdicts.tolist(), strict=True) if verdict != empty]
+    shown = [sample for sample, label in zip(with_lesion, predicted.tolist(), strict=True) if label != empty]
     images = torch.stack([sample.image for sample in shown])
     for method in EXPLAINERS:
         if method not in rows:
@@ -321,7 +300,7 @@ def _add(
     figures: dict[str, float],
     intervals: dict[str, list[float]],
 ) -> None:
-    for figure in FIGURES:
+    for figure in (*ABLATION, *KEPT_OF_ABLATION):
         values = [run[figure] for run in runs if run.get(figure) is not None]
         if values:
             figures[f"{name}/{figure}"] = mean(values)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._empty import EMPTY, metrics_of, towards_empty  # noqa: E402 (the script also runs without an installation)
+from benchmarks._figures import END_TO_END, KEPT  # noqa: E402
 from benchmarks._machine import machine  # noqa: E402
 from cae.files import write_json  # noqa: E402
 
@@ -29,35 +30,6 @@ RECIPES = {
     "digits": ["configs/digits.yaml"],
     "pneumonia": ["configs/medmnist.yaml"],
 }
-FIGURES = (
-    "classifier/test_accuracy",
-    "oracle/agreement",
-    "cae/reassignment",
-    "cae/reassignment_oracle",
-    "cae/reassignment_residual",
-    "cae/reassignment_residual_oracle",
-    "cae/reconstruction_mae",
-    "cae/reconstruction_consistency",
-    "cae/participation_ratio",
-    "cae/participation_ratio_edits",
-    "cae/class_probe",
-    "cae/individual_probe",
-    "counterfactual/found",
-    "counterfactual/target_over_source_p95",
-    "counterfactual/overshoot_p95",
-    "counterfactual/validity_oracle",
-    "counterfactual/validity_oracle_end",
-    "counterfactual/cout",
-    "counterfactual/end_cout",
-    "towards_empty/localisation/end_images",
-    "towards_empty/localisation/end_dice",
-    "towards_empty/localisation/end_dice_best",
-    "towards_empty/localisation/end_pointing",
-    "towards_empty/localisation/outside_median",
-    "localisation/end_dice",
-    "localisation/end_pointing",
-    "seconds/cae_training",
-)
 
 
 def main() -> None:
@@ -74,7 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(RECIPES))
     parser.add_argument("--pneumonia", type=Path, help="path of pneumoniamnist.npz, which is not part of the project")
-    parser.add_argument("--runs", default="runs/benchmarks", help="folder of the runs; finished stages are reused")
+    parser.add_argument("--runs", default="runs/benchmarks", help="folder of the runs; finished commands are reused")
     arguments = parser.parse_args()
     if "pneumonia" in (arguments.only or []) and arguments.pneumonia is None:
         parser.error("--only pneumonia needs --pneumonia PATH")
@@ -103,7 +75,7 @@ def _call(command: list[str]) -> None:
 def _write(name: str, runs: list[dict[str, float]], arguments: argparse.Namespace) -> None:
     """Means over seeds; the interval is the range over seeds, or for one seed the bootstrap interval over images."""
     figures, intervals = {}, {}
-    for figure in FIGURES:
+    for figure in (*END_TO_END, *KEPT):
         values = [run[figure] for run in runs if run.get(figure) is not None]
         if not values:
             continue

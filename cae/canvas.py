@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
+
+from cae.files import atomic_path
 
 # Okabe and Ito 2008: eight colours that the colour-blind tell apart
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -74,6 +78,34 @@ def _grown(inside: np.ndarray, steps: int) -> np.ndarray:
         wide = np.pad(inside, 1)
         inside = inside | wide[:-2, 1:-1] | wide[2:, 1:-1] | wide[1:-1, :-2] | wide[1:-1, 2:]
     return inside
+
+
+def png_bytes(picture: Image.Image) -> bytes:
+    """The picture as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def save_png(picture: Image.Image, path: str | Path, **texts: str) -> None:
+    """Write a picture as PNG, atomically; ``texts`` are kept in the file beside it."""
+    notes = PngInfo()
+    for key, text in texts.items():
+        notes.add_text(key, text)
+    with atomic_path(path) as temporary:
+        picture.save(temporary, format="PNG", pnginfo=notes)
+
+
+def show_picture(picture: Image.Image) -> None:
+    """Show a picture, pixel by pixel, in a window of matplotlib or in the output of a notebook."""
+    import matplotlib.pyplot as plt
+
+    resolution = 100
+    figure = plt.figure(figsize=(picture.width / resolution, picture.height / resolution), dpi=resolution)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(np.asarray(picture), interpolation="nearest")
+    axes.set_axis_off()
+    plt.show()
 
 
 def placeholder(size: tuple[int, int], text: str) -> Image.Image:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cae.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -93,3 +95,25 @@ def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
     with safe_open(str(path), framework="pt") as file:
         header = json.loads((file.metadata() or {}).get(kind, "{}"))
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+
+def read_saved(path: str | Path, kind: str, version: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of an object that was written as ``kind``, its header saying ``format: version``.
+
+    Raises:
+        UserError: if there is no such file, it cannot be read, or it holds something else.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        header, tensors = read_tensors(path, kind)
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read as {_with_article(kind)}: {error}") from error
+    found = header.get("format")
+    if found != version:
+        raise UserError(f"'{path}' is no {kind} of this program (its format is {found}).")
+    return header, tensors
+
+
+def _with_article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from cae.errors import UserError
-from cae.files import read_tensors, write_tensors
+from cae.files import read_saved, write_tensors
 
 FORMAT = "explanation-1"
 
@@ -31,6 +29,8 @@ class Explanation:
         seconds: wall time of the whole call.
         extras: one dict per image; the method documents its keys. Values are tensors, lists of tensors, or plain
             values fit for JSON.
+
+    In a notebook it draws itself as its maps; ``show()`` does the same elsewhere.
     """
 
     attribution: Tensor
@@ -78,18 +78,29 @@ class Explanation:
         Raises:
             UserError: if there is no such file, or it is not an explanation.
         """
-        try:
-            header, tensors = read_tensors(path, "explanation")
-        except (OSError, SafetensorError, ValueError) as error:
-            raise UserError(f"'{path}' cannot be read as an explanation: {error}") from error
-        found = header.get("format")
-        if found != FORMAT:
-            raise UserError(f"'{path}' is no explanation of this program (its format is {found}).")
+        header, tensors = read_saved(path, "explanation", FORMAT)
         return cls(
             tensors["attribution"], tensors["target"], tensors["probabilities"], header["method"],
             header["parameters"], tensors["evaluations"], header["seconds"],
             tuple(_unpacked(extras, tensors) for extras in header["extras"]),
         )  # fmt: skip
+
+    def show(self, classes: Sequence[str] | None = None) -> None:
+        """Show the maps in a window of matplotlib, or in the output of a notebook.
+
+        Args:
+            classes: names of the K classes; without them, the numbers are shown.
+        """
+        from cae.canvas import show_picture
+        from explainers.figures import maps_picture
+
+        show_picture(maps_picture(self, classes))
+
+    def _repr_png_(self) -> bytes:
+        from cae.canvas import png_bytes
+        from explainers.figures import maps_picture
+
+        return png_bytes(maps_picture(self))
 
 
 def _packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

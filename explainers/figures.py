@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image, ImageDraw
@@ -22,13 +23,16 @@ from cae.canvas import (
     font,
     outline,
     probability_bar,
+    save_png,
     tile,
 )
-from cae.files import atomic_path
-from explainers.explanation import Explanation
+
+if TYPE_CHECKING:  # an explanation draws itself with this module
+    from explainers.explanation import Explanation
 
 GAP, TITLE, BARS = 12, 26, 3  # pixels; BARS: classes shown below the original
 PER_ROW = 6  # tiles beside each other
+SHOWN = 24  # images of a batch that are drawn
 FAR = 0.25  # of the largest value
 
 
@@ -55,13 +59,32 @@ def explanation_figure(
         outline(original, mask)
     tiles = [_titled(original, "original", _verdict(original, explanations[0], classes))]
     tiles += [_map_tile(found, mask) for found in explanations]
-    scale = _scale()
-    picture = _arranged(tiles, scale)
-    framed = Image.new("RGB", (picture.width, picture.height + 30), PAPER)
-    framed.paste(picture, (0, 30))
-    ImageDraw.Draw(framed).text((GAP, 8), title, fill=INK, font=font(14, bold=True))
-    with atomic_path(path) as temporary:
-        framed.save(temporary)
+    save_png(_framed(_arranged(tiles, _scale()), title), path)
+
+
+def maps_picture(explanation: Explanation, classes: Sequence[str] | None = None) -> Image.Image:
+    """The maps of a batch, each with the class explained, its probability and the largest value; of at most 24 images.
+
+    Args:
+        explanation: of one image or more.
+        classes: names of the K classes; without them, the numbers are shown.
+    """
+    names = classes or [f"class {k}" for k in range(explanation.probabilities.shape[1])]
+    tiles = []
+    for place in range(min(len(explanation), SHOWN)):
+        values, words = displayed(explanation.attribution[place, 0].detach().cpu())
+        picture = colour_mapped(values.numpy(), DIVERGING, -1.0, 1.0)
+        target = int(explanation.target[place])
+        below = Image.new("RGB", (picture.width, 20 * (BARS - 1)), PAPER)
+        draw = ImageDraw.Draw(below)
+        probability_bar(
+            draw, 0, 0, picture.width, names[target], float(explanation.probabilities[place, target]), TARGET
+        )
+        centred(draw, words, 0, 21, picture.width, 12, fill=FAINT)
+        tiles.append(_titled(picture, f"image {place}" if len(explanation) > 1 else "attribution", below))
+    rest = len(explanation) - len(tiles)
+    title = explanation.method + (f": {len(tiles)} of {len(explanation)} images" if rest else "")
+    return _framed(_arranged(tiles, _scale()), title)
 
 
 def displayed(attribution: Tensor) -> tuple[Tensor, str]:
@@ -129,13 +152,21 @@ def _scale(width: int = 360) -> Image.Image:
     return picture
 
 
+def _framed(picture: Image.Image, title: str) -> Image.Image:
+    framed = Image.new("RGB", (picture.width, picture.height + 30), PAPER)
+    framed.paste(picture, (0, 30))
+    ImageDraw.Draw(framed).text((GAP, 8), title, fill=INK, font=font(14, bold=True))
+    return framed
+
+
 def _arranged(tiles: Sequence[Image.Image], scale: Image.Image) -> Image.Image:
     columns = min(PER_ROW, len(tiles))
     rows = -(-len(tiles) // columns)
     width, height = tiles[0].width + GAP, tiles[0].height + GAP
     picture = Image.new("RGB", (max(columns * width, scale.width) + GAP, rows * height + GAP + scale.height), PAPER)
+    left = GAP + (picture.width - columns * width - GAP) // 2
     for place, part in enumerate(tiles):
-        picture.paste(part, (GAP + place % columns * width, GAP + place // columns * height))
+        picture.paste(part, (left + place % columns * width, GAP + place // columns * height))
     picture.paste(scale, ((picture.width - scale.width) // 2, rows * height + GAP))
     return picture
 

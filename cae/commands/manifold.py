@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cae.config import Config
-from cae.counterfactuals.path_comparison import compare_routes
+from cae.counterfactuals.path_comparison import compare_paths
 from cae.data.selection import spread_over_classes
 from cae.diagnostics.cache import cached_diagnostics
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
@@ -164,7 +164,7 @@ def _write_outliers(run: TrainedRun, test: ImageCodes, folder: Path) -> tuple[di
 
 def _compare_paths(run: TrainedRun) -> dict[str, float]:
     """The straight path beside that through the graph, for the same test images."""
-    return compare_routes(
+    return compare_paths(
         run.cae, run.classifier, run.oracle, run.manifold, _test_images(run, COMPARED), run.config.counterfactual,
         run.config.seed,
     )  # fmt: skip

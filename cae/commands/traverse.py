@@ -1,4 +1,4 @@
-"""The stage `traverse`: counterfactual paths for many images, written as it goes and continued where it stopped."""
+"""The command `traverse`: counterfactual paths for many images, written as it goes and continued where it stopped."""
 
 from __future__ import annotations
 
@@ -11,44 +11,29 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from cae.commands.traverse_inputs import Instances, Reference, check_options, identity, open_reference, open_subjects
+from cae.commands.traverse_outputs import OutputFiles
 from cae.config import Config
-from cae.counterfactuals.figures import gallery, traversal_gif, traversal_strip
+from cae.counterfactuals.figures import gallery
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
 from cae.data.selection import readable
 from cae.errors import UserError
-from cae.files import file_name, read_json, write_json
+from cae.files import read_json, write_json
 from cae.runs.trained_run import TrainedRun, load_run
-from cae.tables.index import Index, IndexRow, continue_work
-from cae.tables.scoring import Files, index_row, opinions
+from cae.tables.headings import console_lines
+from cae.tables.index import Index, IndexRow, continue_work, index_row
+from cae.tables.scoring import score
 from cae.tables.summary import summarise, summarise_features, table
 
 CHUNK = 16  # images searched at once and entered into the index together
 GALLERY = 12  # images of the gallery; no more than a chunk, so that it is there early
 FOLDER = "traverse"  # whose figures become those of the run
 TOPICS = ("counterfactual/", "localisation/")
-LINES = (
-    ("counterfactual/found", "images whose decision changes to the target, with the margin asked for"),
-    ("counterfactual/validity_oracle", "... and the oracle, which no training followed, sees the target too"),
-    ("counterfactual/validity_oracle_end", "... or sees it at the end of the path, well beyond the boundary"),
-    ("counterfactual/oracle_gain", "by how much the oracle's probability of the target rises"),
-    ("counterfactual/l1", "mean absolute change at the boundary"),
-    ("counterfactual/end_l1", "mean absolute change at the end of the path"),
-    ("counterfactual/end_cout", "COUT there, from -1 to 1: how few pixels carry the change"),
-    ("counterfactual/end_sfid", "sFID there: how far from other images, in the classifier's features"),
-    ("counterfactual/sfid_originals", "    control: the same for other originals"),
-    ("localisation/end_dice", "Dice of the evidence (change at the path's end, Otsu's threshold) and the mask"),
-    ("localisation/dice_centre", "    control: a map of the centre, at the mask's area"),
-    ("localisation/end_pointing", "largest evidence inside the mask"),
-    ("localisation/mask_share", "    control: a random map"),
-    ("localisation/outside_median", "pixels changed at the path's end more than 5 pixels off the mask, median"),
-    ("counterfactual/seconds", "seconds of search for one image"),
-)
 
 
 def traverse(config: Config) -> None:
-    """Explain a split, a folder or a file by counterfactuals: strips, animations, a gallery, an index, figures.
+    """Explain a split, a folder or a file by counterfactuals: images, strips, animations, a gallery, an index, figures.
 
     Raises:
         UserError: if options, models and files do not fit, before anything is explained; if some images could not be
@@ -56,31 +41,32 @@ def traverse(config: Config) -> None:
     """
     run = load_run(config)
     check_options(config, run.classes)
-    subjects, reference = open_subjects(run), open_reference(run)
+    instances, reference = open_subjects(run), open_reference(run)
     folder = run.folder.explanations(config.traverse.folder)
-    places = {id: place for place, id in enumerate(subjects.ids)}
+    places = {id: place for place, id in enumerate(instances.ids)}
     index = Index(folder, places, continue_work(folder, identity(run)))
-    order = subjects.order[: config.traverse.limit]
-    problems = _Traversal(run, subjects, reference, folder, index).explain(order)
-    _report(run, index, subjects, folder)
+    order = instances.order[: config.traverse.limit]
+    files = OutputFiles(folder, config.traverse)
+    problems = _Traversal(run, instances, reference, index, files).explain(order)
+    _report(run, index, instances, folder)
     if problems:
         raise UserError(problems)
 
 
 @dataclass(frozen=True, eq=False)
 class _Traversal:
-    """One call of the stage: with what, which images, and where the results go."""
+    """One call of the command: with what, which images, and where the results go."""
 
     run: TrainedRun
-    subjects: Instances
+    instances: Instances
     reference: Reference | None
-    folder: Path
     index: Index
+    files: OutputFiles
 
     def explain(self, order: Sequence[int]) -> list[str]:
         """Explain the images at these places that are not explained yet; those that cannot be read, in words."""
-        drawn = set(order[: self.run.config.traverse.pictures])
-        still, problems = self._open(order, drawn), list[str]()
+        pictured = set(order[: self.run.config.traverse.pictures])
+        still, problems = self._open(order, pictured), list[str]()
         progress = tqdm(
             total=len(order), initial=len(order) - len(still), desc="traverse", unit="image",
             disable=not self.run.config.logging.progress,
@@ -89,32 +75,32 @@ class _Traversal:
             # the same chunks as in a call that is never stopped, or rounding might differ
             for start in range(0, len(order), CHUNK):
                 wanted = [place for place in order[start : start + CHUNK] if place in still]
-                samples = dict(readable(self.subjects.images, wanted, problems))
+                samples = dict(readable(self.instances.images, wanted, problems))
                 if samples:
-                    self._explain_chunk(samples, order[:GALLERY], drawn, progress)
+                    self._explain_chunk(samples, order[:GALLERY], pictured, progress)
         finally:  # whatever stops it, no finished chunk is lost
             self.index.save(now=True)
             progress.close()
         return problems
 
-    def _open(self, order: Sequence[int], drawn: Collection[int]) -> set[int]:
-        """Places without rows or pictures; those of the gallery all together, as it is drawn in one go."""
-        still = {place for place in order if not self._complete(self.subjects.ids[place], place in drawn)}
+    def _open(self, order: Sequence[int], pictured: Collection[int]) -> set[int]:
+        """Places without rows or files; those of the gallery all together, as it is drawn in one go."""
+        still = {place for place in order if not self._complete(self.instances.ids[place], place in pictured)}
         shown = set(order[:GALLERY])
-        return still | shown if still & shown or not (self.folder / "gallery.png").exists() else still
+        return still | shown if still & shown or not self._gallery.exists() else still
 
-    def _complete(self, id: str, drawn: bool) -> bool:
-        rows, options = self.index.of(id), self.run.config.traverse
-        return bool(rows) and all(
-            not (wanted and drawn) or (name is not None and (self.folder / name).exists())
-            for row in rows
-            for wanted, name in ((options.strips, row.strip), (options.gif, row.gif))
-        )
+    @property
+    def _gallery(self) -> Path:
+        return self.files.folder / "gallery.png"
+
+    def _complete(self, id: str, pictured: bool) -> bool:
+        rows = self.index.of(id)
+        return bool(rows) and all(self.files.complete(row, pictured) for row in rows)
 
     def _explain_chunk(
-        self, samples: dict[int, Sample], shown: Sequence[int], drawn: Collection[int], progress: tqdm
+        self, samples: dict[int, Sample], shown: Sequence[int], pictured: Collection[int], progress: tqdm
     ) -> None:
-        """Search, draw and score; rows are entered last, so that whatever they name is there."""
+        """Search, score and write; rows are entered last, so that whatever they name is there."""
         images = torch.stack([sample.image for sample in samples.values()])
         rows: list[IndexRow] = []
         features: dict[tuple[str, str], Tensor] = {}
@@ -122,13 +108,15 @@ class _Traversal:
         for number, targets in enumerate(rounds):
             results = self._search(images, targets, [sample.id for sample in samples.values()])
             if number == 0 and any(place in shown for place in samples):
-                pictured = dict(zip(samples, results, strict=True))
-                gallery([pictured[place] for place in shown if place in pictured], self.folder / "gallery.png")
-            for place, result, opinion in zip(samples, results, opinions(self.run, results), strict=True):
-                files = self._draw(result, samples[place]) if place in drawn else Files()
-                rows.append(index_row(self.run, result, samples[place], place, opinion, files))
-                if opinion.features is not None:
-                    features[result.id, result.target_class] = opinion.features
+                by_place = dict(zip(samples, results, strict=True))
+                gallery([by_place[place] for place in shown if place in by_place], self._gallery)
+            masks = [sample.mask for sample in samples.values()]
+            for (place, sample), scored in zip(samples.items(), score(self.run, results, masks), strict=True):
+                files = self.files.write(scored.result, sample.mask, place in pictured)
+                label = self.run.classes[sample.label] if sample.label >= 0 else None
+                rows.append(index_row(scored, label, place, files))
+                if scored.features is not None:
+                    features[scored.result.id, scored.result.target_class] = scored.features
                 progress.update(number == len(rounds) - 1)
         rank = {name: number for number, name in enumerate(self.run.classes)}
         self.index.add(sorted(rows, key=lambda row: (row.image, rank[row.target])), features)
@@ -141,8 +129,8 @@ class _Traversal:
             return [None]
         with torch.no_grad():
             parts = [part.to(self.run.device) for part in images.split(options.batch_size)]
-            answers = torch.cat([self.run.classifier.probabilities(part).cpu() for part in parts])
-        return list(targets_for(answers, options.target, self.run.classes))
+            probabilities = torch.cat([self.run.classifier.probabilities(part).cpu() for part in parts])
+        return list(targets_for(probabilities, options.target, self.run.classes))
 
     def _search(self, images: Tensor, targets: Tensor | None, ids: Sequence[str]) -> list[Counterfactual]:
         run, reference = self.run, self.reference
@@ -152,19 +140,8 @@ class _Traversal:
             reference_ids=[reference.id] if reference else None,
         )  # fmt: skip
 
-    def _draw(self, result: Counterfactual, sample: Sample) -> Files:
-        options = self.run.config.traverse
-        name = f"{file_name(result.id)}-{file_name(result.source_class)}-to-{file_name(result.target_class)}"
-        strip = f"strips/{name}.png" if options.strips else None
-        gif = f"gifs/{name}.gif" if options.gif else None
-        if strip:
-            traversal_strip(result, self.folder / strip, options.frames, sample.mask)
-        if gif:
-            traversal_gif(result, self.folder / gif)
-        return Files(strip, gif)
 
-
-def _report(run: TrainedRun, index: Index, subjects: Instances, folder: Path) -> None:
+def _report(run: TrainedRun, index: Index, instances: Instances, folder: Path) -> None:
     """Write the figures and say what there is to see."""
     metrics = summarise(index.rows, run.config.seed) | summarise_features(index, run.config.seed)
     write_json(folder / "metrics.json", metrics)
@@ -175,11 +152,12 @@ def _report(run: TrainedRun, index: Index, subjects: Instances, folder: Path) ->
         others = {name: value for name, value in read_json(path).items() if not name.startswith(TOPICS)}
         write_json(path, others | metrics)
     counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
-    print(f"{counts['images']} images of {subjects.words}: {counts['found_count']} counterfactuals found", end=" ")
+    print(f"{counts['images']} images of {instances.words}: {counts['found_count']} counterfactuals found", end=" ")
     print(f"of {counts['explained']} looked for", end="")
     already = int(metrics["counterfactual/already_target"])
-    print(f" ({already} had the target's verdict already)" if already else "")
+    print(f" ({already} were of the target class already)" if already else "")
     print(f"{'':2}{'':8}  {'95 % interval':<17}")
-    print(table(metrics, LINES))
+    print(table(metrics, console_lines()))
     strips = f"strips in '{folder / 'strips'}', " if traverse.strips else ""
+    strips += f"images in '{folder / 'images'}', " if traverse.save != "none" else ""
     print(f"look at '{folder / 'gallery.png'}', {strips}all numbers in '{folder / 'index.csv'}'")

@@ -84,14 +84,14 @@ def open_reference(run: TrainedRun) -> Reference | None:
         return None
     name, image = options.reference_image, _reference_pixels(run, options.reference_image)
     batch = image[None].to(run.device)
-    verdict = run.classes[int(run.classifier.probabilities(batch).argmax())]
-    if options.target in run.classes and options.target != verdict:
+    predicted = run.classes[int(run.classifier.probabilities(batch).argmax())]
+    if options.target in run.classes and options.target != predicted:
         raise UserError(
-            f"counterfactual.reference_image '{name}' is classified as {verdict}, but counterfactual.target is "
-            f"{options.target}: choose another image, or counterfactual.target={verdict}."
+            f"counterfactual.reference_image '{name}' is classified as {predicted}, but counterfactual.target is "
+            f"{options.target}: choose another image, or counterfactual.target={predicted}."
         )
     if options.target not in run.classes:
-        print(f"note: '{name}' is classified as {verdict}; towards other classes it will hardly lead")
+        print(f"note: '{name}' is classified as {predicted}; towards other classes it will hardly lead")
     return Reference(run.cae.encode(batch).class_code[0].cpu(), name)
 
 

@@ -11,4 +11,5 @@ DROPPED: dict[str, str] = {
     "sampler.weight_decay": "the learned in-fill is trained with a weight decay of 0.01",
     "sampler.gradient_clip": "the gradients of the learned in-fill are clipped at a norm of 1",
     "sampler.ema": "the averaged weights of the learned in-fill keep 0.999 of themselves at each step",
+    "counterfactual.optimise_distance": "the search with reference=optimise always weighs the squared distance by 0.02",
 }

@@ -224,7 +224,7 @@ class CounterfactualConfig:
     )
     reference: str = option(
         "prototype",
-        "code of the target class to walk towards",
+        "code of the target class that the path leads to",
         choices=("nearest", "prototype", "medoid", "diverse", "image", "optimise"),
     )
     reference_image: str | None = option(None, "id or file of the reference, with reference=image")
@@ -237,17 +237,14 @@ class CounterfactualConfig:
         "residual: original plus the decoder's change; decoded: the decoder's image",
         choices=("residual", "decoded"),
     )
-    steps: int = option(21, "points of the path that are decoded and judged", low=3, high=1001)
+    steps: int = option(21, "points of the path that are decoded and classified", low=3, high=1001)
     margin: float = option(0.05, "by how much the target's probability must exceed every other", low=0, high=0.99)
     bisections: int = option(10, "halvings of the step in which the decision changes", low=0, high=30)
     optimise_steps: int = option(40, "steps of the search for a code with reference=optimise", low=1)
-    optimise_distance: float = option(
-        0.02, "weight of the squared distance to the image's own code in that search", low=0
-    )
     average: int = option(
         1, "counterfactuals towards diverse references whose differences are averaged", low=1, high=64
     )
-    batch_size: int = option(64, "images decoded and judged at once", low=1)
+    batch_size: int = option(64, "images decoded and classified at once", low=1)
 
 
 @dataclass
@@ -259,6 +256,12 @@ class TraverseConfig:
     limit: int | None = option(None, "at most so many images, spread evenly over the classes", low=1)
     pictures: int | None = option(None, "strips and GIFs of at most so many of them; the table holds all", low=0)
     frames: int = option(7, "frames of the path shown in a strip", low=3, high=21)
+    save: str = option(
+        "images",
+        "images: PNGs of counterfactual, path's end and evidence (where none is found, of the last two); "
+        "all: every tensor too",
+        choices=("images", "all", "none"),
+    )
     gif: bool = option(True, "write an animated GIF for each image")
     strips: bool = option(True, "write a traversal strip (PNG) for each image")
     folder: str = option("traverse", "folder below `explanations` of the run; another one keeps earlier results")

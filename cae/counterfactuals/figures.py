@@ -1,9 +1,10 @@
-"""Pictures of counterfactuals: the traversal strip, its animation, a gallery of many, and grids of swaps."""
+"""Pictures of counterfactuals: the traversal strip, its animation, and a gallery of many."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -28,11 +29,14 @@ from cae.canvas import (
     placeholder,
     probability_bar,
     probability_curves,
+    save_png,
     tile,
     tile_size,
 )
-from cae.counterfactuals.result import Counterfactual
 from cae.files import atomic_path
+
+if TYPE_CHECKING:  # a result draws itself with this module
+    from cae.counterfactuals.result import Counterfactual
 
 MARGIN, GAP, HEAD, BAR = 14, 10, 20, 19  # pixels: around the page, between tiles, above a tile, of one bar with its gap
 BOUNDARY_INK = "#8A5A00"  # dark enough for text; the frame itself is drawn in ACCENT
@@ -40,26 +44,37 @@ STATUS = {
     "found": "counterfactual found",
     "not_found": "no counterfactual found",
     "already_target": "already of the target class",
-    "reconstruction_flip": "reconstruction changes the verdict",
+    "reconstruction_flip": "reconstruction changes the prediction",
 }
 
 
 def traversal_strip(
     counterfactual: Counterfactual, path: str | Path, frames: int = 7, mask: Tensor | None = None
 ) -> None:
-    """One image's explanation as a PNG: what changes, where, and how the answer moves along the path.
+    """Write ``strip_picture`` as a PNG file.
+
+    Args:
+        counterfactual: of any status.
+        path: PNG file to write.
+        frames: of the path.
+        mask: ``(1, H, W)`` bool, where the class is known to show, outlined on the evidence.
+    """
+    save_png(strip_picture(counterfactual, frames, mask), path)
+
+
+def strip_picture(counterfactual: Counterfactual, frames: int = 7, mask: Tensor | None = None) -> Image.Image:
+    """One image's explanation: what changes, where, and how the probabilities move along the path.
 
     Above: original, reconstruction, counterfactual, signed difference, evidence (the change at the path's end), and
     the classes' probabilities over the path. Below: frames of the path, the one at which the decision changes outlined.
 
     Args:
         counterfactual: of any status; where none was found, nothing is shown as one.
-        path: PNG file to write.
         frames: of the path.
         mask: ``(1, H, W)`` bool, where the class is known to show, outlined on the evidence.
     """
     height, width = tile_size(*counterfactual.original.shape[1:])
-    shown = _frames(counterfactual, frames) if len(counterfactual.tau) > 1 else []
+    shown = _frames(counterfactual, frames) if counterfactual.has_path else []
     lines = -(-len(shown) // 9)
     across = max(7, -(-len(shown) // lines)) if shown else 5
     bars = BAR * _bar_count(counterfactual) + 4
@@ -71,8 +86,7 @@ def traversal_strip(
     for number, frame in enumerate(shown):
         corner = (MARGIN + number % across * column, 56 + row_height * (1 + number // across))
         _path_frame(page, counterfactual, corner, *frame)
-    with atomic_path(path) as temporary:
-        page.save(temporary, format="PNG")
+    return page
 
 
 def traversal_gif(counterfactual: Counterfactual, path: str | Path) -> None:
@@ -118,8 +132,7 @@ def gallery(counterfactuals: Sequence[Counterfactual], path: str | Path, rows: i
     for index, result in enumerate(counterfactuals):
         corner = (MARGIN + index // rows * block_width, MARGIN + HEAD + index % rows * block_height)
         _gallery_block(page, result, corner)
-    with atomic_path(path) as temporary:
-        page.save(temporary, format="PNG")
+    save_png(page, path)
 
 
 def _frames(result: Counterfactual, count: int) -> list[tuple[Tensor, Tensor, float, bool]]:
@@ -161,7 +174,7 @@ def _aim(result: Counterfactual) -> str:
         return start
     if result.boundary_probabilities is not None:
         return f"{start} → {result.target_class} {float(result.boundary_probabilities[result.target]):.2f}"
-    reached = f" {float(result.path_probabilities[:, result.target].max()):.2f} at most" if len(result.tau) > 1 else ""
+    reached = f" {float(result.path_probabilities[:, result.target].max()):.2f} at most" if result.has_path else ""
     return f"{start} → {result.target_class}{reached}"
 
 
@@ -181,8 +194,8 @@ def _overview(
         error = f"mean absolute error {float(result.reconstruction_error.mean()):.3f}"
         _notes(page, (columns[1], below), width, [error, "no part of the difference"])
     else:
-        _notes(page, (columns[0], below), width, [f"verdict: {result.source_class}"])
-    if len(result.tau) < 2:
+        _notes(page, (columns[0], below), width, [f"predicted: {result.source_class}"])
+    if not result.has_path:
         page.paste(placeholder((right - columns[2], height), result.reason), (columns[2], top + HEAD))
         return
     _counterfactual_tile(page, result, (columns[2], top))
@@ -294,12 +307,11 @@ def _chart(page: Image.Image, result: Counterfactual, corner: tuple[int, int], s
         text = fitted(name, space, face)
         draw.text((x + 18, top + 9), text, fill=INK, font=face, anchor="lm")
         x += 18 + int(face.getlength(text)) + 16
-    answers = result.path_probabilities
-    lines = [(answers[:, k].tolist(), "#BDBDBD", 1) for k in rest]
-    lines += [(answers[:, result.source].tolist(), SOURCE, 3), (answers[:, result.target].tolist(), TARGET, 3)]
-    page.paste(
-        probability_curves((size[0], size[1] - HEAD), result.tau.tolist(), lines, result.boundary), (left, top + HEAD)
-    )
+    curve = result.path_probabilities.T.tolist()
+    lines = [(curve[k], "#BDBDBD", 1) for k in rest]
+    lines += [(curve[result.source], SOURCE, 3), (curve[result.target], TARGET, 3)]
+    picture = probability_curves((size[0], size[1] - HEAD), result.tau.tolist(), lines, result.boundary)
+    page.paste(picture, (left, top + HEAD))
 
 
 def _path_frame(
@@ -344,7 +356,7 @@ def _gallery_block(page: Image.Image, result: Counterfactual, corner: tuple[int,
     if result.output == "residual":
         _bars(page, result, (columns[0], below), result.path_probabilities[0])
     else:
-        centred(draw, f"verdict: {result.source_class}", columns[0], below, width, 12, fill=FAINT)
+        centred(draw, f"predicted: {result.source_class}", columns[0], below, width, 12, fill=FAINT)
     if result.counterfactual is None or result.difference is None or result.boundary_probabilities is None:
         page.paste(
             placeholder((2 * width + 6, height), f"{STATUS[result.status]}: {result.reason}"), (columns[1], top + HEAD)

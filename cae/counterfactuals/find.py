@@ -11,13 +11,16 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from cae.classifiers import TargetClassifier
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.path_search import BoundaryPoint, CandidateDecoder, PathTrace, TargetCriterion
-from cae.counterfactuals.references import ReferenceSearch, find_references, walk_to_references
+from cae.counterfactuals.references import ReferenceSearch, find_references, trace_to_references
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
 from cae.metrics.counterfactual import diversity
+from cae.models.cae import CAE
+from cae.models.published import PublishedCAE
 
 WORDS = ("runner-up", "any", "all")
 
@@ -26,8 +29,8 @@ def targets_for(probabilities: Tensor, option: str, classes: Sequence[str]) -> l
     """Which class each image is to reach, as ``(B,)`` indices, once for every round of explanations.
 
     Args:
-        probabilities: ``(B, K)`` answers of the classifier.
-        option: a class name, ``runner-up`` (the most probable class but the verdict), or ``all``.
+        probabilities: ``(B, K)`` of the classifier.
+        option: a class name, ``runner-up`` (the most probable class but the predicted one), or ``all``.
         classes: names of the K classes.
 
     Returns:
@@ -51,8 +54,8 @@ def targets_for(probabilities: Tensor, option: str, classes: Sequence[str]) -> l
 
 
 def find_counterfactuals(
-    cae,
-    classifier,
+    cae: CAE | PublishedCAE,
+    classifier: TargetClassifier,
     manifold: ClassManifold,
     images: Tensor,
     *,
@@ -66,52 +69,52 @@ def find_counterfactuals(
 ) -> list[Counterfactual]:
     """Explain every image by the smallest step towards another class that changes the classifier's decision.
 
-    The class code walks from the image's own to a code of the target class; the first point of the path whose image
+    The class code moves from the image's own to a code of the target class; the first point of the path whose image
     reaches the target with the margin asked for is refined by bisection. References are tried in turn until one
-    succeeds, or, with ``config.average`` above 1, all are walked to and their differences averaged.
+    succeeds, or, with ``config.average`` above 1, a path leads to each of them and their differences are averaged.
 
     Args:
         cae: the trained model, in evaluation mode.
         classifier: the target classifier.
         manifold: class codes of the training split.
-        images: ``(B, C, H, W)`` in [0, 1]. Best of 256 levels, as files hold them: images are judged and returned
-            with 256 levels, so that another original adds its own rounding, at most 1/510, to the difference.
+        images: ``(B, C, H, W)`` in [0, 1]. Best of 256 levels, as files hold them: images are classified and
+            returned with 256 levels, so that another original adds its own rounding, at most 1/510, to the difference.
         targets: ``(B,)`` class to reach for each image, instead of ``config.target``.
         config: options of the search.
         ids: one per image, by default their numbers.
         seed: of the random search that ``reference=optimise`` makes for a black box.
         reference_codes: with ``reference=image``, class codes ``(B, D)`` or one ``(D,)`` for all.
         reference_ids: their ids.
-        quantise: round images to 8 bits before they are judged and returned.
+        quantise: round images to 8 bits before they are classified and returned.
 
     Returns:
         One result per image, in order; the same whatever ``config.batch_size``, up to rounding of the networks. Each
         holds all images of its path, so a large data set is best explained in parts.
 
-    Reference: Xie et al. 2024, arXiv:2406.07961, whose path stops at the first of six points with another verdict.
+    Reference: Xie et al. 2024, arXiv:2406.07961, whose path stops at the first of six points with another prediction.
     """
     started = time.perf_counter()
     config = config or CounterfactualConfig()
     _check(images, targets, config, reference_codes, ids, manifold)
     # not inference mode, even if the caller is in it: an optimised reference needs gradients of the codes
     with torch.inference_mode(False), torch.no_grad():
-        renderer = CandidateDecoder(
+        decoder = CandidateDecoder(
             cae, classifier, images, output=config.output, batch_size=config.batch_size, quantise=quantise
         )
-        goal = _goal(renderer.probabilities, targets, config, manifold.classes)
+        criterion = _criterion(decoder.probabilities, targets, config, manifold.classes)
         names = [str(number) for number in range(len(images))] if ids is None else list(ids)
         searches = [ReferenceSearch(name) for name in names]
-        _settle(searches, renderer, goal)
+        _mark_without_search(searches, decoder, criterion)
         given = None if reference_codes is None else reference_codes.detach().float().cpu()
-        find_references(searches, renderer, goal, manifold, config, seed, given, reference_ids)
-        walk_to_references(searches, renderer, goal, manifold, config)
+        find_references(searches, decoder, criterion, manifold, config, seed, given, reference_ids)
+        trace_to_references(searches, decoder, criterion, manifold, config)
     share = (time.perf_counter() - started) / max(len(images), 1)
     fingerprint = _fingerprint(config, manifold, quantise)
-    report = _Report(renderer, goal, config, manifold.classes, share, seed, fingerprint)
+    report = _Report(decoder, criterion, config, manifold.classes, share, seed, fingerprint)
     return [report.result(row, search) for row, search in enumerate(searches)]
 
 
-def _goal(
+def _criterion(
     probabilities: Tensor, targets: Tensor | None, config: CounterfactualConfig, classes: Sequence[str]
 ) -> TargetCriterion:
     sources = probabilities.argmax(1)
@@ -122,13 +125,15 @@ def _goal(
     return TargetCriterion(sources, targets.detach().cpu().long(), config.margin)
 
 
-def _settle(searches: list[ReferenceSearch], renderer: CandidateDecoder, goal: TargetCriterion) -> None:
-    """Images that need no search, or allow none."""
-    starts = renderer.start_probabilities.argmax(1)
+def _mark_without_search(
+    searches: list[ReferenceSearch], decoder: CandidateDecoder, criterion: TargetCriterion
+) -> None:
+    """Note the status of images that need no search, or allow none."""
+    starts = decoder.start_probabilities.argmax(1)
     for row, search in enumerate(searches):
-        if goal.targets is not None and goal.targets[row] == goal.sources[row]:
+        if criterion.targets is not None and criterion.targets[row] == criterion.sources[row]:
             search.status = "already_target"
-        elif starts[row] != goal.sources[row]:
+        elif starts[row] != criterion.sources[row]:
             search.status = "reconstruction_flip"
 
 
@@ -136,8 +141,8 @@ def _settle(searches: list[ReferenceSearch], renderer: CandidateDecoder, goal: T
 class _Report:
     """Turns what a search found into its result."""
 
-    renderer: CandidateDecoder
-    goal: TargetCriterion
+    decoder: CandidateDecoder
+    criterion: TargetCriterion
     config: CounterfactualConfig
     classes: tuple[str, ...]
     seconds: float
@@ -146,76 +151,74 @@ class _Report:
 
     def result(self, row: int, search: ReferenceSearch) -> Counterfactual:
         """The result for image ``row``."""
-        crossing, walked = search.crossing, search.walked or self._standing(row)
-        status = "found" if crossing else search.status
-        tried = search.walked is not None
-        margin = crossing.margin if crossing else float(walked.margins[walked.best]) if tried else None
+        boundary, trace = search.boundary, search.trace or self._start_alone(row)
+        status = "found" if boundary else search.status
+        tried = search.trace is not None
+        margin = boundary.margin if boundary else float(trace.margins[trace.best]) if tried else None
         asked = self.config.margin
-        target = self._target(row, crossing, walked)
+        target = self._target(row, boundary, trace)
         several = torch.stack(search.differences) if search.differences else None
         return Counterfactual(
             id=search.id,
             classes=self.classes,
-            source=int(self.goal.sources[row]),
+            source=int(self.criterion.sources[row]),
             target=target,
             status=status,
             reason=self._reason(row, status, target, search, margin),
             output=self.config.output,
-            original=self.renderer.images[row].cpu().clone(),
-            reconstruction=self.renderer.rounded(self.renderer.reconstructions[row]).cpu(),
-            counterfactual=crossing.image.clone() if crossing else None,
-            closest=walked.images[walked.best].clone() if tried and not crossing else None,
-            tau=walked.tau,
-            path_codes=walked.codes.clone(),
-            path_images=walked.images.clone(),  # a view would keep the whole batch in memory
-            path_probabilities=walked.probabilities.clone(),
-            boundary=crossing.tau if crossing else None,
-            boundary_probabilities=crossing.probabilities.clone() if crossing else None,
+            original=self.decoder.images[row].cpu().clone(),
+            reconstruction=self.decoder.rounded(self.decoder.reconstructions[row]).cpu(),
+            counterfactual=boundary.image.clone() if boundary else None,
+            closest=trace.images[trace.best].clone() if tried and not boundary else None,
+            tau=trace.tau,
+            path_codes=trace.codes.clone(),
+            path_images=trace.images.clone(),  # a view would keep the whole batch in memory
+            path_probabilities=trace.probabilities.clone(),
+            boundary=boundary.tau if boundary else None,
+            boundary_probabilities=boundary.probabilities.clone() if boundary else None,
             margin=margin,
-            overshoot=crossing.margin - asked if crossing else None,
-            overshoot_without_bisection=crossing.margin_on_grid - asked if crossing else None,
-            sign_changes=walked.sign_changes,
+            overshoot=boundary.margin - asked if boundary else None,
+            overshoot_without_bisection=boundary.margin_on_grid - asked if boundary else None,
+            sign_changes=trace.sign_changes,
             difference=several.mean(0) if several is not None else None,
             difference_std=several.std(0, correction=0) if several is not None and len(several) > 1 else None,
             averaged=len(search.differences),
             diversity=diversity(several) if several is not None and len(several) > 1 else None,
-            reference_ids=tuple(search.found_ids) if crossing else (search.walked_to,) if tried else (),
-            classifier_evaluations=int(self.renderer.classifier_images[row]),
-            decoder_evaluations=int(self.renderer.decoder_images[row]),
+            reference_ids=tuple(search.found_ids) if boundary else (search.trace_reference,) if tried else (),
+            classifier_evaluations=int(self.decoder.classifier_evaluations[row]),
+            decoder_evaluations=int(self.decoder.decoder_evaluations[row]),
             seconds=self.seconds,
             seed=self.seed,
             fingerprint=self.fingerprint,
         )
 
-    def _standing(self, row: int) -> PathTrace:
-        """A path of one point, for an image that needs no walk or has nowhere to go."""
+    def _start_alone(self, row: int) -> PathTrace:
+        """A path of one point, for an image that needs no path or has no reference."""
         rows = torch.tensor([row])
-        answers = self.renderer.start_probabilities[rows]
-        margins = self.goal.margins(answers[:, None], rows)[0]
-        reached = self.goal.reached(answers[:, None], rows)[0]
-        images = self.renderer.start_images[rows]
-        return PathTrace(
-            torch.zeros(1, dtype=torch.float64), self.renderer.class_codes[rows], images, answers, margins, reached
-        )
+        probabilities = self.decoder.start_probabilities[rows]
+        margins = self.criterion.margins(probabilities[:, None], rows)[0]
+        reached = self.criterion.reached(probabilities[:, None], rows)[0]
+        tau, images = torch.zeros(1, dtype=torch.float64), self.decoder.start_images[rows]
+        return PathTrace(tau, self.decoder.class_codes[rows], images, probabilities, margins, reached)
 
-    def _target(self, row: int, crossing: BoundaryPoint | None, walked: PathTrace) -> int:
-        if self.goal.targets is not None:
-            return int(self.goal.targets[row])
-        answers = (crossing.probabilities if crossing else walked.probabilities[walked.best]).clone()
-        answers[self.goal.sources[row]] = -torch.inf
-        return int(answers.argmax())
+    def _target(self, row: int, boundary: BoundaryPoint | None, trace: PathTrace) -> int:
+        if self.criterion.targets is not None:
+            return int(self.criterion.targets[row])
+        probabilities = (boundary.probabilities if boundary else trace.probabilities[trace.best]).clone()
+        probabilities[self.criterion.sources[row]] = -torch.inf
+        return int(probabilities.argmax())
 
     def _reason(self, row: int, status: str, target: int, search: ReferenceSearch, margin: float | None) -> str:
-        source, wanted = self.classes[int(self.goal.sources[row])], self.classes[target]
-        if status == "found" and search.crossing:
-            return f"the decision changes from {source} to {wanted} at {search.crossing.tau:.0%} of the way"
+        source, wanted = self.classes[int(self.criterion.sources[row])], self.classes[target]
+        if status == "found" and search.boundary:
+            return f"the decision changes from {source} to {wanted} at {search.boundary.tau:.0%} of the path"
         if status == "already_target":
             return f"the classifier says {wanted} already"
         if status == "reconstruction_flip":
-            verdict = self.classes[int(self.renderer.start_probabilities[row].argmax())]
-            return f"the reconstruction alone is classified as {verdict}, so a change would prove nothing"
+            predicted = self.classes[int(self.decoder.start_probabilities[row].argmax())]
+            return f"the reconstruction alone is classified as {predicted}, so a change would prove nothing"
         if margin is None:
-            return f"the classifier sees {wanted} in no training image, so there is no code to walk towards"
+            return f"the classifier sees {wanted} in no training image, so there is no code to move towards"
         paths, asked = "1 path" if search.tried == 1 else f"{search.tried} paths", self.config.margin
         return f"{wanted} is not reached along {paths}: its margin comes to {margin:+.3f} at best, not to {asked:g}"
 

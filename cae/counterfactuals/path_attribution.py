@@ -1,4 +1,4 @@
-"""Path-integrated attribution: how much each pixel's change along a path contributed to the classifier's answer.
+"""Path-integrated attribution: how much each pixel's change along a path moved the classifier's score.
 
 The path is the generated one, from the image to its counterfactual, so every point of it is a plausible image. The
 gradients are taken at the midpoints of its steps: not integrated gradients, whose path is a straight line of pixels.

@@ -1,4 +1,4 @@
-"""Is the way through the graph of codes better than the straight line? Both walked for the same images."""
+"""Is the path through the graph of codes better than the straight line? Both are followed for the same images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Figure = Callable[[Counterfactual], float | None]
 
 
 @torch.no_grad()
-def compare_routes(
+def compare_paths(
     cae: Any,
     classifier: Any,
     oracle: Any | None,
@@ -51,22 +51,22 @@ def compare_routes(
         steps in which the target's probability does not fall; ``change``, the mean absolute change at the boundary;
         ``oracle``, whether the oracle sees the target at the boundary.
     """
-    walked = {
-        kind: _walked(cae, classifier, manifold, images, dataclasses.replace(config, **_SAME, path=kind), seed)
+    results = {
+        kind: _results(cae, classifier, manifold, images, dataclasses.replace(config, **_SAME, path=kind), seed)
         for kind in ("line", "graph")
     }
     figures: dict[str, Figure] = {
         "found": lambda result: float(result.found),
-        "gap": lambda result: manifold.gap(result.path_codes) if len(result.tau) > 1 else None,
-        "length": lambda result: path_length(result.path_codes, manifold.std) if len(result.tau) > 1 else None,
+        "gap": lambda result: manifold.gap(result.path_codes) if result.has_path else None,
+        "length": lambda result: path_length(result.path_codes, manifold.std) if result.has_path else None,
         "monotone": _monotone,
         "change": lambda result: float(result.difference.abs().mean()) if result.difference is not None else None,
     }
     if oracle is not None:
-        figures["oracle"] = lambda result: _sees(oracle, result)
+        figures["oracle"] = lambda result: _oracle_agrees(oracle, result)
     metrics: dict[str, float] = {"routes/images": len(images)}
     for name, figure in figures.items():
-        pairs = [(figure(a), figure(b)) for a, b in zip(walked["line"], walked["graph"], strict=True)]
+        pairs = [(figure(a), figure(b)) for a, b in zip(results["line"], results["graph"], strict=True)]
         metrics |= _compared(name, pairs, seed)
     return metrics
 
@@ -74,29 +74,29 @@ def compare_routes(
 _SAME: dict[str, Any] = {"target": "runner-up", "average": 1}
 
 
-def _walked(
+def _results(
     cae: Any, classifier: Any, manifold: ClassManifold, images: Tensor, config: CounterfactualConfig, seed: int
 ) -> list[Counterfactual]:
     if config.reference == "image":
         config = dataclasses.replace(config, reference="prototype")
     parts = images.split(CHUNK)
-    found = [find_counterfactuals(cae, classifier, manifold, part, config=config, seed=seed) for part in parts]
-    return [result for part in found for result in part]
+    several = [find_counterfactuals(cae, classifier, manifold, part, config=config, seed=seed) for part in parts]
+    return [result for some in several for result in some]
 
 
 def _monotone(result: Counterfactual) -> float | None:
-    return float(monotone_share(result.path_probabilities[:, result.target])) if len(result.tau) > 1 else None
+    return float(monotone_share(result.path_probabilities[:, result.target])) if result.has_path else None
 
 
-def _sees(oracle: Any, result: Counterfactual) -> float | None:
+def _oracle_agrees(oracle: Any, result: Counterfactual) -> float | None:
     if result.counterfactual is None:
         return None
-    answer = oracle.probabilities(result.counterfactual[None].to(device_of(oracle)))
-    return float(int(answer.argmax()) == result.target)
+    probabilities = oracle.probabilities(result.counterfactual[None].to(device_of(oracle)))
+    return float(int(probabilities.argmax()) == result.target)
 
 
 def _compared(name: str, pairs: Sequence[tuple[float | None, float | None]], seed: int) -> dict[str, float]:
-    """Means over the images that both routes have a figure for, and of the difference."""
+    """Means over the images that both paths have a figure for, and of the difference."""
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
     if not both:
         return {}

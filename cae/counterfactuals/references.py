@@ -1,4 +1,4 @@
-"""Which references each image's class code walks to, in turn, and what comes of it."""
+"""Which references the path of each image leads to, in turn, and what comes of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from torch import Tensor
 
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.code_optimisation import optimise_codes
-from cae.counterfactuals.path_search import BoundaryPoint, CandidateDecoder, PathTrace, TargetCriterion, bisect, walk
+from cae.counterfactuals.path_search import (
+    BoundaryPoint,
+    CandidateDecoder,
+    PathTrace,
+    TargetCriterion,
+    bisect,
+    trace_paths,
+)
 from cae.manifold.class_manifold import ClassManifold
 
 
@@ -22,69 +29,54 @@ class ReferenceSearch:
     status: str = "not_found"
     codes: Tensor = field(default_factory=lambda: torch.empty(0))
     reference_ids: list[str] = field(default_factory=list)
-    walked: PathTrace | None = None  # the walk shown: the first that succeeded, or the one that came closest
-    walked_to: str = ""
-    crossing: BoundaryPoint | None = None
+    trace: PathTrace | None = None  # of the path shown: the first that succeeded, or the one that came closest
+    trace_reference: str = ""  # id of the reference that this path leads to
+    boundary: BoundaryPoint | None = None
     differences: list[Tensor] = field(default_factory=list)
     found_ids: list[str] = field(default_factory=list)
     tried: int = 0
 
-    def wants(self, turn: int, average: bool) -> bool:
-        """Whether a walk to reference number ``turn`` is still needed."""
-        return turn < len(self.codes) and (average or self.crossing is None)
+    def needs(self, turn: int, average: bool) -> bool:
+        """Whether the path to reference number ``turn`` is still needed."""
+        return turn < len(self.codes) and (average or self.boundary is None)
 
-    def record(self, turn: int, walked: PathTrace, crossing: BoundaryPoint | None, difference: Tensor | None) -> None:
+    def record(self, turn: int, trace: PathTrace, boundary: BoundaryPoint | None, difference: Tensor | None) -> None:
         """Note what became of reference number ``turn``; the first success, or else the closest attempt, is shown."""
         self.tried += 1
         name = self.reference_ids[turn]
-        if crossing is not None and difference is not None:
+        if boundary is not None and difference is not None:
             self.differences.append(difference)
             self.found_ids.append(name)
-        closer = self.walked is None or float(walked.margins[1:].max()) > float(self.walked.margins[1:].max())
-        if self.crossing is None and (crossing is not None or closer):
-            self.walked, self.walked_to, self.crossing = walked, name, crossing
+        closer = self.trace is None or float(trace.margins[1:].max()) > float(self.trace.margins[1:].max())
+        if self.boundary is None and (boundary is not None or closer):
+            self.trace, self.trace_reference, self.boundary = trace, name, boundary
 
 
 def find_references(
     searches: list[ReferenceSearch],
-    renderer: CandidateDecoder,
-    goal: TargetCriterion,
+    decoder: CandidateDecoder,
+    criterion: TargetCriterion,
     manifold: ClassManifold,
     config: CounterfactualConfig,
     seed: int,
     given: Tensor | None,
     given_ids: Sequence[str] | None,
 ) -> None:
-    """Class codes to walk to, in the order in which they are tried."""
+    """Class codes that paths lead to, in the order in which they are tried."""
     open_rows = [row for row, search in enumerate(searches) if search.status == "not_found"]
     if config.reference == "image" and given is not None:
         codes = given.expand(len(searches), -1)
         for row in open_rows:
             searches[row].codes, searches[row].reference_ids = codes[row, None], [_given_id(given_ids, row)]
     elif config.reference == "optimise" and open_rows:
-        rows = torch.tensor(open_rows)
-        aims = renderer.probabilities.topk(2).indices[:, 1] if goal.targets is None else goal.targets
-        begins = renderer.class_codes[rows].clone()
-        for place, row in enumerate(open_rows):
-            near = manifold.references(begins[place], int(aims[row]), "prototype", 1).codes
-            begins[place] = near[0] if len(near) else begins[place]
-        codes = optimise_codes(
-            renderer,
-            rows,
-            aims[rows],
-            manifold.std,
-            steps=config.optimise_steps,
-            distance_weight=config.optimise_distance,
-            ids=[searches[row].id for row in open_rows],
-            seed=seed,
-            begins=begins,
-        )
+        ids = [searches[row].id for row in open_rows]
+        codes = _optimised(torch.tensor(open_rows), ids, decoder, criterion, manifold, config.optimise_steps, seed)
         for row, code in zip(open_rows, codes, strict=True):
             searches[row].codes, searches[row].reference_ids = code[None], ["optimised"]
     else:
         for row in open_rows:
-            target = None if goal.targets is None else int(goal.targets[row])
-            chosen = _from_manifold(manifold, renderer.class_codes[row], int(goal.sources[row]), target, config)
+            target = None if criterion.targets is None else int(criterion.targets[row])
+            chosen = _from_manifold(manifold, decoder.class_codes[row], int(criterion.sources[row]), target, config)
             searches[row].codes, searches[row].reference_ids = chosen
 
 
@@ -94,14 +86,32 @@ def _given_id(ids: Sequence[str] | None, row: int) -> str:
     return ids[row] if len(ids) > 1 else ids[0]
 
 
+def _optimised(
+    rows: Tensor,
+    ids: Sequence[str],
+    decoder: CandidateDecoder,
+    criterion: TargetCriterion,
+    manifold: ClassManifold,
+    steps: int,
+    seed: int,
+) -> Tensor:
+    """Codes ``(R, D)`` by optimisation, each begun at the prototype of its target where there is one."""
+    targets = decoder.probabilities.topk(2).indices[:, 1] if criterion.targets is None else criterion.targets
+    begins = decoder.class_codes[rows].clone()
+    for place, target in enumerate(targets[rows].tolist()):
+        near = manifold.references(begins[place], target, "prototype", 1).codes
+        begins[place] = near[0] if len(near) else begins[place]
+    return optimise_codes(decoder, rows, targets[rows], manifold.std, steps=steps, ids=ids, seed=seed, begins=begins)
+
+
 def _from_manifold(
     manifold: ClassManifold, code: Tensor, source: int, target: int | None, config: CounterfactualConfig
 ) -> tuple[Tensor, list[str]]:
     """Codes of the target class, or those of all other classes together, the nearest first."""
     method, count = ("diverse", config.average) if config.average > 1 else (config.reference, config.references)
-    goals = [target] if target is not None else [k for k in range(len(manifold.classes)) if k != source]
+    targets = [target] if target is not None else [k for k in range(len(manifold.classes)) if k != source]
     codes, names = [], []
-    for k in goals:
+    for k in targets:
         found = manifold.references(code, k, method, count)
         codes.append(found.codes)
         indices = found.indices.tolist()
@@ -114,32 +124,31 @@ def _from_manifold(
     return merged[order], [names[index] for index in order.tolist()]
 
 
-def walk_to_references(
+def trace_to_references(
     searches: list[ReferenceSearch],
-    renderer: CandidateDecoder,
-    goal: TargetCriterion,
+    decoder: CandidateDecoder,
+    criterion: TargetCriterion,
     manifold: ClassManifold,
     config: CounterfactualConfig,
 ) -> None:
-    """Walk to the first reference of every image, then to the second of those that need one, and so on."""
+    """Follow the path to the first reference of every image, then to the second of those that need one, and so on."""
     turns = max((len(search.codes) for search in searches), default=0)
     for turn in range(turns):
-        wanting = [row for row, search in enumerate(searches) if search.wants(turn, config.average > 1)]
-        if not wanting:
+        needing = [row for row, search in enumerate(searches) if search.needs(turn, config.average > 1)]
+        if not needing:
             return
-        rows = torch.tensor(wanting)
-        ends = torch.stack([searches[row].codes[turn] for row in rows.tolist()])
-        paths = manifold.polylines(renderer.class_codes[rows], ends, config.path)
-        walks = walk(renderer, goal, rows, paths, config.steps)
-        hits = [number for number, walked in enumerate(walks) if walked.first is not None]
-        chosen = torch.tensor(hits, dtype=torch.int64)
-        found = [walks[number] for number in hits]
-        crossings: dict[int, BoundaryPoint] = {}
+        rows = torch.tensor(needing)
+        ends = torch.stack([searches[row].codes[turn] for row in needing])
+        paths = manifold.polylines(decoder.class_codes[rows], ends, config.path)
+        traces = trace_paths(decoder, criterion, rows, paths, config.steps)
+        hits = [number for number, trace in enumerate(traces) if trace.first is not None]
+        boundaries: dict[int, BoundaryPoint] = {}
         if hits:
-            exact = bisect(renderer, goal, rows[chosen], paths[chosen], found, config.bisections)
-            crossings = dict(zip(hits, exact, strict=True))
-        for number, (row, walked) in enumerate(zip(rows.tolist(), walks, strict=True)):
-            crossing = crossings.get(number)
+            chosen, reaching = torch.tensor(hits), [traces[number] for number in hits]
+            exact = bisect(decoder, criterion, rows[chosen], paths[chosen], reaching, config.bisections)
+            boundaries = dict(zip(hits, exact, strict=True))
+        for number, (row, trace) in enumerate(zip(needing, traces, strict=True)):
+            boundary = boundaries.get(number)
             # the start of the path is the original (residual) or the reconstruction (decoded)
-            difference = None if crossing is None else crossing.image - walked.images[0]
-            searches[row].record(turn, walked, crossing, difference)
+            difference = None if boundary is None else boundary.image - trace.images[0]
+            searches[row].record(turn, trace, boundary, difference)

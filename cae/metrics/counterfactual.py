@@ -1,4 +1,4 @@
-"""What a set of counterfactuals is worth: pure functions of images and of the classifier's answers.
+"""What a set of counterfactuals is worth: pure functions of images and class probabilities.
 
 Every figure stands beside its number of images and beside the validity: proximity of the found ones alone says little
 about a method that finds few. Images are ``(B, C, H, W)`` in [0, 1], as returned (rounded to 8 bits).
@@ -18,32 +18,11 @@ from torch import Tensor
 from cae.metrics.statistics import places_from_the_top
 
 
-def validity(verdicts: Tensor, sources: Tensor, found: Tensor, targets: Tensor | None = None) -> float:
-    """Share of the explained images, in [0, 1], whose counterfactual is judged as it should be (flip rate).
-
-    Images that have the target's verdict already are not counted; those without a counterfactual count as failures.
-
-    Args:
-        verdicts: ``(N,)`` classes given to the counterfactuals, by the classifier or by an oracle; any value where
-            there is none.
-        sources: ``(N,)`` verdicts on the originals.
-        found: ``(N,)`` bool, whether there is a counterfactual.
-        targets: ``(N,)`` classes to be reached; without them, any class but the source will do.
-
-    Returns:
-        The share, nan if no image is left to explain.
-    """
-    explained = torch.ones_like(found) if targets is None else sources != targets
-    valid = verdicts != sources if targets is None else verdicts == targets
-    count = int(explained.sum())
-    return int((valid & found & explained).sum()) / count if count else float("nan")
-
-
 def bkl(probabilities: Tensor, targets: Tensor) -> float:
     """Mean of ``1 - f_t`` over counterfactuals, in [0, 1]: equals ``1 - exp(-KL(e_t || f))`` for each of them.
 
     Args:
-        probabilities: ``(N, K)`` answers of the classifier on the counterfactuals.
+        probabilities: ``(N, K)`` of the classifier for the counterfactuals.
         targets: ``(N,)`` classes to be reached.
 
     Reference: Jeanneret et al. 2022 (DiME), arXiv:2203.15636, as their code computes it.
@@ -72,7 +51,7 @@ def changed_pixels(originals: Tensor, counterfactuals: Tensor, threshold: float 
 
 
 def changed_share(originals: Tensor, counterfactuals: Tensor, threshold: float = 0.05) -> Tensor:
-    """Sparsity: share ``(B,)`` of the pixels that are changed, as in ``changed_pixels``."""
+    """Share ``(B,)`` of the pixels that are changed, as in ``changed_pixels``."""
     return changed_pixels(originals, counterfactuals, threshold).float().flatten(1).mean(1)
 
 
@@ -155,10 +134,10 @@ def cout(
         probabilities: images ``(B, C, H, W)`` to class probabilities ``(B, K)``.
         original: ``(C, H, W)``.
         counterfactual: ``(C, H, W)``.
-        source: verdict on the original.
+        source: class predicted for the original.
         target: class to be reached.
-        steps: after step k of them, the first ``round(k H W / steps)`` pixels are copied; steps + 1 images are judged.
-        batch_size: images judged at once.
+        steps: after step k of them, the first ``round(k H W / steps)`` pixels are copied; classifies steps + 1 images.
+        batch_size: images classified at once.
         seed: of the order among pixels that changed equally.
 
     Reference: Khorram and Fuxin 2022 (C3LT), CVPR, section 4. They copy blocks of ``floor(HW / 50)`` pixels and sum
@@ -167,9 +146,9 @@ def cout(
     pixels = original[0].numel()
     rank = places_from_the_top((counterfactual - original).abs().sum(0).flatten(), torch.Generator().manual_seed(seed))
     counts = torch.tensor([round(k * pixels / steps) for k in range(steps + 1)], device=rank.device)
-    answers = []
+    curves = []
     for chunk in counts.split(batch_size):
         copied = (rank[None] < chunk[:, None]).view(len(chunk), 1, *original.shape[1:])
-        answers.append(probabilities(torch.where(copied, counterfactual, original)).double().cpu())
-    curves = torch.cat(answers)
-    return Cout(curves[:, target], curves[:, source])
+        curves.append(probabilities(torch.where(copied, counterfactual, original)).double().cpu())
+    found = torch.cat(curves)
+    return Cout(found[:, target], found[:, source])

@@ -22,7 +22,7 @@ def largest_jump(probabilities: Tensor) -> Tensor:
 
 
 def backtracking(probabilities: Tensor) -> Tensor:
-    """Way ``(...)`` of the probability ``(..., G)`` beyond that from its start to its end; 0 if monotone."""
+    """How far ``(...)`` the probability ``(..., G)`` moves beyond its change from start to end; 0 if monotone."""
     return probabilities.diff(dim=-1).abs().sum(-1) - (probabilities[..., -1] - probabilities[..., 0]).abs()
 
 

@@ -20,77 +20,23 @@ from torch import Tensor
 
 from cae.errors import UserError
 from cae.files import atomic_path, read_json, read_tensors, write_json, write_tensors
+from cae.tables.metric_table import METRICS
+from cae.tables.scored_result import ScoredResult
 
 LARGEST_SHARE = 0.05  # of the time that goes into writing the index
 
 
 @dataclass(frozen=True)
-class IndexRow:
-    """What is known of one image and one target class; the fields are the columns. Absent values are None, never 0.
+class RowIdentity:
+    """Which image and which class a row is of.
 
     Attributes:
         image: place of the image in its split or folder, from 0.
         id: of the image.
         label: class by the data set; None where unknown.
-        source: the classifier's verdict on the image.
+        source: class that the classifier predicts for the image.
         target: class to be reached.
         status: ``found``, ``not_found``, ``already_target`` or ``reconstruction_flip``.
-        found: whether there is a counterfactual. All further numbers about one are None without it.
-        reason: the status in words.
-        boundary: share of the path, in (0, 1], after which the decision changes.
-        source_probability: of the source class, on the original (decoded output: on the reconstruction).
-        target_probability: of the target class there.
-        boundary_source_probability: of the source class on the counterfactual.
-        boundary_target_probability: of the target class on the counterfactual.
-        margin: by which the target's probability leads on the counterfactual; without one, on the closest attempt.
-        overshoot: margin beyond the one asked for.
-        overshoot_without_bisection: the same at the first point of the grid that reaches the target.
-        target_over_source: target's probability minus source's on the counterfactual, minus the margin asked for.
-        sign_changes: how often the goal is reached or lost along the path; 1 for a clean one.
-        monotone_share: share of the path's steps in which the target's probability does not fall.
-        largest_jump: largest change of that probability in one step.
-        backtracking: way of that probability beyond that from start to end.
-        references: ids of the training images walked to, joined by `` | ``.
-        averaged: number of references whose differences were averaged.
-        reconstruction_mae: mean absolute error of the reconstruction, on [0, 1].
-        l1: mean absolute change of the counterfactual from the original, on [0, 1].
-        l2: root of the mean squared change.
-        sparsity: share of pixels that change by more than 0.05.
-        linf: largest absolute change.
-        regions: number of connected regions of the pixels that ``sparsity`` counts.
-        ssim: structural similarity with the original, 1 for the same image; None for sides below 11 pixels.
-        feature_similarity: cosine of the classifier's features of the original and of the counterfactual.
-        diversity: mean absolute difference between the counterfactuals towards several references.
-        cout: COUT in [-1, 1]: how soon the classifier follows as pixels are copied, most changed first.
-        end_l1: ``l1`` of the image at the end of the path; None, as all of the end, where no path was walked.
-        end_sparsity: ``sparsity`` of it.
-        end_cout: ``cout`` of it. The counterfactual is barely over the boundary, so that its own is near 0.
-        oracle_source: verdict of the oracle on the original; None without an oracle.
-        oracle: verdict of the oracle on the counterfactual.
-        oracle_agrees: whether that is the target. At the classifier's boundary, which is not the oracle's, even a
-            true change convinces the oracle only sometimes; hence the next two.
-        oracle_gain: by how much the oracle's probability of the target rises from original to counterfactual.
-        oracle_end_agrees: whether the oracle sees the target at the end of the path.
-        decoded_agrees: whether the classifier sees the target in the decoder's own image at the boundary.
-        dice: overlap of the saliency above Otsu's threshold with the mask; None where no mask shows anything.
-        dice_best: the same at the best threshold, which nobody knows: an upper bound.
-        dice_area: the same for as many top pixels as the mask has.
-        dice_centre: what a map of the image's centre scores in ``dice_area``.
-        pointing: whether the largest saliency lies in the mask (a share where several are largest).
-        energy: share of the saliency in the mask.
-        end_dice: ``dice`` of the evidence, which is the change at the end of the path; also where none was found, and 0
-            where the path changes nothing, as all four of the end.
-        end_dice_best: ``dice_best`` of the evidence.
-        end_pointing: ``pointing`` of the evidence.
-        end_energy: ``energy`` of the evidence.
-        outside: share of the image's pixels that, at the end of the path, have changed by more than 0.05 and are more
-            than 5 pixels off the mask.
-        mask_share: share of the image in the mask: what a random map scores in pointing, energy and ``dice_area``.
-        classifier_evaluations: images judged in the search.
-        decoder_evaluations: images decoded in the search.
-        seconds: of the search, pictures and scores left out.
-        strip: file of the traversal strip, relative to the index.
-        gif: file of the animation, relative to the index.
     """
 
     image: int
@@ -99,62 +45,66 @@ class IndexRow:
     source: str
     target: str
     status: str
-    found: bool
-    reason: str
-    boundary: float | None
-    source_probability: float
-    target_probability: float
-    boundary_source_probability: float | None
-    boundary_target_probability: float | None
-    margin: float | None
-    overshoot: float | None
-    overshoot_without_bisection: float | None
-    target_over_source: float | None
-    sign_changes: int
-    monotone_share: float | None
-    largest_jump: float | None
-    backtracking: float | None
-    references: str
-    averaged: int
-    reconstruction_mae: float
-    l1: float | None
-    l2: float | None
-    linf: float | None
-    sparsity: float | None
-    regions: int | None
-    ssim: float | None
-    feature_similarity: float | None
-    diversity: float | None
-    cout: float | None
-    end_l1: float | None
-    end_sparsity: float | None
-    end_cout: float | None
-    oracle_source: str | None
-    oracle: str | None
-    oracle_agrees: bool | None
-    oracle_gain: float | None
-    oracle_end_agrees: bool | None
-    decoded_agrees: bool | None
-    dice: float | None
-    dice_best: float | None
-    dice_area: float | None
-    dice_centre: float | None
-    pointing: float | None
-    energy: float | None
-    end_dice: float | None
-    end_dice_best: float | None
-    end_pointing: float | None
-    end_energy: float | None
-    outside: float | None
-    mask_share: float | None
-    classifier_evaluations: int
-    decoder_evaluations: int
-    seconds: float
-    strip: str | None
-    gif: str | None
 
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(IndexRow))
+@dataclass(frozen=True)
+class Files:
+    """Files of one result, relative to the index; None where not written.
+
+    Attributes:
+        strip: traversal strip, PNG.
+        gif: animation of the path.
+        counterfactual_image: the counterfactual itself, PNG of 8 bits at its own size; None where none was found.
+        end_image: the image at the end of the path, likewise; None where there is no path.
+        evidence_image: the evidence, PNG of 256 grey levels up to its largest value; None where there is no path.
+        tensors: every field of the result, for ``Counterfactual.load``.
+    """
+
+    strip: str | None = None
+    gif: str | None = None
+    counterfactual_image: str | None = None
+    end_image: str | None = None
+    evidence_image: str | None = None
+    tensors: str | None = None
+
+
+_HINTS: dict[str, Any] = {
+    **typing.get_type_hints(RowIdentity),
+    **{metric.name: metric.kind if metric.always else metric.kind | None for metric in METRICS},
+    **typing.get_type_hints(Files),
+}
+_Columns: Any = dataclasses.make_dataclass("_Columns", _HINTS.items(), frozen=True)
+
+
+class IndexRow(_Columns):
+    """What is known of one image and one target class; the fields are the columns. Absent values are None, never 0.
+
+    The fields are those of ``RowIdentity``, one for each entry of ``cae.tables.metric_table.METRICS``, and those of
+    ``Files``.
+    """
+
+
+IndexRow.__doc__ = f"{IndexRow.__doc__}\n    Metrics:\n" + "\n".join(
+    f"        {metric.name}: {metric.description}." for metric in METRICS
+)
+
+
+def index_row(scored: ScoredResult, label: str | None, place: int, files: Files) -> IndexRow:
+    """The row of one result.
+
+    Args:
+        scored: the result, and what its metrics need.
+        label: class of the image by the data set; None where unknown.
+        place: of the image in its split or folder.
+        files: that were written of it.
+    """
+    result = scored.result
+    identity = RowIdentity(place, result.id, label, result.source_class, result.target_class, result.status)
+    values = {metric.name: metric.value(scored) for metric in METRICS}
+    return IndexRow(**dataclasses.asdict(identity), **values, **dataclasses.asdict(files))
+
+
+COLUMNS = tuple(_HINTS)
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -164,7 +114,7 @@ def _column_type(annotation: Any) -> pa.DataType:
 
 
 # given in full, so that a column without any value keeps its type
-SCHEMA = pa.schema([(name, _column_type(hint)) for name, hint in typing.get_type_hints(IndexRow).items()])
+SCHEMA = pa.schema([(name, _column_type(hint)) for name, hint in _HINTS.items()])
 
 
 class Index:

@@ -42,13 +42,13 @@ def counterfactual_metrics(
     batch_size: int = 64,
     seed: int = 0,
 ) -> dict[str, float | None]:
-    """COUT, proximity and whether the classifier's verdict is the target, by name; 51 or 52 evaluations.
+    """COUT, proximity and whether the classifier predicts the target, by name; 51 or 52 evaluations.
 
     Args:
-        classifier: the judge.
+        classifier: that decides.
         original: ``(C, H, W)`` in [0, 1].
         counterfactual: likewise, or None where none was found: not valid, and everything else None.
-        source: verdict on the original.
+        source: class predicted for the original.
         target: class to be reached.
         batch_size: images in one forward pass at most.
         seed: of the order among pixels that changed equally.
@@ -57,8 +57,8 @@ def counterfactual_metrics(
     if counterfactual is None:
         return {"valid": 0.0, **dict.fromkeys(names)}
     with torch.no_grad():
-        verdict = int(classifier.probabilities(counterfactual[None]).argmax())
+        predicted = int(classifier.probabilities(counterfactual[None]).argmax())
     value = cout(
         classifier.probabilities, original, counterfactual, source, target, batch_size=batch_size, seed=seed
     ).value
-    return {"valid": float(verdict == target), "cout": value, **proximity(original, counterfactual)}
+    return {"valid": float(predicted == target), "cout": value, **proximity(original, counterfactual)}

@@ -23,6 +23,7 @@ from cae.commands.manifold import manifold
 from cae.commands.traverse import traverse
 from cae.config import Config, OracleConfig
 from cae.config.command_line import load_config, run_program, save_config
+from cae.counterfactuals.result import Counterfactual
 from cae.data import CAEDataModule
 from cae.data.selection import spread_order
 from cae.errors import UserError
@@ -30,7 +31,7 @@ from cae.files import file_name, read_json, write_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import Codes
 from cae.runs import trained_run as session
-from cae.tables.index import COLUMNS, Index, read_index
+from cae.tables.index import COLUMNS, Files, Index, read_index
 from cae.tables.scoring import boundary_code
 
 SCORES = """
@@ -134,7 +135,7 @@ def test_a_split_is_explained_with_pictures_an_index_and_figures(runs, capsys):
             )
             assert 0 < row.boundary <= 1
             assert row.references.startswith(("train/", "prototype of "))
-            assert row.sparsity <= 64 / 1024
+            assert row.changed_share <= 64 / 1024
             assert row.decoded_agrees
             assert row.oracle_agrees == (row.oracle == row.target)
             assert -1 <= row.oracle_gain <= 1
@@ -149,7 +150,7 @@ def test_figures_go_into_the_metrics_of_the_run_with_intervals(runs):
     metrics = read_json(runs / "toy" / "metrics.json")
     own = read_json(runs / "toy" / "explanations" / "traverse" / "metrics.json")
     names = ("found", "overshoot_p95", "target_over_source_p95", "cout", "validity_oracle", "validity_decoded", "l1")
-    for key in (f"counterfactual/{name}" for name in (*names, "sparsity")):
+    for key in (f"counterfactual/{name}" for name in (*names, "changed_share")):
         assert metrics[f"{key}_low"] <= metrics[key] <= metrics[f"{key}_high"]
     for key in (f"counterfactual/{name}" for name in ("end_cout", "end_l1", "ssim", "regions", "feature_similarity")):
         assert metrics[f"{key}_low"] <= metrics[key] <= metrics[f"{key}_high"]
@@ -222,6 +223,70 @@ def test_a_lost_picture_is_drawn_again(runs):
         path.unlink()
     traverse(config_in(runs, "traverse.limit=2"))
     assert all(path.exists() for path in lost)
+
+
+def files_of(row) -> dict[str, str | None]:
+    return {field.name: getattr(row, field.name) for field in dataclasses.fields(Files)}
+
+
+@pytest.mark.parametrize("save", ["images", "all"])
+def test_images_of_every_result_are_saved_whether_pictured_or_not(runs, save):
+    traverse(config_in(runs, "traverse.limit=6", "traverse.pictures=1", f"traverse.save={save}",
+                       "counterfactual.margin=0.99"))  # fmt: skip
+    folder, rows = runs / "toy" / "explanations" / "traverse", rows_of(runs)
+    assert {row.found for row in rows} == {True, False}
+    for row in rows:
+        files = files_of(row)
+        assert all((folder / name).is_file() for name in files.values() if name)
+        assert (files["counterfactual_image"] is not None) == row.found
+        assert (files["end_image"] is not None) == (files["evidence_image"] is not None) == (row.end_l1 is not None)
+        assert (files["tensors"] is not None) == (save == "all")
+        if files["tensors"]:
+            result = Counterfactual.load(folder / files["tensors"])
+            assert (result.id, result.source_class, result.target_class) == (row.id, row.source, row.target)
+            assert result.status == row.status
+        for name, image in (("counterfactual_image", "counterfactual"), ("end_image", "end")):
+            if files[name] and files["tensors"]:
+                with Image.open(folder / files[name]) as picture:
+                    assert picture.mode == "L"
+                    read = torch.from_numpy(np.array(picture))[None] / 255
+                assert torch.equal(read, getattr(result, image))
+    named = {name for row in rows for name in files_of(row).values() if name}
+    there = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
+    assert there == named
+
+
+def test_nothing_is_saved_where_nothing_is_wanted(runs, capsys):
+    traverse(config_in(runs, "traverse.limit=3", "traverse.save=none", "traverse.strips=false"))
+    folder = runs / "toy" / "explanations" / "traverse"
+    assert not [path for path in folder.iterdir() if path.is_dir()]
+    assert all(name is None for row in rows_of(runs) for name in files_of(row).values())
+    assert "images" not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_work_goes_on_where_saved_files_are_missing(runs, monkeypatch):
+    options = ("traverse.limit=3", "traverse.strips=false")
+    traverse(config_in(runs, *options))
+    folder, before = runs / "toy" / "explanations" / "traverse", rows_of(runs)
+    lost = next(folder / row.counterfactual_image for row in before if row.found)
+    lost.unlink()
+    traverse(config_in(runs, *options))
+    assert lost.exists()
+    traverse(config_in(runs, *options, "traverse.save=all"))
+    after = rows_of(runs)
+    assert all((folder / row.tensors).exists() for row in after)
+    assert [row.counterfactual_image for row in after] == [row.counterfactual_image for row in before]
+    monkeypatch.setattr(traversal, "find_counterfactuals", None)  # nothing is left to search for
+    traverse(config_in(runs, *options))
+    assert rows_of(runs) == after
+
+
+def test_an_index_with_other_columns_says_how_to_go_on(runs):
+    traverse(config_in(runs, "traverse.limit=1", "traverse.strips=false"))
+    path = runs / "toy" / "explanations" / "traverse" / "index.parquet"
+    pd.read_parquet(path).rename(columns={"changed_share": "sparsity"}).to_parquet(path)
+    with pytest.raises(UserError, match="another version of the program: start anew with overwrite=true"):
+        traverse(config_in(runs, "traverse.limit=1", "traverse.strips=false"))
 
 
 def test_other_options_are_refused_by_name_and_ways_out_are_given(runs):

@@ -19,7 +19,6 @@ from cae.metrics.counterfactual import (
     l2_distance,
     linf_distance,
     structural_similarity,
-    validity,
 )
 from cae.metrics.smoothness import backtracking, largest_jump, lipschitz, monotone_share
 
@@ -36,17 +35,7 @@ def test_bkl_is_one_minus_exp_of_minus_kl():
     assert bkl(probabilities, torch.tensor([0])) == pytest.approx(1 - math.exp(-kl))
 
 
-def test_validity_counts_failures_and_leaves_out_what_needs_no_explanation():
-    sources = torch.tensor([0, 0, 0, 1, 0])
-    targets = torch.tensor([1, 1, 1, 1, 1])
-    verdicts = torch.tensor([1, 0, 1, 1, 2])
-    found = torch.tensor([True, True, False, True, True])
-    assert validity(verdicts, sources, found, targets) == pytest.approx(1 / 4)
-    assert validity(verdicts, sources, found) == pytest.approx(2 / 5)
-    assert math.isnan(validity(verdicts[3:4], sources[3:4], found[3:4], targets[3:4]))
-
-
-def test_distances_and_sparsity_of_a_known_change():
+def test_distances_and_changed_pixels_of_a_known_change():
     originals = torch.zeros(2, 3, 8, 8)
     counterfactuals = originals.clone()
     counterfactuals[0, 1, 0:2, 0:2] = 0.5
@@ -95,13 +84,13 @@ def test_cout_of_a_single_decisive_pixel():
     assert len(result.target) == 51
 
 
-def test_cout_of_an_answer_that_grows_evenly_is_zero():
+def test_cout_of_a_probability_that_grows_evenly_is_zero():
     original, counterfactual = torch.zeros(3, 8, 8), torch.ones(3, 8, 8)
     result = cout(lambda images: pair(images.mean((1, 2, 3))), original, counterfactual, 1, 0, batch_size=7)
     assert result.value == pytest.approx(0, abs=1e-6)
 
 
-def test_cout_without_a_change_is_the_difference_of_the_answers():
+def test_cout_without_a_change_is_the_difference_of_the_probabilities():
     image = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
     result = cout(lambda images: pair(torch.full((len(images),), 0.2)), image, image, 1, 0)
     assert result.value == pytest.approx(0.2 - 0.8)
