@@ -6,13 +6,13 @@ import pytest
 from corner_world import Corners, TwoOfThree, corner_images, corner_manifold
 
 from cae.config import CounterfactualConfig
-from cae.counterfactuals.path_comparison import compare_routes
+from cae.counterfactuals.path_comparison import compare_paths
 
 
 def test_where_nothing_lies_between_the_codes_the_line_and_the_graph_are_measured_alike():
     images, _ = corner_images(30, 2)
     config = CounterfactualConfig(reference="nearest", steps=9, path="graph")
-    metrics = compare_routes(TwoOfThree(), Corners(), Corners(), corner_manifold(), images, config)
+    metrics = compare_paths(TwoOfThree(), Corners(), Corners(), corner_manifold(), images, config)
     assert metrics["routes/images"] == 30
     assert metrics["routes/line_found"] == metrics["routes/graph_found"] == 1
     assert metrics["routes/graph_minus_line_found"] == 0
