@@ -32,6 +32,7 @@ from cae.classifiers.imagenet import load_imagenet_classifier  # noqa: E402
 from cae.files import write_json  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 from explainers.metrics.perturbation import cells  # noqa: E402
+from explainers.metrics.statistics import Bootstrap  # noqa: E402
 
 SIZE = 224
 DENSE = {"stride": 4, "max_evaluations": 10**7}
@@ -57,8 +58,10 @@ def main() -> None:
             figures |= {f"{sampler}{words}/{name}": value for name, value in costs.items()}
         if arguments.dense:
             found = [_agreement(fast, image[None], background, sampler) for image in images]
-            figures[f"{sampler}/spearman_dense"] = float(np.mean(found))
-            intervals[f"{sampler}/spearman_dense"] = _bootstrap(found)
+            interval = Bootstrap(range(len(found)), resamples=2_000).mean(np.array(found))
+            if interval is not None:
+                figures[f"{sampler}/spearman_dense"] = interval.mean
+                intervals[f"{sampler}/spearman_dense"] = [interval.low, interval.high]
         print({name: round(value, 3) for name, value in figures.items() if name.startswith(sampler)}, flush=True)
         _write(figures, intervals, arguments)
 
@@ -120,12 +123,6 @@ def _agreement(classifier: TargetClassifier, image: Tensor, background: Tensor, 
     units = cells(SIZE, SIZE)
     one, other = (units.means(explainer(image).attribution[0, 0]) for explainer in (default, dense))
     return float(spearmanr(one, other).statistic)
-
-
-def _bootstrap(values: list[float]) -> list[float]:
-    """95 % percentile interval of the mean over images."""
-    draws = np.random.default_rng(0).choice(values, (2000, len(values))).mean(1)
-    return [float(end) for end in np.quantile(draws, (0.025, 0.975))]
 
 
 def _photographs(folder: Path) -> Tensor:
