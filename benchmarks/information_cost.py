@@ -43,7 +43,7 @@ def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
     classifier = load_imagenet_classifier((3, SIZE, SIZE))
-    fast = load_imagenet_classifier((3, SIZE, SIZE)).compute_with_onnx()  # the same answers
+    fast = load_imagenet_classifier((3, SIZE, SIZE)).compute_with_onnx()  # the same logits
     photographs = _photographs(arguments.photographs)
     chosen = torch.linspace(0, len(photographs) - 1, arguments.images).round().long()
     others = torch.ones(len(photographs), dtype=torch.bool)

@@ -26,10 +26,11 @@ from benchmarks._machine import machine  # noqa: E402
 from cae.config import Config  # noqa: E402
 from cae.config.command_line import load_config, run_program  # noqa: E402 (the script also runs without an installation)
 from cae.data import CAEDataModule  # noqa: E402
+from cae.data.selection import evenly_spread  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.metrics.statistics import Bootstrap  # noqa: E402
 from explainers.infills.learned import LearnedSampler  # noqa: E402
-from explainers.infills.training import BASELINE_IMAGES, sampler_command, spread  # noqa: E402
+from explainers.infills.training import BASELINE_IMAGES, sampler_command  # noqa: E402
 from explainers.infills.window_bits import window_bits  # noqa: E402
 
 RECIPES = {"lesions": "lesions", "pneumonia": "medmnist"}
@@ -82,8 +83,10 @@ def _measure(
     data = CAEDataModule(config.data)
     data.setup()
     distribution = LearnedSampler.load(folder).distribution
-    asked = spread(data.dataset("test"), BASELINE_IMAGES)
-    found = window_bits(distribution, spread(data.train, BASELINE_IMAGES), asked, config.sampler.validation_crops)
+    asked = evenly_spread(data.dataset("test"), BASELINE_IMAGES)
+    found = window_bits(
+        distribution, evenly_spread(data.train, BASELINE_IMAGES), asked, config.sampler.validation_crops
+    )
     bits = {head if model == "learned" else model: values.double() for model, values in found.bits.items()}
     bits |= {f"{head} - {RIVAL}": bits[head] - bits[RIVAL]}
     bootstrap = Bootstrap(list(range(len(asked))), resamples=2_000)

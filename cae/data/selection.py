@@ -14,6 +14,12 @@ from cae.data import ImageSet, Sample
 from cae.errors import UserError
 
 
+def evenly_spread(images: ImageSet, most: int) -> Tensor:
+    """At most so many images of a set, evenly spread over it, ``(N, C, H, W)``."""
+    chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).round().long()
+    return torch.stack([images[row].image for row in chosen.tolist()])
+
+
 def spread_order(labels: Tensor) -> list[int]:
     """All places, taken from the classes in turn, in data order within each: every start of it is spread evenly.
 

@@ -10,7 +10,9 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
+
+from cae.data.types import ImageSet, collate
 
 
 class Progress(Protocol):
@@ -85,3 +87,14 @@ def _repeat_shuffled(members: Tensor, count: int, generator: torch.Generator) ->
     """``count`` of the members: whole random orders, one after another."""
     rounds = -(-count // len(members))
     return torch.cat([members[torch.randperm(len(members), generator=generator)] for _ in range(rounds)])[:count]
+
+
+def stream_loader(images: ImageSet, stream: BalancedStream, workers: int) -> DataLoader:
+    """Loads the batches of a stream; ``workers`` processes load images, 0 for the main process alone."""
+    return DataLoader(
+        images,  # type: ignore[arg-type]
+        batch_sampler=stream,
+        collate_fn=collate,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from cae.classifiers import TargetClassifier
 from cae.config import Config
 from cae.data import CAEDataModule, ImageSet, collate
-from cae.data.stream import BalancedStream, Progress
+from cae.data.stream import BalancedStream, Progress, stream_loader
 from cae.errors import UserError
 from cae.files import update_json
 from cae.manifold.class_manifold import ClassManifold
@@ -146,16 +146,9 @@ def train_loader(config: Config, data: CAEDataModule, judges: FrozenClassifiers,
                 f"cae.preset=published pairs images of the first class ({data.classes[0]!r}) with images of the "
                 "others, but the training split has only one of the two kinds."
             )
-    cae, workers = config.cae, data.config.workers
-    size = data.config.batch_size
+    cae, size = config.cae, data.config.batch_size
     stream = BalancedStream(classes, size, cae.validate_every, cae.max_steps, config.seed, progress)
-    return DataLoader(
-        data.train,  # type: ignore[arg-type]
-        batch_sampler=stream,
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-    )
+    return stream_loader(data.train, stream, data.config.workers)
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -174,11 +167,11 @@ class MovableCheckpoint(ModelCheckpoint):
         super().load_state_dict(state)
 
 
-def checkpoints(folder: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """Keep the checkpoint of the best validation, and that of the last."""
+def checkpoints(folder: Path, monitor: str = "val/score", mode: str = "max") -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """Keep the checkpoint of the best validation, by a logged number, and that of the last."""
     # not at the end of the epoch, from where Lightning (2.6) continues with all steps in the log one too high
     at_validation: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
-    best = MovableCheckpoint(folder, "best", monitor="val/score", mode="max", **at_validation)
+    best = MovableCheckpoint(folder, "best", monitor=monitor, mode=mode, **at_validation)
     return best, MovableCheckpoint(folder, "last", **at_validation)
 
 

@@ -14,6 +14,7 @@ from cae.classifiers import TargetClassifier, load_classifier
 from cae.classifiers.zoo import brings_classes
 from cae.config import Config
 from cae.data import CAEDataModule, ImageFiles, ImageSet
+from cae.data.selection import evenly_spread
 from cae.devices import device_for
 from cae.runs.run_folder import RunFolder
 from explainers.base import Explainer
@@ -47,8 +48,7 @@ class ClassifierRun:
             images = self.data.train
         else:
             return None
-        rows = torch.linspace(0, len(images) - 1, min(BACKGROUND, len(images))).round().long().tolist()
-        return torch.stack([images[row].image for row in rows])
+        return evenly_spread(images, BACKGROUND)
 
     def explainer(self, name: str, **options: Any) -> Explainer:
         """An explainer by its registered name, with all that this run can give it.

@@ -56,7 +56,7 @@ class PatchUNet(nn.Module):
     Args:
         channels: C of the images.
         window: side K of the window.
-        outputs: channels of the answer.
+        outputs: channels of the output.
         width: channels of the finest level; the next ones have two and four times as many.
     """
 
@@ -73,7 +73,7 @@ class PatchUNet(nn.Module):
         self.head = nn.Sequential(nn.GroupNorm(math.gcd(width, 8), width), nn.SiLU(), nn.Conv2d(width, outputs, 1))
 
     def forward(self, images: Tensor, inside: Tensor) -> Tensor:
-        """Answer for the window.
+        """Predict the window.
 
         Args:
             images: ``(B, C, 3K, 3K)`` in [0, 1]; the window in the middle and what is outside the image are ignored.

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
-from torch import Tensor
-from torch.utils.data import DataLoader
 
 from cae.config import Config
 from cae.config.command_line import Command
-from cae.data import CAEDataModule, ImageSet, collate
-from cae.data.stream import BalancedStream
+from cae.data import CAEDataModule, ImageSet
+from cae.data.selection import evenly_spread
+from cae.data.stream import BalancedStream, stream_loader
 from cae.errors import UserError
 from cae.files import update_json
 from cae.runs.run_folder import RunFolder
+from cae.training.cae import checkpoints
 from cae.training.callbacks import TrainingClock
 from cae.training.trainer import build_trainer, close_loggers, say
 from explainers.infills.base import digest
@@ -70,10 +68,7 @@ def train_sampler(
     module = build_module(config, data)
     steps = module.hparams["max_steps"]
     clock, every = TrainingClock(), min(config.sampler.validate_every, steps)
-    # not at the end of the epoch, from where Lightning (2.6) continues with all steps in the log one too high
-    when: dict[str, Any] = {"save_on_train_epoch_end": False, "enable_version_counter": False}
-    best = ModelCheckpoint(folder / "sampler_checkpoints", "best", monitor="val/bpd", mode="min", **when)
-    last = ModelCheckpoint(folder / "sampler_checkpoints", "last", **when)
+    best, last = checkpoints(folder / "sampler_checkpoints", "val/bpd", "min")
     trainer = build_trainer(
         config, folder, "sampler", max_steps=steps, callbacks=[clock, best, last], resume=checkpoint is not None,
         gradient_clip_val=GRADIENT_CLIP, use_distributed_sampler=False,
@@ -83,14 +78,7 @@ def train_sampler(
     stream = BalancedStream(
         torch.zeros(len(data.train), dtype=torch.int64), data.config.batch_size, every, steps, config.seed, trainer
     )
-    workers = data.config.workers
-    loader: DataLoader = DataLoader(
-        data.train,  # type: ignore[arg-type]
-        batch_sampler=stream,
-        collate_fn=collate,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-    )
+    loader = stream_loader(data.train, stream, data.config.workers)
     trainer.fit(module, loader, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
     module.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
     metrics: dict[str, float] = {}
@@ -132,14 +120,14 @@ def build_module(config: Config, data: CAEDataModule) -> PatchTrainingModule:
         seed=config.seed,
         mirror=data.config.flip,
         validation_images=len(data.val),
-        level_counts=level_counts(spread(data.train, BASELINE_IMAGES)),
+        level_counts=level_counts(evenly_spread(data.train, BASELINE_IMAGES)),
     )
 
 
 def measure(distribution: PatchDistribution, config: Config, data: CAEDataModule) -> dict[str, float]:
     """Bits per dimension of the learned in-fill and of simpler ones, on the same windows of validation images."""
-    seen, count = spread(data.train, BASELINE_IMAGES), config.sampler.validation_crops
-    found = window_bits(distribution, seen, spread(data.val, BASELINE_IMAGES), count)
+    seen, count = evenly_spread(data.train, BASELINE_IMAGES), config.sampler.validation_crops
+    found = window_bits(distribution, seen, evenly_spread(data.val, BASELINE_IMAGES), count)
     again = fixed_windows(len(seen), -(-count // len(seen)), seen.shape, distribution.window, seed=2)
     bits, names = found.bits["learned"], {"learned": "sampler/bits"}
     metrics = {names.get(name, f"sampler/bits_{name}"): float(values.mean()) for name, values in found.bits.items()}
@@ -152,15 +140,9 @@ def measure(distribution: PatchDistribution, config: Config, data: CAEDataModule
     return metrics
 
 
-def spread(images: ImageSet, most: int) -> Tensor:
-    """At most so many images of a set, evenly spread over it, ``(N, C, H, W)``."""
-    chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).round().long()
-    return torch.stack([images[int(index)].image for index in chosen])
-
-
 def data_fingerprint(images: ImageSet) -> str:
     """12 hexadecimal digits that change with the number of images and the pixels of some of them."""
-    return digest(torch.tensor([len(images)]), spread(images, 64))
+    return digest(torch.tensor([len(images)]), evenly_spread(images, 64))
 
 
 def report(metrics: dict[str, float], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""ROAD: what is left of the verdict when the most, or the least, relevant pixels are filled in from their neighbours.
+"""ROAD: what is left of the prediction when the most, or the least, relevant pixels are imputed from their neighbours.
 
 Reference: Rong et al. 2022, A Consistent and Efficient Evaluation Strategy for Attribution Methods, arXiv:2202.00449.
 """
