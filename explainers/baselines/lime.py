@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import torch
 from captum._utils.models.linear_model import SkLearnRidge
 from captum.attr import Lime as CaptumLime
-from skimage.segmentation import slic
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
-
-COMPACTNESS = {1: 0.1, 3: 10.0}  # of SLIC by channels: RGB is compared in Lab units, grey on [0, 1]
+from explainers.metrics.superpixels import superpixels
 
 
 class Lime(Explainer):
@@ -67,7 +64,7 @@ class Lime(Explainer):
     def explain_image(self, subject: Instance) -> InstanceResult:
         """Fit the linear model."""
         image = subject.image.cpu()
-        segments = superpixels(image, self.segments)
+        segments = superpixels(image, self.segments, smoothing=1)[None]
         method = CaptumLime(
             lambda images: self.score(images)[:, subject.target],
             interpretable_model=SkLearnRidge(alpha=self.ridge),
@@ -85,18 +82,6 @@ class Lime(Explainer):
                 return_input_shape=False,
             )
         return InstanceResult(weights.reshape(-1)[segments], {"segments": segments})
-
-
-def superpixels(image: Tensor, count: int) -> Tensor:
-    """About ``count`` connected regions of like colour of an image ``(C, H, W)``: ``(1, H, W)`` int64, from 0 on.
-
-    Reference: Achanta et al. 2012, SLIC superpixels compared to state-of-the-art methods.
-    """
-    channels = len(image)
-    array = image.permute(1, 2, 0).double().numpy()
-    found = slic(array, count, compactness=COMPACTNESS[channels], sigma=1, start_label=0, channel_axis=-1)
-    # numbered without gaps: captum counts the features by the largest number
-    return torch.from_numpy(np.unique(found, return_inverse=True)[1].reshape(1, *found.shape)).long()
 
 
 def segment_means(image: Tensor, segments: Tensor) -> Tensor:

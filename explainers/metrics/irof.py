@@ -5,24 +5,19 @@ Reference: Rieger and Hansen 2020, IROF: a low resource evaluation metric for ex
 
 from __future__ import annotations
 
-import torch
-from skimage.segmentation import slic
 from torch import Tensor
 
 from explainers.metrics.perturbation import Curve, Units
+from explainers.metrics.superpixels import superpixels
 
 SEGMENTS = 60  # about as many as SLIC is asked for
 STEPS = 30
 
 
-def superpixels(image: Tensor, segments: int = SEGMENTS) -> Units:
-    """Segments of an image ``(C, H, W)`` by SLIC, the same at every call."""
-    array = image.detach().cpu().permute(1, 2, 0).double().numpy()
-    # SLIC weighs distance against colour: Lab runs to 100, grey values to 1
-    compactness = 10.0 if array.shape[2] == 3 else 0.1
-    labels = slic(array, n_segments=segments, compactness=compactness, start_label=0, channel_axis=-1)
-    numbers, labels = torch.from_numpy(labels).unique(return_inverse=True)
-    return Units(labels.to(image.device), len(numbers))
+def segments(image: Tensor) -> Units:
+    """The superpixels of an image ``(C, H, W)``, about 60."""
+    labels = superpixels(image, SEGMENTS)
+    return Units(labels, int(labels.max()) + 1)
 
 
 def irof(curve: Curve) -> float | None:

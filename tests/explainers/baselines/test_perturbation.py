@@ -9,10 +9,11 @@ from tiny_classifiers import linear_classifier, names, random_images, small_netw
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.baselines.lime import Lime, presence_kernel, segment_means, superpixels
+from explainers.baselines.lime import Lime, presence_kernel, segment_means
 from explainers.baselines.occlusion import Occlusion
 from explainers.baselines.rise import Rise, rise_masks
 from explainers.infills.windows import grid, mean_map
+from explainers.metrics.superpixels import superpixels
 
 
 def mean_of(rows: slice, columns: slice, size: int = 28, channels: int = 1) -> TargetClassifier:
@@ -94,7 +95,7 @@ def test_rise_of_a_linear_probability_finds_the_region():
 def test_superpixels_are_numbered_without_gaps_and_their_means_are_exact():
     for channels in (1, 3):
         image = random_images(1, channels)[0]
-        segments = superpixels(image, 12)
+        segments = superpixels(image, 12, smoothing=1)[None]
         assert segments.shape == (1, 32, 32)
         assert segments.unique().tolist() == list(range(int(segments.max()) + 1))
         assert 6 <= int(segments.max()) + 1 <= 24

@@ -5,7 +5,7 @@ from tiny_classifiers import random_images
 
 from cae.errors import UserError
 from cae.metrics.statistics import places_from_the_top
-from explainers.metrics.irof import irof, superpixels
+from explainers.metrics.irof import irof, segments
 from explainers.metrics.perturbation import (
     Curve,
     aopc,
@@ -108,10 +108,10 @@ def test_irof_of_a_score_that_falls_evenly_to_zero_is_one_half():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_superpixels_are_a_partition_into_some_sixty(channels):
     image = random_images(1, channels, size=64)[0]
-    units = superpixels(image)
+    units = segments(image)
     assert 20 <= units.count <= 90  # SLIC joins small segments of so smooth an image
     assert units.labels.unique().tolist() == list(range(units.count))
-    assert torch.equal(units.labels, superpixels(image).labels)
+    assert torch.equal(units.labels, segments(image).labels)
 
 
 def test_fills_are_what_their_names_say():
