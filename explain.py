@@ -3,10 +3,10 @@
 from cae.commands.explain import EXPLAINING_STAGES
 from cae.config.command_line import parse, run_program
 from cae.runs.run_folder import explanation_config
-from explainers.commands.caes import CAUSAL_STAGES
+from explainers.commands.caes import CAUSAL_COMMANDS
 from explainers.commands.explain import COMPARING_STAGES
 
-STAGES = EXPLAINING_STAGES | COMPARING_STAGES | CAUSAL_STAGES
+STAGES = EXPLAINING_STAGES | COMPARING_STAGES | CAUSAL_COMMANDS
 
 
 def main(argv: list[str]) -> None:

@@ -2,10 +2,10 @@
 
 from cae.commands.train import TRAINING_STAGES
 from cae.config.command_line import parse, run_program
-from explainers.caes.ncc_training import NCC_STAGES
+from explainers.caes.ncc_training import NCC_COMMANDS
 from explainers.infills.training import SAMPLER_COMMANDS
 
-STAGES = TRAINING_STAGES | SAMPLER_COMMANDS | NCC_STAGES
+STAGES = TRAINING_STAGES | SAMPLER_COMMANDS | NCC_COMMANDS
 
 
 def main(argv: list[str]) -> None:

@@ -170,7 +170,7 @@ SOURCES = {  # what the masks of each study are compared with, in words
 
 
 def causal_scores_section(folder: Path) -> str:
-    """One table for each study of mask sources: readouts, and their difference from the masks compared with."""
+    """One table for each study of mask sources: score terms, and their difference from the masks compared with."""
     text = ""
     for part, words in SOURCES.items():
         path = folder / f"caes_{part}.json"
@@ -188,7 +188,7 @@ def causal_scores_section(folder: Path) -> str:
             cells = [_interval(result, f"{source}/{name}") for name in shown]
             text += f"\n| {source} | {'–' if area is None else f'{area:.1%}'} | " + " | ".join(cells) + " |"
         text += _differences(result, sources, shown)
-        text += "\n\nIn brackets: 95 % bootstrap interval over images; readouts by our own definitions "
+        text += "\n\nIn brackets: 95 % bootstrap interval over images; score terms by our own definitions "
         text += "([causal_scores.md](causal_scores.md)).\n\n" + _source(result)
     return text
 

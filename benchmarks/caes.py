@@ -154,7 +154,7 @@ def _scored(part: str, arguments: argparse.Namespace, options: list[str], name: 
     folder = "caes" if arguments.fill == "black" else f"caes_{arguments.fill}"
     _call(["explain.py", "caes", *options, *more, f"caes.folder={folder}"])
     figures, intervals, images = {}, {}, 0
-    path = ROOT / arguments.runs / name / "explanations" / folder / "readouts.csv"
+    path = ROOT / arguments.runs / name / "explanations" / folder / "scores.csv"
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if row["name"] not in SHOWN or not row["value"]:
@@ -196,11 +196,11 @@ def _shortcut(arguments: argparse.Namespace) -> None:
     markers = torch.zeros_like(found.masks)
     markers[..., top:bottom, left:right] = True
     figures, intervals = {}, {}
-    plan = ScoreSettings(fill=arguments.fill, rolls=arguments.rolls, seed=arguments.seed)
-    study = ClassStudy(run.classifier, found.images, 1, plan)
-    marker, lesion = study.react(markers), study.react(found.masks)
+    settings = ScoreSettings(fill=arguments.fill, rolls=arguments.rolls, seed=arguments.seed)
+    study = ClassStudy(run.classifier, found.images, 1, settings)
+    marker, lesion = study.removal_effects(markers), study.removal_effects(found.masks)
     for name, scores in (("marker", study.score(marker, lesion)), ("lesion", study.score(lesion))):
-        for row in scores.readouts:
+        for row in scores.terms:
             if row.name in SHOWN:
                 _keep(f"{name}/{row.name}", row.value, row.low, row.high, figures, intervals)
                 _keep(f"{name}/{row.name}/p_roll", row.p_roll, None, None, figures, intervals)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cae.files import read_saved, write_tensors
@@ -53,11 +52,6 @@ class Explanation:
             self.attribution[rows], self.target[rows], self.probabilities[rows], self.method, self.parameters,
             self.evaluations[rows], self.seconds / len(self), self.extras[rows],
         )  # fmt: skip
-
-    def normalized(self) -> Tensor:
-        """Maps ``(B, 1, H, W)`` divided by their largest absolute value, in [-1, 1]; for display only."""
-        largest = self.attribution.abs().amax((1, 2, 3), keepdim=True)
-        return self.attribution / largest.clamp_min(torch.finfo(self.attribution.dtype).tiny)
 
     def save(self, path: str | Path) -> None:
         """Write everything to one ``.safetensors`` file, atomically; ``load`` is the exact inverse (on the CPU)."""

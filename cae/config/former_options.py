@@ -12,4 +12,6 @@ DROPPED: dict[str, str] = {
     "sampler.gradient_clip": "the gradients of the learned in-fill are clipped at a norm of 1",
     "sampler.ema": "the averaged weights of the learned in-fill keep 0.999 of themselves at each step",
     "counterfactual.optimise_distance": "the search with reference=optimise always weighs the squared distance by 0.02",
+    "caes.top": "one of a hundred features counts as the top, as published",
+    "ncc.batch_pairs": "a step takes 16 pairs, as published",
 }

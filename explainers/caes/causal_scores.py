@@ -44,7 +44,7 @@ def causal_scores(
         other_masks: masks of the same images to compare with, such as the annotators'.
         fill: what stands where something is removed: ``black`` (published), ``mean``, ``masked_blur``, or a function
             of images and removed area.
-        ncc: networks of the causation coefficient (``NeuralCausation.load()``); without them its readouts are None.
+        ncc: networks of the causation coefficient (``NeuralCausation.load()``); without them its terms are None.
         top: share of features that count as the top, at least one.
         rolls: displaced copies of each mask, the control of area and shape; 0 for none.
         blobs: random blobs of equal area for each image.
@@ -60,9 +60,9 @@ def causal_scores(
     Raises:
         UserError: for too few images, or masks that do not fit.
     """
-    plan = ScoreSettings(
+    settings = ScoreSettings(
         fill, top, rolls, blobs, n_boot, n_perm, link_permutations, all_points, boot_ncc, batch_size, seed
     )
-    study = ClassStudy(classifier, images, target, plan, ncc, groups)
-    found = study.react(masks)
-    return study.score(found, None if other_masks is None else study.react(other_masks))
+    study = ClassStudy(classifier, images, target, settings, ncc, groups)
+    effects = study.removal_effects(masks)
+    return study.score(effects, None if other_masks is None else study.removal_effects(other_masks))

@@ -14,7 +14,7 @@ from explainers.caes.ncc import NeuralCausation
 LEAST_IMAGES = 50  # fewer points say nothing about a direction
 POINTS = 100  # as many as in training
 SUBSETS = 20
-LEAST_AGREEMENT = 0.5  # rank correlation between networks, below which their readouts are flagged
+LEAST_AGREEMENT = 0.5  # rank correlation between networks, below which their terms are flagged
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Asking the classifier: features, evidence and verdicts of images, and its linear head where it has one."""
+"""What the classifier makes of images: features, evidence and predictions, and its linear head where it has one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
 from cae.metrics.log_odds import log_odds
-from explainers.caes.score_terms import Answers, Head
+from explainers.caes.score_terms import Head, Responses
 
 HEAD_TOLERANCE = 1e-5  # of the log-odds, by a head applied to the features against the classifier's own
 
 
 class ClassifierResponses:
-    """A classifier asked about one class, ``batch_size`` images at once; its answers come back on the CPU.
+    """A classifier asked about one class, ``batch_size`` images at once; what it returns comes back on the CPU.
 
     Args:
         classifier: any; without a linear head the scores that need one are left out.
@@ -28,8 +28,8 @@ class ClassifierResponses:
         self.head = self._find_head(images[:batch_size])
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Answers:
-        """Answers to images ``(N, C, H, W)``: one forward pass each, two where the head is not linear."""
+    def __call__(self, images: Tensor) -> Responses:
+        """Responses to images ``(N, C, H, W)``: one forward pass each, two where the head is not linear."""
         features, logits = [], []
         for part in images.split(self.batch_size):
             part = part.to(self.device)
@@ -37,7 +37,7 @@ class ClassifierResponses:
             given = self.head.logits(features[-1]) if self.head else self.classifier.logits(part).cpu()
             logits.append(given.double())
         scores = torch.cat(logits)
-        return Answers(torch.cat(features), log_odds(scores, self.target).float(), scores.argmax(1))
+        return Responses(torch.cat(features), log_odds(scores, self.target).float(), scores.argmax(1))
 
     @torch.no_grad()
     def _find_head(self, images: Tensor) -> Head | None:

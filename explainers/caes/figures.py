@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cae.canvas import FAINT, OKABE_ITO
 from cae.files import atomic_path
+from explainers.caes.causation import LEAST_AGREEMENT
 from explainers.caes.result import CausalScores
 
 EXAMPLES = 3
@@ -47,8 +48,8 @@ def class_figure(
     _features(left, first, name)
     _examples(right, images, masks[name], name)
     axes = bottom.subplots(1, len(SHOWN), sharey=True)
-    for axis, readout in zip(axes, SHOWN, strict=True):
-        _forest(axis, found, readout)
+    for axis, term in zip(axes, SHOWN, strict=True):
+        _forest(axis, found, term)
     axes[0].set_yticks(range(len(found)), list(found))
     axes[0].invert_yaxis()
     handles, labels = axes[0].get_legend_handles_labels()
@@ -81,8 +82,9 @@ def _features(figure: Figure, scores: CausalScores, name: str) -> None:
         axis.axvline(0.5, color=FAINT, lw=0.8, ls=":")
     axis.set_xlabel("causal score 1 − NCC (1: feature → evidence)" if has_ncc else "context ratio s_c")
     axis.set_ylabel("object ratio s_o")
-    gate = scores.facts["ncc_agreement"]
-    words = "" if gate is None else f"; agreement of the networks {gate:.2f}" + (" (unstable)" if gate < 0.5 else "")
+    agreement = scores.facts["ncc_agreement"]
+    words = "" if agreement is None else f"; agreement of the networks {agreement:.2f}"
+    words += " (unstable)" if agreement is not None and agreement < LEAST_AGREEMENT else ""
     axis.set_title(f"features, masks: {name}{words}", fontsize=10)
 
 
@@ -103,10 +105,10 @@ def _examples(figure: Figure, images: Tensor, masks: Tensor, name: str) -> None:
     figure.suptitle(f"edits by the masks: {name}", fontsize=10)
 
 
-def _forest(axis: Axes, found: Mapping[str, CausalScores], readout: str) -> None:
-    """One readout of every source, with interval; displaced masks in grey, the complement as an open circle."""
+def _forest(axis: Axes, found: Mapping[str, CausalScores], term: str) -> None:
+    """One term of every source, with interval; displaced masks in grey, the complement as an open circle."""
     for place, scores in enumerate(found.values()):
-        row = scores[readout]
+        row = scores[term]
         if row.value is None:
             axis.text(0.5, place, "–", transform=axis.get_yaxis_transform(), ha="center", va="center", color=FAINT)
             continue
@@ -123,6 +125,6 @@ def _forest(axis: Axes, found: Mapping[str, CausalScores], readout: str) -> None
         for value, marker, words in ((row.rolled, "x", "displaced masks"), (row.complement, "s", "complement")):
             if value is not None:
                 axis.plot(value, place, marker, color=OKABE_ITO[1], ms=5, mfc="none", label=words if first else None)
-    axis.set_title(SHOWN[readout], fontsize=9)
+    axis.set_title(SHOWN[term], fontsize=9)
     axis.grid(axis="x", color="#E4E4E4")
     axis.tick_params(labelsize=8)

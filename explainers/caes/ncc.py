@@ -1,4 +1,4 @@
-"""The neural causation coefficient (NCC): which of two variables causes the other, judged from a scatter of points.
+"""The neural causation coefficient (NCC): which of two variables causes the other, told from a scatter of points.
 
 Reference: Lopez-Paz, Nishihara, Chintala, Schölkopf, Bottou 2017, arXiv:1605.08179, section 4.
 """

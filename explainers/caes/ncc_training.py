@@ -1,4 +1,4 @@
-"""Training of the neural causation coefficient on synthetic cause-effect pairs: the stage ``train.py ncc``."""
+"""Training of the neural causation coefficient on synthetic cause-effect pairs: the command ``train.py ncc``."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def train_ncc(options: NCCConfig, module: NCCModule, trainer: pl.Trainer, checkp
     return NeuralCausation(networks, {"accuracy": module.accuracies})  # type: ignore[arg-type]
 
 
-def ncc_stage(config: Config) -> None:
+def ncc_command(config: Config) -> None:
     """Train the networks of the neural causation coefficient."""
     run, options = RunFolder(config), config.ncc
     if run.prepare("ncc").finished:
@@ -140,8 +140,8 @@ def ncc_stage(config: Config) -> None:
     started = time.perf_counter()
     seeds = [config.seed + number for number in range(options.networks)]
     module = NCCModule(
-        seeds, options.width, options.dropout, options.learning_rate, options.batch_pairs, options.pairs,
-        options.validation_pairs,
+        seeds, options.width, options.dropout, options.learning_rate, pairs=options.pairs,
+        validation_pairs=options.validation_pairs,
     )  # fmt: skip
     last = checkpoint_to_continue(config, run.path, "ncc")
     keep = ModelCheckpoint(
@@ -173,4 +173,4 @@ def command(config: Config) -> str:
     return " ".join(["python train.py ncc name=ncc", f"seed={config.seed}", *changed])
 
 
-NCC_STAGES = {"ncc": Command("train the neural causation coefficient on synthetic cause-effect pairs", ncc_stage)}
+NCC_COMMANDS = {"ncc": Command("train the neural causation coefficient on synthetic cause-effect pairs", ncc_command)}

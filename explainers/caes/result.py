@@ -13,20 +13,20 @@ from torch import Tensor
 
 from cae.files import read_tensors, write_tensors
 
-STATEMENT = "CaES formula not public; readouts as defined here."
+STATEMENT = "CaES formula not public; terms as defined here."
 
 
 @dataclass(frozen=True)
-class Readout:
-    """One readout of one set of masks; what cannot be had is None.
+class ScoreTerm:
+    """One term of the score of one set of masks; what cannot be had is None.
 
     Attributes:
-        name: of ``readouts.READOUTS``.
+        name: of ``score_terms.SCORE_TERMS``.
         value: over the images of the class.
         low: lower end of the 95 % bootstrap interval over images.
         high: upper end.
         conditional: whether the interval takes the causation coefficients as given.
-        rolled: mean of the readout over displaced copies of the masks.
+        rolled: mean of the term over displaced copies of the masks.
         excess: value minus ``rolled``, in standard deviations over the copies.
         blobs: mean over random blobs of equal area.
         complement: with object and context exchanged.
@@ -57,7 +57,7 @@ class Readout:
 
 @dataclass(frozen=True)
 class Difference:
-    """A readout of one set of masks minus that of others on the same images, with 95 % interval and swap-test p."""
+    """A term of one set of masks minus that of others on the same images, with 95 % interval and swap-test p."""
 
     name: str
     value: float
@@ -71,31 +71,31 @@ class CausalScores:
     """Causal explanation scores of one class and one set of masks.
 
     Attributes:
-        readouts: one row each.
+        terms: one row each.
         differences: these masks against ``other_masks``; empty without them.
         arrays: per feature, ``(F,)`` each: ``s_o``, ``s_c``, ``s_o_norm`` (by the full mask), ``do_effect``,
             ``anticausal``, ``anticausal_spread`` (where they could be had), ``zeros`` (share of exact zeros),
             ``feature`` (its number).
-        facts: number of images, areas, dropped features, settings, gate of the coefficients, flags.
-        statement: what these readouts are not.
+        facts: number of images, areas, dropped features, settings, quality of the coefficients, flags.
+        statement: what these terms are not.
     """
 
-    readouts: tuple[Readout, ...]
+    terms: tuple[ScoreTerm, ...]
     differences: tuple[Difference, ...]
     arrays: Mapping[str, Tensor]
     facts: Mapping[str, Any]
     statement: str = field(default=STATEMENT)
 
-    def __getitem__(self, name: str) -> Readout:
-        """The readout of a name.
+    def __getitem__(self, name: str) -> ScoreTerm:
+        """The term of a name.
 
         Raises:
             KeyError: for another name.
         """
-        return {row.name: row for row in self.readouts}[name]
+        return {row.name: row for row in self.terms}[name]
 
     def difference(self, name: str) -> Difference:
-        """The difference of a readout to the other masks.
+        """The difference of a term to the other masks.
 
         Raises:
             KeyError: where there is none.
@@ -103,19 +103,19 @@ class CausalScores:
         return {row.name: row for row in self.differences}[name]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per readout, its difference to the other masks beside it."""
-        frame = pd.DataFrame([dataclasses.asdict(row) for row in self.readouts]).set_index("name")
+        """One row per term, its difference to the other masks beside it."""
+        frame = pd.DataFrame([dataclasses.asdict(row) for row in self.terms]).set_index("name")
         others = pd.DataFrame([dataclasses.asdict(row) for row in self.differences])
         if len(others):
             frame = frame.join(others.set_index("name").add_prefix("difference_"))
         return frame.reset_index()
 
     def save(self, path: str | Path) -> None:
-        """Write arrays, readouts and facts to one safetensors file, atomically; the words stand in its header."""
+        """Write arrays, terms and facts to one safetensors file, atomically; the words stand in its header."""
         words = {
             "statement": self.statement,
             "facts": dict(self.facts),
-            "readouts": [dataclasses.asdict(row) for row in self.readouts],
+            "terms": [dataclasses.asdict(row) for row in self.terms],
             "differences": [dataclasses.asdict(row) for row in self.differences],
         }
         write_tensors(path, self.arrays, "causal_scores", words)
@@ -124,8 +124,9 @@ class CausalScores:
     def load(cls, path: str | Path) -> CausalScores:
         """Read what ``save`` wrote."""
         words, arrays = read_tensors(path, "causal_scores")
+        rows = words["terms"] if "terms" in words else words["readouts"]  # the key of former versions
         return cls(
-            tuple(Readout(**row) for row in words["readouts"]),
+            tuple(ScoreTerm(**row) for row in rows),
             tuple(Difference(**row) for row in words["differences"]),
             arrays, words["facts"], words["statement"],
         )  # fmt: skip

@@ -1,8 +1,8 @@
-"""The readouts of a causal explanation score, as functions of averages over images.
+"""The terms of a causal explanation score, as functions of averages over images.
 
 What Villegas-Jimenez et al. 2023 (arXiv:2309.01921) published of their causal explanation score (CaES) names the idea:
 the causal relation between features from the object's area and the classifier's output. Its equations are not public.
-The object and context ratios are those of Lopez-Paz et al. 2017 (arXiv:1605.08179, section 5); every other readout is
+The object and context ratios are those of Lopez-Paz et al. 2017 (arXiv:1605.08179, section 5); every other term is
 defined here, and carries a name of its own.
 """
 
@@ -17,10 +17,11 @@ from torch import Tensor
 from cae.metrics.log_odds import log_odds
 from cae.metrics.statistics import spearman
 
-Terms = dict[str, Tensor]
+Contributions = dict[str, Tensor]  # what each image adds to the terms, (N, F) or (N, 1), or averages of that
+TermValues = dict[str, Tensor]  # name of a term to values (B,)
 LOGITS_AT_ONCE = 20_000_000  # numbers in one block of changed logits
 
-READOUTS = {
+SCORE_TERMS = {
     "necessity": "evidence that goes with the object: mean log-odds of the image minus those without the object",
     "necessity_gain": "necessity beyond that of displaced copies of the same mask: what area and shape do not explain",
     "sufficiency": "evidence that the object alone brings: mean log-odds of the object alone minus those of the fill",
@@ -60,13 +61,13 @@ class Head:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Responses:
     """What a classifier makes of N images: ``features (N, F)``, ``evidence (N,)`` (log-odds of the class under study)
-    and ``verdict (N,)``, the top class."""
+    and ``predictions (N,)``, the top class."""
 
     features: Tensor
     evidence: Tensor
-    verdict: Tensor
+    predictions: Tensor
 
 
 def logit_effects(features: Tensor, changed: Tensor, weight: Tensor) -> Tensor:
@@ -96,11 +97,13 @@ def do_effects(features: Tensor, changed: Tensor, head: Head, target: int) -> Te
     return torch.cat(parts)
 
 
-def reaction(base: Answers, removed: Answers, alone: Answers, blank: Tensor, head: Head | None, target: int) -> Terms:
-    """What each image contributes to the readouts.
+def contributions(
+    base: Responses, removed: Responses, alone: Responses, blank: Tensor, head: Head | None, target: int
+) -> Contributions:
+    """What each image contributes to the terms.
 
     Args:
-        base: answers to the N images.
+        base: responses to the N images.
         removed: to the images without the object, ``x^c``.
         alone: to the object alone, ``x^o``.
         blank: ``(N,)`` evidence of the fill alone.
@@ -112,26 +115,26 @@ def reaction(base: Answers, removed: Answers, alone: Answers, blank: Tensor, hea
         ``flip`` and ``keep``, each ``(N, 1)``. The crossing is as published: a feature belongs to the object as far as
         it reacts when the object is removed.
     """
-    terms = {
+    found = {
         "object": (removed.features - base.features).abs(),
         "context": (alone.features - base.features).abs(),
         "scale": base.features.abs(),
         "necessity": (base.evidence - removed.evidence)[:, None],
         "sufficiency": (alone.evidence - blank)[:, None],
-        "flip": (removed.verdict != base.verdict).float()[:, None],
-        "keep": (alone.verdict == base.verdict).float()[:, None],
+        "flip": (removed.predictions != base.predictions).float()[:, None],
+        "keep": (alone.predictions == base.predictions).float()[:, None],
     }
     if head is not None:
-        terms["do"] = do_effects(base.features, removed.features, head, target)
-    return terms
+        found["do"] = do_effects(base.features, removed.features, head, target)
+    return found
 
 
-def averages(terms: Mapping[str, Tensor], weights: Tensor | None = None) -> Terms:
+def averages(each: Mapping[str, Tensor], weights: Tensor | None = None) -> Contributions:
     """Averages over the images, ``(1, F)``; for ``weights (B, N)``, counts of each image in B resamples, ``(B, F)``."""
     if weights is None:
-        return {name: values.mean(0, keepdim=True) for name, values in terms.items()}
+        return {name: values.mean(0, keepdim=True) for name, values in each.items()}
     total = weights.sum(1, keepdim=True)
-    return {name: weights @ values / total for name, values in terms.items()}
+    return {name: weights @ values / total for name, values in each.items()}
 
 
 def feature_ratios(means: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -142,13 +145,13 @@ def feature_ratios(means: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
     return means["object"] / means["scale"], means["context"] / means["scale"]
 
 
-def readouts(means: Mapping[str, Tensor], anticausal: Tensor | None, top: float) -> Terms:
-    """Every readout that depends on the masks, ``(B,)`` each.
+def score_terms(means: Mapping[str, Tensor], anticausal: Tensor | None, top: float) -> TermValues:
+    """Every term that depends on the masks, ``(B,)`` each.
 
     Args:
-        means: averages of the terms, ``(B, F)``; ``gain`` among them where displaced copies were looked at.
+        means: averages of the contributions, ``(B, F)``; ``gain`` among them where displaced copies were looked at.
         anticausal: ``(F,)`` or ``(B, F)`` scores in [0, 1], 1 = "the evidence causes the feature"; NaN where a feature
-            has none; None to leave out the readouts that need them.
+            has none; None to leave out the terms that need them.
         top: share of the features that count as the top, at least one of them.
     """
     s_o, s_c = feature_ratios(means)
@@ -167,7 +170,7 @@ def readouts(means: Mapping[str, Tensor], anticausal: Tensor | None, top: float)
     if anticausal is not None:
         scored = anticausal.reshape(-1, s_o.shape[1]).isfinite().all(0)
         a, s_o, s_c = anticausal[..., scored], s_o[:, scored], s_c[:, scored]
-        found |= causation_readouts(a.expand(max(len(s_o), len(a) if a.ndim > 1 else 1), -1), s_o, s_c, top)
+        found |= causation_terms(a.expand(max(len(s_o), len(a) if a.ndim > 1 else 1), -1), s_o, s_c, top)
     return found
 
 
@@ -179,8 +182,8 @@ def interventional_score(do: Tensor, s_o: Tensor, top: float) -> Tensor:
     return (do * chosen).sum(1) / number - (do * (1 - chosen)).sum(1) / max(1, others)
 
 
-def causation_readouts(a: Tensor, s_o: Tensor, s_c: Tensor, top: float) -> Terms:
-    """The readouts of the neural causation coefficient, ``(B,)`` each, of ``a``, ``s_o``, ``s_c (B, F)``."""
+def causation_terms(a: Tensor, s_o: Tensor, s_c: Tensor, top: float) -> TermValues:
+    """The terms of the neural causation coefficient, ``(B,)`` each, of ``a``, ``s_o``, ``s_c (B, F)``."""
     s_o, s_c = s_o.expand_as(a), s_c.expand_as(a)
     number = top_count(a.shape[1], top)
     anticausal, causal = a.topk(number, dim=1).indices, (-a).topk(number, dim=1).indices

@@ -1,4 +1,4 @@
-"""The stage `caes`: causal explanation scores of a data set, by class and by whose masks."""
+"""The command `caes`: causal explanation scores of a data set, by class and by whose masks."""
 
 from __future__ import annotations
 
@@ -85,12 +85,12 @@ def _score_class(
     place: Path,
 ) -> dict[str, CausalScores]:
     config, options = run.config, run.config.caes
-    plan = ScoreSettings(
-        fill=options.fill, top=options.top, rolls=options.rolls, blobs=options.blobs, n_boot=options.bootstrap,
+    settings = ScoreSettings(
+        fill=options.fill, rolls=options.rolls, blobs=options.blobs, n_boot=options.bootstrap,
         n_perm=options.permutations, link_permutations=options.link_permutations, batch_size=options.batch_size,
         seed=config.seed,
     )  # fmt: skip
-    study = ClassStudy(run.classifier, found.images, found.target, plan, ncc)
+    study = ClassStudy(run.classifier, found.images, found.target, settings, ncc)
     identity = {"classifier": run.classifier.fingerprint()}
     masks: dict[str, Tensor] = {}
     scores: dict[str, CausalScores] = {}
@@ -101,10 +101,10 @@ def _score_class(
         else:
             maps = explained_maps(explainers[source], found, config.seed, place / "maps", identity)
             masks[source], rule, tied = thresholded(maps, found, options, config.seed)
-        reactions = study.react(masks[source])
-        scores[source] = study.score(reactions, reference, source=source, threshold=rule, tied=tied)
+        effects = study.removal_effects(masks[source])
+        scores[source] = study.score(effects, reference, source=source, threshold=rule, tied=tied)
         scores[source].save(place / "scores" / f"{scores[source].facts['class']}-{source}.safetensors")
-        reference = reference or reactions
+        reference = reference or effects
     class_figure(found.images, masks, scores, place / f"{scores[sources[0]].facts['class']}.png")
     return scores
 
@@ -116,7 +116,7 @@ def _write(place: Path, scores: Scores, reference: str) -> None:
         for name in scores
         for source, row in scores[name].items()
     ]
-    _save_table(pd.concat(rows), place / "readouts.csv")
+    _save_table(pd.concat(rows), place / "scores.csv")
     compared = pd.DataFrame(comparison(scores, reference))
     _save_table(compared, place / "comparison.csv")
     facts = {name: {source: dict(row.facts) for source, row in by.items()} for name, by in scores.items()}
@@ -134,22 +134,22 @@ def comparison(scores: Scores, reference: str) -> list[dict[str, Any]]:
     rows = []
     sources = [source for source in next(iter(scores.values())) if source != reference]
     for source in sources:
-        for readout in [row.name for row in next(iter(scores.values()))[source].differences]:
+        for term in [row.name for row in next(iter(scores.values()))[source].differences]:
             by_class = {
-                name: by[source].difference(readout)
+                name: by[source].difference(term)
                 for name, by in scores.items()
-                if any(row.name == readout for row in by[source].differences)
+                if any(row.name == term for row in by[source].differences)
             }
             corrected = dict(zip(by_class, holm([row.p_swap for row in by_class.values()]), strict=True))
             sure = {name: row for name, row in by_class.items() if corrected[name] < 0.05}
             better = [name for name, row in sure.items() if row.low > 0]
-            survives = [name for name in better if (scores[name][source][readout].p_roll or 1) < 0.05]
+            survives = [name for name in better if (scores[name][source][term].p_roll or 1) < 0.05]
             values = [row.value for row in by_class.values()]
             rows.append(
                 {
                     "source": source,
-                    "readout": readout,
-                    "kind": "intervention" if readout in INTERVENTIONAL else "observation",
+                    "term": term,
+                    "kind": "intervention" if term in INTERVENTIONAL else "observation",
                     "classes": len(values),
                     "mean_difference": sum(values) / len(values),
                     "better": len(better),
@@ -163,20 +163,20 @@ def comparison(scores: Scores, reference: str) -> list[dict[str, Any]]:
 
 
 def _summary(scores: Scores, reference: str) -> str:
-    """The primary readouts as text, one line per class and source."""
+    """The primary terms as text, one line per class and source."""
     shown = ("necessity", "necessity_gain", "sufficiency", "caes_do", "caes_obj")
     lines = [f"{'class':12} {'masks':20} {'area':>5}  " + "  ".join(f"{name:>24}" for name in shown)]
     for name, by in scores.items():
         for source, row in by.items():
-            cells = "  ".join(f"{_cell(row, readout):>24}" for readout in shown)
+            cells = "  ".join(f"{_cell(row, term):>24}" for term in shown)
             lines.append(f"{name:12} {source:20} {row.facts['area_mean']:5.1%}  {cells}")
     lines.append("value [95 % interval] (z: standard deviations above displaced copies of the same masks)")
     flags = sorted({flag for by in scores.values() for row in by.values() for flag in row.facts["flags"]})
     return "\n".join([*lines, *(f"note: {flag}" for flag in flags), STATEMENT])
 
 
-def _cell(scores: CausalScores, readout: str) -> str:
-    row = scores[readout]
+def _cell(scores: CausalScores, term: str) -> str:
+    row = scores[term]
     if row.value is None or row.low is None or row.high is None:
         return "–"
     excess = "" if row.excess is None else f" ({row.excess:.1f})"
@@ -188,4 +188,4 @@ def _save_table(frame: pd.DataFrame, path: Path) -> None:
         frame.to_csv(temporary, index=False)
 
 
-CAUSAL_STAGES = {"caes": Command("causal explanation scores: whose masks carry the classifier's evidence", caes)}
+CAUSAL_COMMANDS = {"caes": Command("causal explanation scores: whose masks carry the classifier's evidence", caes)}

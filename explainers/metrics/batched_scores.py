@@ -19,12 +19,12 @@ SCORES = ("probability", "logodds")
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What the classifier says to the images of one stream, on the CPU.
+class StreamScores:
+    """Scores of the images of one stream, on the CPU.
 
     Attributes:
         scores: ``(N,)`` float64, probability or log odds of the explained class.
-        kept: ``(N,)`` float64, 1 where the explained class is the verdict.
+        kept: ``(N,)`` float64, 1 where the explained class is predicted.
     """
 
     scores: Tensor
@@ -51,8 +51,8 @@ class ClassScorer:
     batch_size: int
 
     @torch.inference_mode()
-    def __call__(self, streams: Mapping[Name, Iterable[Tensor]]) -> dict[Name, Answers]:
-        """Judge all images ``(C, H, W)`` of all streams, drawn as they are needed, in batches across streams."""
+    def __call__(self, streams: Mapping[Name, Iterable[Tensor]]) -> dict[Name, StreamScores]:
+        """Score all images ``(C, H, W)`` of all streams, drawn as they are needed, in batches across streams."""
         owners: list[Name] = []
 
         def drawn() -> Iterator[Tensor]:
@@ -71,7 +71,7 @@ class ClassScorer:
             return {}
         logits = torch.cat(rows)
         scores, kept = self._score(logits), (logits.argmax(1) == self.target).double()
-        return {name: Answers(scores[mine], kept[mine]) for name, mine in places.items()}
+        return {name: StreamScores(scores[mine], kept[mine]) for name, mine in places.items()}
 
     def _score(self, logits: Tensor) -> Tensor:
         if self.score == "probability":

@@ -10,38 +10,52 @@ CONTROL = "random order"
 
 
 class Metric(NamedTuple):
-    """What a number means: ``better`` is None where it only describes; ``correlation``: averaged after Fisher's z."""
+    """What a number means.
+
+    Attributes:
+        better: the direction that is good; None where the number only describes.
+        words: what it says.
+        range: smallest and largest value.
+        correlation: averaged after Fisher's z.
+        against_random: printed with the mean of random orders and the difference to it.
+    """
 
     better: Better | None
     words: str
     range: tuple[float, float]
     correlation: bool = False
+    against_random: bool = False
+
+
+def _removal(better: Better, words: str, range: tuple[float, float]) -> Metric:
+    """A metric of removal, which scattered removal of anything moves: it needs the random orders beside it."""
+    return Metric(better, words, range, against_random=True)
 
 
 SHARE, SIGNED, POSITIVE, ANY = (0.0, 1.0), (-1.0, 1.0), (0.0, inf), (-inf, inf)
 
 METRICS: dict[str, Metric] = {
     # faithfulness by removal
-    "deletion_auc": Metric("low", "area under the score as cells are greyed out, most relevant first", SHARE),
-    "insertion_auc": Metric("high", "area under the score as they are put back into the blurred image", SHARE),
-    "ins_minus_del": Metric("high", "insertion minus deletion", SIGNED),
-    "deletion_norm": Metric("low", "deletion on the scale from the image's score (1) to the greyed one's (0)", ANY),
-    "deletion_infill": Metric("low", "deletion where removed cells are filled in from the rest", SHARE),
-    "deletion_auc_pixels": Metric("low", "deletion of single pixels, which scattered grey destroys", SHARE),
-    "insertion_auc_pixels": Metric("high", "insertion of single pixels", SHARE),
-    "ins_minus_del_pixels": Metric("high", "insertion minus deletion of single pixels", SIGNED),
-    "aopc_morf": Metric("high", "mean drop over the first 30 % of cells, most relevant first", SIGNED),
-    "aopc_lerf": Metric("low", "the same, least relevant first", SIGNED),
-    "abpc": Metric("high", "aopc_morf minus aopc_lerf", SIGNED),
-    "comprehensiveness": Metric("high", "mean drop without the top 1, 5, 10, 20, 50 % of cells", SIGNED),
-    "sufficiency_eraser": Metric("low", "mean drop with these cells alone", SIGNED),
-    "road": Metric("high", "half the gap between least and most relevant pixels imputed, in probability", (-0.5, 0.5)),
-    "road_morf": Metric("low", "probability with the most relevant 10..90 % of pixels imputed", SHARE),
-    "road_lerf": Metric("high", "probability with the least relevant 10..90 % of pixels imputed", SHARE),
-    "road_accuracy": Metric("high", "the same gap, of the share of kept verdicts", (-0.5, 0.5)),
-    "road_accuracy_morf": Metric("low", "share of kept verdicts with the most relevant pixels imputed", SHARE),
-    "road_accuracy_lerf": Metric("high", "share of kept verdicts with the least relevant pixels imputed", SHARE),
-    "irof": Metric("high", "area over the score as superpixels take the mean colour", (-inf, 1.0)),
+    "deletion_auc": _removal("low", "area under the score as cells are greyed out, most relevant first", SHARE),
+    "insertion_auc": _removal("high", "area under the score as they are put back into the blurred image", SHARE),
+    "ins_minus_del": _removal("high", "insertion minus deletion", SIGNED),
+    "deletion_norm": _removal("low", "deletion on the scale from the image's score (1) to the greyed one's (0)", ANY),
+    "deletion_infill": _removal("low", "deletion where removed cells are filled in from the rest", SHARE),
+    "deletion_auc_pixels": _removal("low", "deletion of single pixels, which scattered grey destroys", SHARE),
+    "insertion_auc_pixels": _removal("high", "insertion of single pixels", SHARE),
+    "ins_minus_del_pixels": _removal("high", "insertion minus deletion of single pixels", SIGNED),
+    "aopc_morf": _removal("high", "mean drop over the first 30 % of cells, most relevant first", SIGNED),
+    "aopc_lerf": _removal("low", "the same, least relevant first", SIGNED),
+    "abpc": _removal("high", "aopc_morf minus aopc_lerf", SIGNED),
+    "comprehensiveness": _removal("high", "mean drop without the top 1, 5, 10, 20, 50 % of cells", SIGNED),
+    "sufficiency_eraser": _removal("low", "mean drop with these cells alone", SIGNED),
+    "road": _removal("high", "gap of least and most relevant pixels imputed, halved, in probability", (-0.5, 0.5)),
+    "road_morf": _removal("low", "probability with the most relevant 10..90 % of pixels imputed", SHARE),
+    "road_lerf": _removal("high", "probability with the least relevant 10..90 % of pixels imputed", SHARE),
+    "road_accuracy": _removal("high", "the same gap, of the share of kept predictions", (-0.5, 0.5)),
+    "road_accuracy_morf": _removal("low", "share of kept predictions with the most relevant pixels imputed", SHARE),
+    "road_accuracy_lerf": _removal("high", "share of kept predictions with the least relevant pixels imputed", SHARE),
+    "irof": _removal("high", "area over the score as superpixels take the mean colour", (-inf, 1.0)),
     # faithfulness by correlation or error
     "faithfulness_corr": Metric("high", "correlation of map sums and drops, 50 sets of 10 % of cells", SIGNED, True),
     "sensitivity_n": Metric("high", "the same over sets of 1 to 75 %", SIGNED, True),
@@ -93,19 +107,13 @@ METRICS: dict[str, Metric] = {
     # cost
     "metric_evaluations": Metric(None, "images scored to measure this row", POSITIVE),
     "evaluations": Metric("low", "images scored by the classifier to explain one image", POSITIVE),
-    "backwards": Metric("low", "backward passes to explain one image", POSITIVE),
     "seconds": Metric("low", "wall time to explain one image", POSITIVE),
-    "peak_memory": Metric("low", "largest memory in use, in bytes", POSITIVE),
 }  # fmt: skip
 
 # what the main table shows; each removal metric as its excess over random orders
 HEADLINE = ("deletion_auc_excess", "insertion_auc_excess", "deletion_infill_excess", "comprehensiveness_excess",
             "road_excess", "mprt", "evaluations")  # fmt: skip
-# metrics that are printed with the random orders' mean and the difference to it
-AGAINST_RANDOM = ("deletion_auc", "insertion_auc", "ins_minus_del", "deletion_norm", "deletion_infill",
-                  "deletion_auc_pixels", "insertion_auc_pixels", "ins_minus_del_pixels", "aopc_morf", "aopc_lerf",
-                  "abpc", "comprehensiveness", "sufficiency_eraser", "road", "road_morf", "road_lerf",
-                  "road_accuracy", "road_accuracy_morf", "road_accuracy_lerf", "irof")  # fmt: skip
+AGAINST_RANDOM = tuple(name for name, metric in METRICS.items() if metric.against_random)
 
 
 def describe(name: str) -> Metric:

@@ -195,11 +195,6 @@ def conciseness_preciseness(retained: float, kept: float, capped: bool = False) 
     return (min(1.0, retained) if capped else retained) / max(kept, 1e-12)
 
 
-def effective_conciseness(retained: float, entropy_gain: float) -> float:
-    """The same with the ratio of effective numbers of coefficients, ``exp(H(kept) - H(all))``."""
-    return retained / math.exp(entropy_gain)
-
-
 def expected_precision(probabilities: Tensor, image_probability: float) -> float:
     """Mean probability of the target over fresh fills of what was removed, relative to the image's.
 

@@ -1,4 +1,4 @@
-"""Removal metrics of orders on one image: the images each order asks to be judged, and what the answers amount to."""
+"""Removal metrics of orders on one image: the images that each order wants scored, and what the scores amount to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from cae.metrics.statistics import places_from_the_top
 from explainers.infills.fills import everywhere, image_mean
 from explainers.metrics import perturbation as removal
-from explainers.metrics.batched_scores import Answers
+from explainers.metrics.batched_scores import StreamScores
 from explainers.metrics.irof import STEPS as SEGMENT_STEPS
 from explainers.metrics.irof import irof, superpixel_units
 from explainers.metrics.perturbation import Curve, Fill, Infill, Units
@@ -88,7 +88,7 @@ class PerturbationContext:
         return [places_from_the_top(means, generator(self.key, "ties", unit, time)) for time in range(times)]
 
     def streams(self, unit: str, rank: Tensor) -> dict[str, Iterable[Tensor]]:
-        """Images to be judged for one order of one kind of units, by the curve they belong to; ends left out."""
+        """Images to be scored for one order of one kind of units, by the curve they belong to; ends left out."""
         units = self.units[unit]
         if unit == "segments":
             counts = removal.levels(units.count, SEGMENT_STEPS)
@@ -125,26 +125,26 @@ class PerturbationContext:
             "road least": road_images(self.image, last_first, self.road_noise),
         }
 
-    def values(self, unit: str, answers: Mapping[str, Answers], ends: Mapping[str, Answers]) -> Values:
-        """Metrics of one order of one kind of units, from the answers to ``streams`` and to ``ends``."""
+    def values(self, unit: str, scored: Mapping[str, StreamScores], ends: Mapping[str, StreamScores]) -> Values:
+        """Metrics of one order of one kind of units, from the scores of ``streams`` and of ``ends``."""
         if unit == "segments":
             counts = removal.levels(self.units[unit].count, SEGMENT_STEPS)
-            scores = torch.cat([ends["whole"].scores, answers["segments"].scores])
+            scores = torch.cat([ends["whole"].scores, scored["segments"].scores])
             return {"irof": irof(Curve.of(counts, self.units[unit].count, scores))}
         if unit == "pixels":
-            area = self._areas(unit, answers, ends) if self.with_pixels else {}
+            area = self._areas(unit, scored, ends) if self.with_pixels else {}
             found = {f"{name}_pixels": value for name, value in area.items() if name != "deletion_norm"}
-            return found | (_road_values(answers["road most"], answers["road least"]) if self.extended else {})
-        return self._areas(unit, answers, ends) | self._cell_values(answers, ends)
+            return found | (_road_values(scored["road most"], scored["road least"]) if self.extended else {})
+        return self._areas(unit, scored, ends) | self._cell_values(scored, ends)
 
-    def _deletion(self, unit: str, answers: Mapping[str, Answers], ends: Mapping[str, Answers]) -> Curve:
+    def _deletion(self, unit: str, scored: Mapping[str, StreamScores], ends: Mapping[str, StreamScores]) -> Curve:
         count = self.units[unit].count
-        scores = torch.cat([ends["whole"].scores, answers["deletion"].scores, ends["filled"].scores])
+        scores = torch.cat([ends["whole"].scores, scored["deletion"].scores, ends["filled"].scores])
         return Curve.of(removal.levels(count, CELL_STEPS if unit == "cells" else PIXEL_STEPS), count, scores)
 
-    def _areas(self, unit: str, answers: Mapping[str, Answers], ends: Mapping[str, Answers]) -> Values:
-        deletion = self._deletion(unit, answers, ends)
-        restored = torch.cat([ends["start"].scores, answers["insertion"].scores, ends["whole"].scores])
+    def _areas(self, unit: str, scored: Mapping[str, StreamScores], ends: Mapping[str, StreamScores]) -> Values:
+        deletion = self._deletion(unit, scored, ends)
+        restored = torch.cat([ends["start"].scores, scored["insertion"].scores, ends["whole"].scores])
         insertion = Curve(deletion.shares, restored)
         return {
             "deletion_auc": deletion.area,
@@ -153,18 +153,18 @@ class PerturbationContext:
             "deletion_norm": removal.deletion_norm(deletion),
         }
 
-    def _cell_values(self, answers: Mapping[str, Answers], ends: Mapping[str, Answers]) -> Values:
+    def _cell_values(self, scored: Mapping[str, StreamScores], ends: Mapping[str, StreamScores]) -> Values:
         whole, count = ends["whole"].scores, self.units["cells"].count
-        filled_in = Curve.of(self._infill_counts, count, torch.cat([whole, answers["infill"].scores]))
-        most = removal.aopc(self._deletion("cells", answers, ends).until(AOPC_SHARE))
+        filled_in = Curve.of(self._infill_counts, count, torch.cat([whole, scored["infill"].scores]))
+        most = removal.aopc(self._deletion("cells", scored, ends).until(AOPC_SHARE))
         found: Values = {
             "deletion_infill": filled_in.area,
             "aopc_morf": most,
-            "comprehensiveness": removal.comprehensiveness(float(whole), answers["without"].scores),
-            "sufficiency_eraser": removal.sufficiency(float(whole), answers["alone"].scores),
+            "comprehensiveness": removal.comprehensiveness(float(whole), scored["without"].scores),
+            "sufficiency_eraser": removal.sufficiency(float(whole), scored["alone"].scores),
         }
         if self.extended:
-            scores = torch.cat([whole, answers["least"].scores])
+            scores = torch.cat([whole, scored["least"].scores])
             least = removal.aopc(Curve.of(self._aopc_counts, count, scores))
             found |= {"aopc_lerf": least, "abpc": most - least}
         return found
@@ -179,7 +179,7 @@ class PerturbationContext:
         return [level for level in removal.levels(count, CELL_STEPS) if level / count <= AOPC_SHARE + 1e-9]
 
 
-def _road_values(most: Answers, least: Answers) -> Values:
+def _road_values(most: StreamScores, least: StreamScores) -> Values:
     return {
         "road": road(most.scores, least.scores),
         "road_morf": float(most.scores.mean()),

@@ -6,6 +6,7 @@ ones: each draws the group's share of hits. A map that is zero everywhere and an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ TOLERANCE = 15 / 224  # of the height, in the tolerant pointing game
 
 @dataclass(frozen=True, eq=False)
 class Retrieval:
-    """The map's pixels as answers, from the top: for each distinct value, pixels inside the mask and in all so far.
+    """The map's pixels from the top: for each distinct value, pixels inside the mask and in all so far.
 
     ``hits`` and ``taken`` start with 0.
     """
@@ -109,14 +110,18 @@ def energy_pointing(attribution: Tensor, mask: Tensor) -> float | None:
     return float(positive[inside].sum() / positive.sum())
 
 
-def otsu_overlap(attribution: Tensor, mask: Tensor) -> tuple[float, float] | None:
-    """IoU and Dice of the mask with the positive part above Otsu's threshold; None where that part is constant."""
+def otsu_dice(attribution: Tensor, mask: Tensor) -> float | None:
+    """Dice of the mask with the positive part above Otsu's threshold; None where that part is constant."""
     values, inside = _arrays(attribution, mask)
     positive = values.clip(min=0)
     if not inside.any() or positive.min() == positive.max():
         return None
-    overlap = dice(positive > otsu_threshold(positive.ravel()), inside)
-    return overlap / (2 - overlap), overlap
+    return dice(positive > otsu_threshold(positive.ravel()), inside)
+
+
+def overlap_of_dice(share: float | None) -> float | None:
+    """Intersection over union that goes with a Dice coefficient, or with the rank accuracy; None stays None."""
+    return None if share is None else share / (2 - share)
 
 
 def effective_heat_ratio(attribution: Tensor, mask: Tensor, count: bool = False) -> float | None:
@@ -153,31 +158,27 @@ def localisation(attribution: Tensor, mask: Tensor) -> dict[str, float | None]:
 
     ``mask_share`` is what a random map scores in pointing, energy, precision and rank accuracy.
     """
-    names = ("pointing", "pointing_tolerant", "energy_pointing", "iou_area", "iou_top20", "iou_otsu", "dice_otsu",
-             "iou_auc", "iou_oracle", "auprc", "auroc", "rank_accuracy", "ehr", "ehr_count")  # fmt: skip
-    found: dict[str, float | None] = {**dict.fromkeys(names), "mask_share": float(mask.float().mean())}
     values, inside = _arrays(attribution, mask)
-    if not inside.any() or not values.any():
-        return found
     retrieval = Retrieval.of(values.ravel(), inside.ravel())
-    accuracy = retrieval.rank_accuracy
-    iou_otsu, dice_otsu = otsu_overlap(attribution, mask) or (None, None)
-    return found | {
-        "pointing": pointing(attribution, mask),
-        "pointing_tolerant": pointing(attribution, mask, TOLERANCE * len(values)),
-        "energy_pointing": energy_pointing(attribution, mask),
-        "iou_area": accuracy / (2 - accuracy),
-        "iou_top20": float(retrieval.iou(0.2 * values.size)),
-        "iou_otsu": iou_otsu,
-        "dice_otsu": dice_otsu,
-        "iou_auc": retrieval.iou_auc,
-        "iou_oracle": retrieval.best_iou,
-        "auprc": retrieval.average_precision,
-        "auroc": retrieval.roc_area,
-        "rank_accuracy": accuracy,
-        "ehr": effective_heat_ratio(attribution, mask),
-        "ehr_count": effective_heat_ratio(attribution, mask, count=True),
+    measures: dict[str, Callable[[], float | None]] = {
+        "pointing": lambda: pointing(attribution, mask),
+        "pointing_tolerant": lambda: pointing(attribution, mask, TOLERANCE * len(values)),
+        "energy_pointing": lambda: energy_pointing(attribution, mask),
+        "iou_area": lambda: overlap_of_dice(retrieval.rank_accuracy),
+        "iou_top20": lambda: float(retrieval.iou(0.2 * values.size)),
+        "iou_otsu": lambda: overlap_of_dice(otsu_dice(attribution, mask)),
+        "dice_otsu": lambda: otsu_dice(attribution, mask),
+        "iou_auc": lambda: retrieval.iou_auc,
+        "iou_oracle": lambda: retrieval.best_iou,
+        "auprc": lambda: retrieval.average_precision,
+        "auroc": lambda: retrieval.roc_area,
+        "rank_accuracy": lambda: retrieval.rank_accuracy,
+        "ehr": lambda: effective_heat_ratio(attribution, mask),
+        "ehr_count": lambda: effective_heat_ratio(attribution, mask, count=True),
     }
+    measurable = bool(inside.any() and values.any())
+    found = {name: measure() if measurable else None for name, measure in measures.items()}
+    return found | {"mask_share": float(mask.float().mean())}
 
 
 def _arrays(attribution: Tensor, mask: Tensor) -> tuple[np.ndarray, np.ndarray]:

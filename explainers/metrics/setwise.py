@@ -1,6 +1,6 @@
-"""Metrics over random sets of one image: the sets, their images, and what the answers amount to for each map.
+"""Metrics over random sets of one image: the sets, their images, and what the scores amount to for each map.
 
-How much the score drops without a set does not depend on the map, so all methods share the answers.
+How much the score drops without a set does not depend on the map, so all methods share the scores.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from explainers.metrics import correlation
-from explainers.metrics.batched_scores import Answers
+from explainers.metrics.batched_scores import StreamScores
 from explainers.metrics.faithfulness import PerturbationContext, Values
 from explainers.metrics.seeds import generator
 
@@ -23,29 +23,29 @@ class RandomSets:
     """The random sets of one image.
 
     Attributes:
-        scene: the image.
+        context: the image.
         sensitivity: also draw the sets of sensitivity-n.
     """
 
-    scene: PerturbationContext
+    context: PerturbationContext
     sensitivity: bool
 
     @cached_property
     def masks(self) -> dict[str, Tensor]:
         """Sets of cells ``(R, cells)`` bool, and patches ``(R, H, W)`` bool, by name."""
-        count, size = self.scene.units["cells"].count, self.scene.image.shape[1:]
+        count, size = self.context.units["cells"].count, self.context.image.shape[1:]
         found = {
             "sets": correlation.random_sets(
-                correlation.SETS, correlation.SET_SHARE, count, generator(self.scene.key, "sets")
+                correlation.SETS, correlation.SET_SHARE, count, generator(self.context.key, "sets")
             ),
             "patches": correlation.random_patches(
-                correlation.PATCHES, size[0], size[1], generator(self.scene.key, "patches")
+                correlation.PATCHES, size[0], size[1], generator(self.context.key, "patches")
             ),
         }
         for share in correlation.SENSITIVITY_SHARES if self.sensitivity else ():
-            noise = generator(self.scene.key, "sensitivity", str(share))
+            noise = generator(self.context.key, "sensitivity", str(share))
             found[f"share {share}"] = correlation.random_sets(correlation.SENSITIVITY_SETS, share, count, noise)
-        return {name: mask.to(self.scene.image.device) for name, mask in found.items()}
+        return {name: mask.to(self.context.image.device) for name, mask in found.items()}
 
     def streams(self) -> dict[str, Iterator[Tensor]]:
         """The image without each set, by name of the sets."""
@@ -53,15 +53,15 @@ class RandomSets:
 
     def _without(self, masks: Tensor, in_pixels: bool) -> Iterator[Tensor]:
         """The image without each of the sets, drawn when asked for."""
-        labels = self.scene.units["cells"].labels
+        labels = self.context.units["cells"].labels
         for mask in masks:
-            yield torch.where(mask if in_pixels else mask[labels], self.scene.filled, self.scene.image)
+            yield torch.where(mask if in_pixels else mask[labels], self.context.filled, self.context.image)
 
-    def values(self, attribution: Tensor, answers: Mapping[str, Answers]) -> Values:
-        """Metrics of a map ``(H, W)`` from the answers to ``streams`` and to the whole image."""
-        whole = answers["whole"].scores
-        drops = {name: whole - answers[name].scores for name in self.masks}
-        of_cells = self.scene.units["cells"].sums(attribution)
+    def values(self, attribution: Tensor, scored: Mapping[str, StreamScores]) -> Values:
+        """Metrics of a map ``(H, W)`` from the scores of ``streams`` and of the whole image."""
+        whole = scored["whole"].scores
+        drops = {name: whole - scored[name].scores for name in self.masks}
+        of_cells = self.context.units["cells"].sums(attribution)
         sums = {name: (mask.double() @ of_cells).cpu() for name, mask in self.masks.items() if name != "patches"}
         of_patches = (self.masks["patches"].double() * attribution.double()).sum((1, 2)).cpu()
         found: Values = {

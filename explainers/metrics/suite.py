@@ -14,7 +14,7 @@ from cae.errors import UserError, did_you_mean
 from explainers.base import image_seed
 from explainers.metrics import faithfulness
 from explainers.metrics import perturbation as removal
-from explainers.metrics.batched_scores import SCORES, Answers, ClassScorer
+from explainers.metrics.batched_scores import SCORES, ClassScorer, StreamScores
 from explainers.metrics.catalogue import AGAINST_RANDOM, CONTROL, METRICS
 from explainers.metrics.complexity import complexity
 from explainers.metrics.faithfulness import PerturbationContext, Values
@@ -133,19 +133,19 @@ class MetricSuite:
             UserError: for a target that is no class, or a map or mask of another size than the image.
         """
         planes = self._planes(image, maps, mask, target)
-        scene = self._scene(image, seed)
-        sets = RandomSets(scene, self.sensitivity_n) if self.preset.extended or self.sensitivity_n else None
-        placed: dict[str | int, Tensor] = {name: plane.to(scene.image) for name, plane in planes.items()}
+        context = self._context(image, seed)
+        sets = RandomSets(context, self.sensitivity_n) if self.preset.extended or self.sensitivity_n else None
+        placed: dict[str | int, Tensor] = {name: plane.to(context.image) for name, plane in planes.items()}
         if self.rank == "abs":
             placed = {name: plane.abs() for name, plane in placed.items()}
         chances = range(self.random_orders)
-        placed |= {index: self._random_map(scene, index) for index in chances}  # numbers are no names of methods
-        answers = ClassScorer(self.classifier, target, self.score, self.batch_size)(self._streams(scene, sets, placed))
+        placed |= {index: self._random_map(context, index) for index in chances}  # numbers are no names of methods
+        scored = ClassScorer(self.classifier, target, self.score, self.batch_size)(self._streams(context, sets, placed))
         outline = None if mask is None else mask.reshape(image.shape[1:])
-        rows = {name: _row(scene, sets, name, plane, answers, outline) for name, plane in placed.items()}
+        rows = {name: _row(context, sets, name, plane, scored, outline) for name, plane in placed.items()}
         control = _mean_row([rows[index] for index in chances])
-        shared = sum(len(found) for key, found in answers.items() if key.row is None)
-        control["metric_evaluations"] = float(sum(_forwards(answers, index) for index in chances) + shared)
+        shared = sum(len(found) for key, found in scored.items() if key.row is None)
+        control["metric_evaluations"] = float(sum(_forwards(scored, index) for index in chances) + shared)
         found = {name: rows[name] for name in maps} | {CONTROL: control}
         return {name: row | _excess(row, control) for name, row in found.items()}
 
@@ -167,46 +167,46 @@ class MetricSuite:
             raise UserError(wrong)
         return {name: plane.detach().reshape(size) for name, plane in maps.items()}
 
-    def _scene(self, image: Tensor, seed: int) -> PerturbationContext:
+    def _context(self, image: Tensor, seed: int) -> PerturbationContext:
         device = next(self.classifier.parameters(), torch.empty(0)).device
         return PerturbationContext(
             image.detach().to(device, torch.float32), self._deletion_fill, self._insertion_fill, self._infill,
             self.grid, image_seed(image, seed), self.preset.with_pixels, self.preset.extended,
         )  # fmt: skip
 
-    def _random_map(self, scene: PerturbationContext, index: int) -> Tensor:
-        noise = torch.rand(scene.image.shape[1:], generator=generator(scene.key, "random map", index))
-        return noise.to(scene.image)
+    def _random_map(self, context: PerturbationContext, index: int) -> Tensor:
+        noise = torch.rand(context.image.shape[1:], generator=generator(context.key, "random map", index))
+        return noise.to(context.image)
 
     def _streams(
-        self, scene: PerturbationContext, sets: RandomSets | None, maps: Mapping[str | int, Tensor]
+        self, context: PerturbationContext, sets: RandomSets | None, maps: Mapping[str | int, Tensor]
     ) -> dict[Key, Iterable[Tensor]]:
-        """Everything to be judged."""
-        shared: dict[str, Iterable[Tensor]] = {**scene.ends(), **(sets.streams() if sets else {})}
+        """Everything to be scored."""
+        shared: dict[str, Iterable[Tensor]] = {**context.ends(), **(sets.streams() if sets else {})}
         found = {Key(None, curve, curve, 0): images for curve, images in shared.items()}
         for row, plane in maps.items():
-            for unit in scene.units:
-                for order, rank in enumerate(scene.orders(plane, unit)):
-                    for curve, images in scene.streams(unit, rank).items():
+            for unit in context.units:
+                for order, rank in enumerate(context.orders(plane, unit)):
+                    for curve, images in context.streams(unit, rank).items():
                         found[Key(row, curve, unit, order)] = images
         return found
 
 
 def _row(
-    scene: PerturbationContext,
+    context: PerturbationContext,
     sets: RandomSets | None,
     row: str | int,
     attribution: Tensor,
-    answers: Mapping[Key, Answers],
+    scored: Mapping[Key, StreamScores],
     mask: Tensor | None,
 ) -> Values:
     """All metrics of one map ``(H, W)``."""
-    shared = {key.curve: found for key, found in answers.items() if key.row is None}
+    shared = {key.curve: found for key, found in scored.items() if key.row is None}
     zero = not bool(attribution.any())
     values: Values = {}
-    for unit, units in scene.units.items():
-        orders = _orders(answers, row, unit)
-        several = [scene.values(unit, curves, shared) for curves in orders]
+    for unit, units in context.units.items():
+        orders = _orders(scored, row, unit)
+        several = [context.values(unit, curves, shared) for curves in orders]
         values |= _mean_row(several) | (_ranges(several) if len(several) > 1 else {})
         if unit != "segments":
             values[f"tie_share_{unit}"] = removal.tie_share(units.means(attribution))
@@ -219,18 +219,18 @@ def _row(
     values["mask_share"] = None if mask is None else values["mask_share"]
     start, whole = float(shared["start"].scores), float(shared["whole"].scores)
     values["insertion_start"] = start / whole if whole > 0 else None
-    return values | complexity(attribution) | {"metric_evaluations": float(_forwards(answers, row))}
+    return values | complexity(attribution) | {"metric_evaluations": float(_forwards(scored, row))}
 
 
-def _orders(answers: Mapping[Key, Answers], row: str | int, unit: str) -> list[dict[str, Answers]]:
-    """The answers of one row and unit by curve, for each of its orders."""
-    mine = {key: found for key, found in answers.items() if (key.row, key.unit) == (row, unit)}
+def _orders(scored: Mapping[Key, StreamScores], row: str | int, unit: str) -> list[dict[str, StreamScores]]:
+    """The scores of one row and unit by curve, for each of its orders."""
+    mine = {key: found for key, found in scored.items() if (key.row, key.unit) == (row, unit)}
     times = sorted({key.order for key in mine})
     return [{key.curve: found for key, found in mine.items() if key.order == time} for time in times]
 
 
-def _forwards(answers: Mapping[Key, Answers], row: str | int) -> int:
-    return sum(len(found) for key, found in answers.items() if key.row == row)
+def _forwards(scored: Mapping[Key, StreamScores], row: str | int) -> int:
+    return sum(len(found) for key, found in scored.items() if key.row == row)
 
 
 def _mean_row(rows: Sequence[Values]) -> Values:

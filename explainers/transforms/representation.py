@@ -88,11 +88,6 @@ class PixelRepresentation:
     synthesise_low = synthesise
 
 
-def coefficient_count(bands: Sequence[Band]) -> int:
-    """Length of the vector of all coefficients."""
-    return bands[-1].place.stop
-
-
 def per_coefficient(bands: Sequence[Band], values: Tensor) -> Tensor:
     """One value per band ``(..., K)``, repeated for each of its coefficients: ``(..., n)``."""
     counts = torch.tensor([band.count for band in bands], device=values.device)

@@ -7,7 +7,7 @@ from tiny_classifiers import black_box, linear_classifier, random_images, small_
 
 from cae.errors import UserError
 from cae.metrics.log_odds import log_odds
-from explainers.caes import CausalScores, causal_scores
+from explainers.caes import CausalScores, ClassStudy, ScoreSettings, causal_scores
 from explainers.caes.ncc import NeuralCausation
 from explainers.caes.score_terms import Head, do_effects, known_direction, logit_effects
 
@@ -102,12 +102,12 @@ def test_features_that_never_vary_are_dropped_and_counted():
     found = causal_scores(classifier, images, masks, 0, ncc=untrained_ncc(), **QUICK)
     assert found.facts["features_dropped"] >= 3
     assert not {0, 1, 2} & set(found.arrays["feature"].tolist())
-    for row in found.readouts:
+    for row in found.terms:
         assert row.value is not None, row
     assert all(values.isfinite().all() for name, values in found.arrays.items() if name != "s_o_norm")
 
 
-def test_too_few_images_are_refused_or_leave_readouts_out_in_words():
+def test_too_few_images_are_refused_or_leave_terms_out_in_words():
     with pytest.raises(UserError, match="at least 20 images of a class, but there are 19"):
         causal_scores(halves([1.0, 1.0]), positive_images(19), left_masks(19), 1, **QUICK)
     found = causal_scores(halves([1.0, 1.0]), positive_images(49), left_masks(49), 1, ncc=untrained_ncc(), **QUICK)
@@ -149,7 +149,7 @@ def test_images_masks_and_classifier_stay_as_they_are_and_the_seed_decides():
     assert torch.equal(masks, copies[1])
     assert classifier.fingerprint() == digest
     assert torch.equal(torch.get_rng_state(), state)
-    for one, other in zip(first.readouts, again.readouts, strict=True):
+    for one, other in zip(first.terms, again.terms, strict=True):
         assert one.value == pytest.approx(other.value, abs=1e-4)
         assert one.p_roll == other.p_roll
 
@@ -196,6 +196,17 @@ def test_intervals_can_include_the_coefficients():
     assert found["caes_obj"].low < found["caes_obj"].high
 
 
+def test_resamples_keep_groups_together_and_draw_as_many_as_there_are():
+    images, groups = positive_images(24), [7] * 10 + [2] * 10 + [9] * 4
+    settings = ScoreSettings(n_boot=50)
+    counts = ClassStudy(halves([1.0, 1.0]), images, 1, settings).resamples
+    assert (counts.sum(1) == 24).all()
+    grouped = ClassStudy(halves([1.0, 1.0]), images, 1, settings, groups=groups).resamples
+    assert torch.equal(grouped[:, 0], grouped[:, 9])
+    assert torch.equal(grouped[:, 10], grouped[:, 19])
+    assert (grouped[:, [0, 10, 20]].sum(1) == 3).all()
+
+
 def test_the_known_direction_counts_influential_features_that_are_called_causes():
     features = torch.eye(4).repeat(5, 1)
     contrast = torch.tensor([4.0, -3.0, 0.1, 0.2])
@@ -218,16 +229,16 @@ def test_disagreeing_networks_are_flagged():
     assert "unstable" in other.facts["flags"][0]
 
 
-def test_the_file_and_the_table_hold_every_readout(tmp_path):
+def test_the_file_and_the_table_hold_every_term(tmp_path):
     found = causal_scores(
         halves([1.0, 1.0]), positive_images(20), left_masks(20), 1, other_masks=~left_masks(20), **QUICK
     )
     found.save(tmp_path / "scores.safetensors")
     read = CausalScores.load(tmp_path / "scores.safetensors")
-    assert read.readouts == found.readouts
+    assert read.terms == found.terms
     assert read.differences == found.differences
     assert torch.equal(read.arrays["s_o"], found.arrays["s_o"])
     assert "not public" in read.statement
     frame = found.to_frame()
-    assert len(frame) == len(found.readouts)
+    assert len(frame) == len(found.terms)
     assert "difference_p_swap" in frame.columns

@@ -16,7 +16,7 @@ from explainers.caes import ClassStudy, ScoreSettings
 from explainers.caes.masks import dilated_masks, shifted_masks, swapped_masks
 
 SIZE = 32
-PLAN = ScoreSettings(fill="masked_blur", rolls=8, n_boot=500, n_perm=499)
+SETTINGS = ScoreSettings(fill="masked_blur", rolls=8, n_boot=500, n_perm=499)
 
 pytestmark = pytest.mark.slow
 
@@ -56,8 +56,8 @@ def masses(shortcut: float | None) -> tuple[torch.Tensor, torch.Tensor]:
 def test_exact_masks_rank_above_each_poor_annotator():
     images, masks = masses(None)
     assert len(images) >= 50
-    study = ClassStudy(trained(None), images, 1, PLAN)
-    exact = study.react(masks)
+    study = ClassStudy(trained(None), images, 1, SETTINGS)
+    exact = study.removal_effects(masks)
     score = study.score(exact)
     assert score["necessity_gain"].low > 0
     assert score["necessity"].p_roll < 0.01
@@ -67,7 +67,9 @@ def test_exact_masks_rank_above_each_poor_annotator():
         "swapped": swapped_masks(masks),
     }
     for name, poor in annotators.items():
-        (found,) = [row for row in study.differences(exact, study.react(poor)) if row.name == "necessity_gain"]
+        (found,) = [
+            row for row in study.differences(exact, study.removal_effects(poor)) if row.name == "necessity_gain"
+        ]
         assert found.low > 0, (name, found)
         assert found.p_swap < 0.05, (name, found)
 
@@ -77,16 +79,18 @@ def test_a_planted_shortcut_is_exposed_by_the_area_of_its_marker():
     top, left, bottom, right = marker_box(SIZE)
     markers = torch.zeros_like(lesions)
     markers[..., top:bottom, left:right] = True
-    study = ClassStudy(trained(1.0), images, 1, PLAN)
-    marker, lesion = study.react(markers), study.react(lesions)
+    study = ClassStudy(trained(1.0), images, 1, SETTINGS)
+    marker, lesion = study.removal_effects(markers), study.removal_effects(lesions)
     found = {row.name: row for row in study.differences(marker, lesion)}
     assert found["necessity"].low > 0
     assert found["necessity_gain"].low > 0
     assert found["necessity"].p_swap < 0.01
     # of the classifier without shortcut, on its own images, the same corner carries nothing
     images, lesions = masses(None)
-    honest = ClassStudy(trained(None), images, 1, PLAN)
+    honest = ClassStudy(trained(None), images, 1, SETTINGS)
     corner = torch.zeros_like(lesions)
     corner[..., top:bottom, left:right] = True
-    found = {row.name: row for row in honest.differences(honest.react(corner), honest.react(lesions))}
+    found = {
+        row.name: row for row in honest.differences(honest.removal_effects(corner), honest.removal_effects(lesions))
+    }
     assert found["necessity"].high < 0

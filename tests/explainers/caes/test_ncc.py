@@ -10,7 +10,7 @@ from cae.errors import UserError
 from cae.files import read_json
 from explainers.caes.cause_effect_pairs import draw_pairs, standardised
 from explainers.caes.ncc import SHIPPED, CausationNetwork, NeuralCausation, symmetrised_score
-from explainers.caes.ncc_training import NCCModule, command, direction_accuracy, ncc_stage
+from explainers.caes.ncc_training import NCCModule, command, direction_accuracy, ncc_command
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -144,7 +144,7 @@ def test_the_stage_writes_networks_that_name_their_command(tmp_path, capsys):
     options = ["name=tiny", f"runs={tmp_path}", "seed=3", "ncc.networks=2", "ncc.steps=4", "ncc.pairs=20",
                "ncc.width=5", "ncc.validation_pairs=20", "ncc.validate_every=2", "trainer.accelerator=cpu"]  # fmt: skip
     config = load_config(overrides=options)
-    ncc_stage(config)
+    ncc_command(config)
     written = NeuralCausation.load(tmp_path / "tiny" / "ncc.safetensors")
     assert written.header["seeds"] == [3, 4]
     assert written.header["command"] == command(config)
@@ -152,8 +152,8 @@ def test_the_stage_writes_networks_that_name_their_command(tmp_path, capsys):
     assert "ncc/validation_accuracy" in read_json(tmp_path / "tiny" / "metrics.json")
     assert "synthetic pairs they have not seen" in capsys.readouterr().out
     with pytest.raises(UserError, match="overwrite=true"):
-        ncc_stage(config)
-    ncc_stage(load_config(overrides=[*options, "resume=last"]))
+        ncc_command(config)
+    ncc_command(load_config(overrides=[*options, "resume=last"]))
     assert "already finished" in capsys.readouterr().out
 
 
@@ -161,7 +161,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(tmp_path):
     def train(name: str, *more: str) -> NeuralCausation:
         options = [f"name={name}", f"runs={tmp_path}", "ncc.networks=1", "ncc.pairs=20", "ncc.width=5",
                    "ncc.validation_pairs=5", "ncc.validate_every=2", "trainer.accelerator=cpu"]  # fmt: skip
-        ncc_stage(load_config(overrides=[*options, *more]))
+        ncc_command(load_config(overrides=[*options, *more]))
         return NeuralCausation.load(tmp_path / name / "ncc.safetensors")
 
     whole = train("whole", "ncc.steps=6").networks[0].state_dict()

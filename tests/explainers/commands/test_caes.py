@@ -40,7 +40,7 @@ def test_every_class_with_masks_is_scored_and_compared_and_the_others_are_named(
     said = capsys.readouterr().out
     assert "healthy: left out, 0 images that can be scored (52 without a mask)" in said
     assert "CaES formula not public" in said
-    rows = list(csv.DictReader((place / "readouts.csv").open()))
+    rows = list(csv.DictReader((place / "scores.csv").open()))
     assert {row["source"] for row in rows} == {"data", "shifted", "random"}
     areas = {row["source"]: row["area"] for row in rows}
     assert areas["data"] == areas["shifted"] == areas["random"]

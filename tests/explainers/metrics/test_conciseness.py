@@ -11,7 +11,6 @@ from explainers.metrics.conciseness import (
     DETECTORS,
     conciseness_preciseness,
     edges,
-    effective_conciseness,
     expected_precision,
     gradient_edges,
     hallucinated_edges,
@@ -92,7 +91,6 @@ def test_unknown_detector_names_the_nearest():
 def test_everything_kept_scores_one():
     image = random_images(1, 3)[0]
     assert conciseness_preciseness(1.0, 1.0) == 1
-    assert effective_conciseness(1.0, 0.0) == 1
     assert wavelet_yardstick(image, image) == (1, 1)
     assert expected_precision(torch.tensor([0.2, 0.4]), 0.6) == pytest.approx(0.5)
 

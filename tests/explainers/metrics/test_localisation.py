@@ -8,7 +8,7 @@ from explainers.metrics.localisation import (
     effective_heat_ratio,
     energy_pointing,
     localisation,
-    otsu_overlap,
+    otsu_dice,
     pointing,
 )
 
@@ -81,7 +81,8 @@ def test_shifted_square_overlaps_by_a_third():
     attribution, inside = torch.zeros(10, 10), torch.zeros(10, 10, dtype=torch.bool)
     attribution[2:6, 2:6] = 1
     inside[2:6, 4:8] = True
-    assert otsu_overlap(attribution, inside) == pytest.approx((1 / 3, 1 / 2))
+    assert otsu_dice(attribution, inside) == pytest.approx(1 / 2)
+    assert localisation(attribution, inside)["iou_otsu"] == pytest.approx(1 / 3)
 
 
 def test_effective_heat_by_hand():

@@ -17,10 +17,10 @@ class InputGradient(Explainer):
     name = "gradient of the logit"
     needs_gradients = True
 
-    def explain_image(self, subject):
+    def explain_image(self, instance):
         with torch.enable_grad():
-            image = subject.image[None].clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.classifier.logits(image)[0, subject.target], image)
+            image = instance.image[None].clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.classifier.logits(image)[0, instance.target], image)
         return InstanceResult(gradient[0].sum(0))
 
 
@@ -33,8 +33,8 @@ class Echo(Explainer):
         super().__init__(classifier, batch_size=batch_size)
         self.factor = factor
 
-    def explain_image(self, subject):
-        return InstanceResult(self.factor * subject.image.mean(0))
+    def explain_image(self, instance):
+        return InstanceResult(self.factor * instance.image.mean(0))
 
 
 class Tokens(nn.Module):
