@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,7 @@ from cae.models.published import PublishedCAE
 BATCH = 64
 
 
+@dataclass
 class SwapValidation:
     """Gathers validation images and measures a model on swaps between them.
 
@@ -23,9 +26,9 @@ class SwapValidation:
         config: number of swaps and the largest tolerated reconstruction error.
     """
 
-    def __init__(self, classifiers: dict[str, TargetClassifier], config: CAEConfig):
-        self.classifiers, self.config = classifiers, config
-        self._images: list[Tensor] = []
+    classifiers: dict[str, TargetClassifier]
+    config: CAEConfig
+    _images: list[Tensor] = field(default_factory=list, init=False)
 
     def reset(self) -> None:
         """Forget all images."""

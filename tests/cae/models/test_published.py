@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tiny_published import pair_of_images, tiny_published
 from torch import nn
 
 from cae.errors import UserError
@@ -27,15 +28,12 @@ def full_size():
 
 @pytest.fixture
 def tiny():
-    torch.manual_seed(0)
-    cae = PublishedCAE((1, 32, 32), class_dim=3, width=4, blocks=1)
-    return cae, PublishedDiscriminator(classes=3, channels=1, width=4)
+    return tiny_published()
 
 
 @pytest.fixture
 def images():
-    generator = torch.Generator().manual_seed(1)
-    return torch.rand(2, 1, 32, 32, generator=generator), torch.rand(2, 1, 32, 32, generator=generator)
+    return pair_of_images()
 
 
 # --- the published network
