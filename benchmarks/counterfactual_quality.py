@@ -85,12 +85,12 @@ ARMS = {
         ("cae.target=labels", "cae.black_box=true", "cae.query_every=1000000"),
     ),
     "without_evidence": Arm("ours without the class encoder's maps in the editor", ("cae.model.evidence=false",)),
-    "without_gate": Arm("ours without a mask, and the terms that need one", ("cae.model.gate=false",)),
-    "without_grafts": Arm("ours without patch swaps in the warm-up", ("cae.loss.graft=0",)),
+    "without_gate": Arm("ours without a mask, and the terms that need one", ("cae.model.mask=false",)),
+    "without_grafts": Arm("ours without patch swaps in the warm-up", ("cae.loss.patch_swap=0",)),
     "without_undo": Arm("ours, swaps are not undone", ("cae.loss.undo=0",)),
     "without_views": Arm("ours, the classifier sees swaps as they are", ("cae.robust_views=false",)),
     "without_discriminator": Arm("ours without a discriminator", ("cae.loss.adversarial=0",)),
-    "without_small_edits": Arm("ours without terms for small edits", ("cae.loss.minimal=0", "cae.loss.gate_area=0")),
+    "without_small_edits": Arm("ours without terms for small edits", ("cae.loss.minimal=0", "cae.loss.mask_area=0")),
 }
 WIDE = "cae.learning_rate=5e-4"  # of networks twice as wide: at 1e-3 one of two trainings lost its reconstructions
 SIZES: dict[str, tuple[str, ...]] = {

@@ -129,7 +129,7 @@ def _measured(config: Config, precision: str) -> dict[str, float]:
 
 def _loss(objective: Objective, batch: Batch) -> Tensor:
     """All terms of all networks, unweighted: weights do not change what a step costs."""
-    swaps = objective.swaps(batch.images, objective.answers(batch))
+    swaps = objective.swaps(batch.images, objective.logits(batch))
     others = objective.other_terms(swaps, penalise=False, query=False)
     terms = objective.generator_terms(swaps)
     return torch.stack([term.sum() for term in (terms | others).values()]).sum()
@@ -192,8 +192,8 @@ def _module(config: Config) -> CAEModule:
     classes = tuple(config.data.lesions.classes)
     network = build_network(config.classifier.model, len(classes), shape[0], config.classifier.width)
     classifier = TargetClassifier(network, classes, image_shape=shape, scores="logits")
-    judges = FrozenClassifiers(classifier, classifier, torch.randn(64, len(classes)), {})
-    return CAEModule(shape, config.cae, judges).train()
+    classifiers = FrozenClassifiers(classifier, classifier, torch.randn(64, len(classes)), {})
+    return CAEModule(shape, config.cae, classifiers).train()
 
 
 def _batch(config: Config) -> Batch:

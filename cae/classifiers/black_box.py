@@ -1,4 +1,4 @@
-"""Classifiers that only answer: ONNX files and Python functions."""
+"""Classifiers that only give scores: ONNX files and Python functions."""
 
 from __future__ import annotations
 

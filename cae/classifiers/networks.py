@@ -1,4 +1,4 @@
-"""Two small classifiers of different architecture: one to be explained, one to judge edits as an oracle."""
+"""Two small classifiers of different architecture: one to be explained, one to check edits as an oracle."""
 
 from __future__ import annotations
 

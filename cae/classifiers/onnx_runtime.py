@@ -1,4 +1,4 @@
-"""Answers without gradients by ONNX Runtime, several times faster on CPUs for networks of thin convolutions."""
+"""Scores without gradients by ONNX Runtime, several times faster on CPUs for networks of thin convolutions."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class TargetClassifier(nn.Module):
         differentiable: False for a module whose gradients must not be used. Callables never have gradients.
         network_channels: channels that the network wants; by default those of its first convolution.
         scores: ``logits``, ``probabilities``, or ``auto``: modules give logits; callables and TorchScript files give
-            probabilities if their answers to two blank images look like it (each sums to 1, or one score in [0, 1]).
+            probabilities if their scores of two blank images look like it (each sums to 1, or one score in [0, 1]).
         identity: further words or digests that the fingerprint covers, such as that of the file.
 
     A network of a single score ``z`` for two classes counts as logits ``(0, z)``, and of a single probability ``p`` as
@@ -131,7 +131,7 @@ class TargetClassifier(nn.Module):
         return self.logits(images).softmax(1)
 
     def compute_with_onnx(self) -> TargetClassifier:
-        """Answer by ONNX Runtime wherever no gradient is asked for and images are on the CPU; returns itself.
+        """Compute with ONNX Runtime wherever no gradient is asked for and images are on the CPU; returns itself.
 
         Raises:
             UserError: if the network is no PyTorch module, or cannot be exported.

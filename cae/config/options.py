@@ -83,12 +83,12 @@ class ClassifierConfig:
     )
     scores: str = option(
         "auto",
-        "what your classifier gives; auto looks at its answers to blank images",
+        "what your classifier gives; auto looks at its scores of blank images",
         choices=("auto", "logits", "probabilities"),
     )
     runtime: str = option(
         "torch",
-        "what computes answers without gradients on CPUs; onnx (extra `onnx`) makes EfficientNets several times faster",
+        "what computes scores without gradients on CPUs; onnx (extra `onnx`) makes EfficientNets several times faster",
         choices=("torch", "onnx"),
     )
     mean: list[float] = option([], "per-channel mean that the classifier's inputs are normalised by; empty for none")
@@ -109,7 +109,9 @@ class OracleConfig:
     model: str = option("plain", "architecture of the oracle, best unlike the target's", choices=("plain", "resnet"))
     width: int = option(16, "channels of its first stage", low=4, high=512)
     labels: str = option(
-        "verdicts", "what it learns: the target's verdicts, or the dataset's labels", choices=("verdicts", "dataset")
+        "predictions",
+        "what it learns: the target's predictions, or the dataset's labels",
+        choices=("predictions", "dataset"),
     )
     epochs: int = option(6, "passes over the training split", low=1)
     seed: int = option(1000, "its own seed", low=0)
@@ -125,7 +127,7 @@ class ModelConfig:
     individual_downsampling: int = option(2, "halvings of the image size down to the individual code", low=1, high=6)
     class_downsampling: int = option(4, "halvings of the image size in the class encoder before pooling", low=1, high=7)
     residual_blocks: int = option(2, "residual blocks at the resolution of the individual code", low=0)
-    gate: bool = option(True, "a mask head decides where a swapped class code may change the image")
+    mask: bool = option(True, "a mask decides where a swapped class code may change the image")
     evidence: bool = option(True, "the editor sees the class encoder's maps: where it finds what tells the classes")
     discriminator_width: int = option(16, "channels at the first stage of the discriminator", low=4)
 
@@ -140,22 +142,22 @@ class LossConfig:
     )
     class_code: float = option(0.3, "L_cc: the donor's class code is readable from the swap", low=0)
     individual_code: float = option(0.0, "L_ss: the recipient's individual code is readable from the swap", low=0)
-    class_answer: float = option(1.0, "L_ca: the classifier's answer is linearly readable from the class code", low=0)
-    coherency: float = option(
-        4.0, "L_bb: same class code, same answer of the classifier, whatever the recipient", low=0
+    class_probabilities: float = option(
+        1.0, "L_cp: the classifier's probabilities are linearly readable from the class code", low=0
     )
-    reconstruction_answer: float = option(0.0, "L_rc: the reconstruction keeps the classifier's answer", low=0)
+    coherency: float = option(
+        4.0, "L_bb: same class code, same probabilities of the classifier, whatever the recipient", low=0
+    )
     adversarial: float = option(0.2, "L_adv: swaps look real", low=0)
     r1: float = option(1.0, "gradient penalty of the discriminator, every 16 steps", low=0)
     leakage: float = option(0.02, "L_leak: the individual code does not tell the class", low=0)
     minimal: float = option(6.0, "L_min: swaps change little", low=0)
-    gate_area: float = option(0.5, "mean of the gate's mask, over swaps that convince the classifier", low=0)
-    gate_variation: float = option(0.0, "total variation of the gate's mask", low=0)
+    mask_area: float = option(0.5, "mean of the mask, over swaps that convince the classifier", low=0)
     undo: float = option(
-        0.5, "L_undo: the original's class code paints back what a swap has changed (needs model.gate)", low=0
+        0.5, "L_undo: the original's class code paints back what a swap has changed (needs model.mask)", low=0
     )
-    graft: float = option(
-        1.0, "L_graft, in the warm-up: patches of other images that change the verdict (not for black boxes)", low=0
+    patch_swap: float = option(
+        1.0, "L_patch, in the warm-up: patches of other images that change the prediction (not for black boxes)", low=0
     )
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)
     covariance: float = option(0.2, "L_cov: no duplicate dimension of the class code", low=0)
@@ -172,7 +174,7 @@ class CAEConfig:
     )
     target: str = option(
         "classifier",
-        "what the codes follow: the classifier's answers, or (published recipe) the labels",
+        "what the codes follow: the classifier's probabilities, or (published recipe) the labels",
         choices=("classifier", "labels"),
     )
     black_box: bool = option(False, "use no gradient of the classifier: distil it into the discriminator's class head")
@@ -183,7 +185,7 @@ class CAEConfig:
     recipients: int = option(
         16, "images autoencoded in one step; class codes to swap in come from the whole batch", low=1
     )
-    grafts: int = option(16, "patches of another image tried for each recipient in a step of the warm-up", low=1)
+    patch_swaps: int = option(16, "patches of another image tried for each recipient in a step of the warm-up", low=1)
     pairs: int = option(16, "swaps decoded in one step (recipient, donor), off the diagonal", low=1)
     learning_rate: float = option(1e-3, "learning rate of encoder and decoder", low=0)
     discriminator_learning_rate: float = option(1e-3, "learning rate of discriminator and leakage adversary", low=0)

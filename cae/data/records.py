@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -219,12 +219,7 @@ def root_folder(config: DataConfig) -> Path:
     Raises:
         UserError: if it is not set, or is no folder.
     """
-    if config.path is None:
-        raise UserError(f"`data.source={config.source}` needs `data.path`: the root folder of the images.")
-    root = Path(config.path).expanduser()
-    if not root.is_dir():
-        raise UserError(f"`data.path`: {missing(root, 'folder')}")
-    return root
+    return _data_path(config, "the root folder of the images", "folder", Path.is_dir)
 
 
 def data_file(config: DataConfig, what: str) -> Path:
@@ -233,9 +228,13 @@ def data_file(config: DataConfig, what: str) -> Path:
     Raises:
         UserError: if it is not set, or is no file.
     """
+    return _data_path(config, what, "file", Path.is_file)
+
+
+def _data_path(config: DataConfig, what: str, kind: str, is_kind: Callable[[Path], bool]) -> Path:
     if config.path is None:
         raise UserError(f"`data.source={config.source}` needs `data.path`: {what}.")
     path = Path(config.path).expanduser()
-    if not path.is_file():
-        raise UserError(f"`data.path`: {missing(path, 'file')}")
+    if not is_kind(path):
+        raise UserError(f"`data.path`: {missing(path, kind)}")
     return path

@@ -48,12 +48,12 @@ def readable(images: ImageSet, places: Iterable[int], problems: list[str]) -> It
             problems += error.problems
 
 
-def spread_over_classes(verdicts: Tensor, count: int, seed: int) -> Tensor:
+def spread_over_classes(classes: Tensor, count: int, seed: int) -> Tensor:
     """At most ``count`` indices, taken from the classes in turn, at random within each."""
-    order = torch.randperm(len(verdicts), generator=torch.Generator().manual_seed(seed))
-    rank = torch.zeros(len(verdicts), dtype=torch.int64)
-    for k in verdicts.unique():
-        members = order[verdicts[order] == k]
+    order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
+    rank = torch.zeros(len(classes), dtype=torch.int64)
+    for k in classes.unique():
+        members = order[classes[order] == k]
         rank[members] = torch.arange(len(members))
     return order[torch.argsort(rank[order], stable=True)][:count]
 

@@ -37,7 +37,7 @@ def stratified_split(
 ) -> dict[str, list[int]]:
     """Divide images into train, val and test so that every class has its share in each.
 
-    The images of a class are ordered by a hash of seed and id; the first go to test, the next to val. So the answer is
+    The images of a class are ordered by a hash of seed and id; the first go to test, the next to val. So the split is
     the same in every process, and does not change with the order in which files are listed.
 
     Args:

@@ -39,7 +39,7 @@ class BalancedStream(Sampler[list[int]]):
     of the epoch: Lightning's own ``set_epoch`` does not reach batch samplers (2.6).
 
     Args:
-        classes: ``(N,)`` class of every image (the verdict of the classifier, or the label).
+        classes: ``(N,)`` class of every image (predicted by the classifier, or the label).
         batch_size: images in one batch of one process.
         epoch_steps: batches in one epoch.
         max_steps: batches of the whole training; its last epoch may be shorter.

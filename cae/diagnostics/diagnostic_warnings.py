@@ -47,7 +47,7 @@ def _class_warnings(metrics: Mapping[str, float], classes: int) -> list[str]:
     if kept < 0.95:
         found.append(
             f"only {kept:.1%} of the reconstructions keep the classifier's class (expected at least 95 %). Train "
-            "longer or raise cae.loss.reconstruction_answer."
+            "longer or raise cae.loss.reconstruction."
         )
     rate = metrics.get("cae/reassignment", 1.0)
     if rate < 1 / classes:

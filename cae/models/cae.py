@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cae.config import ModelConfig
+from cae.config.former_options import present_values
 from cae.errors import UserError
 from cae.files import read_tensors, write_tensors
 from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
@@ -71,9 +72,9 @@ class Decoded:
 
     Attributes:
         image: the decoder's image.
-        paint: what the class code paints where the mask is; without a gate, what it adds everywhere.
-        mask: ``(B, 1, H, W)`` in [0, 1]; None without a gate.
-        logits: ``(B, 1, H, W)`` of the mask, before the factor for the distance of the codes; None without a gate.
+        paint: what the class code paints where the mask is; without a mask, what it adds everywhere.
+        mask: ``(B, 1, H, W)`` in [0, 1]; None for a model without one.
+        logits: ``(B, 1, H, W)`` of the mask, before the factor for the distance of the codes; None without a mask.
     """
 
     image: Tensor
@@ -84,7 +85,7 @@ class Decoded:
     def onto(self, images: Tensor) -> Tensor:
         """Images ``(B, C, H, W)`` in place of the base image, with what the class code changes; not clamped.
 
-        With a gate, the paint is laid over them, so that it also covers details that the codes have lost.
+        With a mask, the paint is laid over them, so that it also covers details that the codes have lost.
         """
         return images + (self.paint if self.mask is None else self.mask * (self.paint - images))
 
@@ -116,7 +117,7 @@ class CAE(nn.Module):
                 [channels_at(width, level) for level in range(1, model.class_downsampling + 1)],
                 [channels_at(width, level) for level in range(levels, 0, -1)],
             )
-        self.editor = Editor(channels, model.class_dim, width, levels, model.gate)
+        self.editor = Editor(channels, model.class_dim, width, levels, model.mask)
         # few channels on large maps: this order of memory makes training a quarter faster on CPUs
         self.to(memory_format=torch.channels_last)
 
@@ -203,7 +204,7 @@ class CAE(nn.Module):
         if header.get("preset", "default") != "default":
             raise UserError(f"'{path}' holds a CAE of the preset `{header['preset']}`; set cae.preset to it.")
         try:
-            cae = cls(tuple(header["image_shape"]), ModelConfig(**header["model"]))
+            cae = cls(tuple(header["image_shape"]), ModelConfig(**present_values("cae.model", header["model"])))
             cae.load_state_dict(weights)
         except (KeyError, TypeError, RuntimeError) as error:
             raise UserError(

@@ -67,7 +67,7 @@ class ClassEncoder(nn.Module):
     """E_c: image to a class code without any place in it (global average and maximum).
 
     Batch norm, because norms within an image remove from the average what tells how much evidence the image holds:
-    with group norm this encoder needs some ten times the steps to learn the answers of a classifier.
+    with group norm this encoder needs some ten times the steps to learn the probabilities of a classifier.
     """
 
     def __init__(self, channels: int, class_dim: int, width: int, levels: int):
@@ -217,9 +217,9 @@ class Editor(nn.Module):
     deviation in every dimension. Without that, an image of a class is painted what it shows already once more.
     """
 
-    def __init__(self, channels: int, class_dim: int, width: int, levels: int, gate: bool):
+    def __init__(self, channels: int, class_dim: int, width: int, levels: int, masked: bool):
         super().__init__()
-        self.channels, self.gate = channels, gate
+        self.channels, self.masked = channels, masked
         style = 4 * width
         self.style = nn.Sequential(nn.Linear(2 * class_dim, style), nn.SiLU(), nn.Linear(style, style), nn.SiLU())
         top = channels_at(width, levels)
@@ -229,15 +229,16 @@ class Editor(nn.Module):
             for level in range(levels - 1, 0, -1)
         )
         last = channels_at(width, 1)
-        self.exit = Modulated(last, channels + (1 if gate else 0), style)
+        self.exit = Modulated(last, channels + (1 if masked else 0), style)
 
     def forward(
         self, features: Sequence[Tensor], class_code: Tensor, own_code: Tensor
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Features of ``Trunk``, codes ``(B, D)`` asked for and of the base, to paint ``(B, C, H, W)`` and mask.
 
-        The paint is relative: to the base image without a gate, to the base image blurred with one. The mask is
-        ``(B, 1, H, W)`` in [0, 1], and with it come its logits, before the factor; both are None without a gate.
+        The paint is relative: to what surrounds the mask, or without a mask to the base image. The mask is
+        ``(B, 1, H, W)`` in [0, 1], and with it come its logits, before the factor; both are None where the editor has
+        no mask.
         """
         change = class_code - own_code
         style = self.style(torch.cat([class_code, change], dim=1))
@@ -253,7 +254,7 @@ class Editor(nn.Module):
         out = self.exit(_doubled(h), style)
         # bounded by black to white: no loss may gain from driving pixels ever further out of range
         paint = 2 * torch.tanh(out[:, : self.channels] / 2)
-        if not self.gate:
+        if not self.masked:
             return strength * paint, None, None
         logits = out[:, self.channels :]
         return paint, strength * torch.sigmoid(logits), logits

@@ -22,7 +22,7 @@ from cae.models.published_networks import PublishedDecoder, PublishedEncoders
 
 
 class PublishedCAE(nn.Module):
-    """The published encoders and decoder behind the interface of `cae.model.CAE`: images in [0, 1] at the border.
+    """The published encoders and decoder behind the interface of `cae.models.cae.CAE`: images in [0, 1] at the border.
 
     Args:
         image_shape: ``(C, H, W)``; H and W are multiples of 4 and at least 32.

@@ -16,6 +16,7 @@ from cae.classifiers.saved import OWN_NETWORKS, build_network
 from cae.config import Config
 from cae.config.checks import check_config
 from cae.config.fields import all_options, get_value, set_value, shown
+from cae.config.former_options import present_values
 from cae.data import CAEDataModule
 from cae.data.lesions import KINDS
 from cae.devices import device_for
@@ -27,7 +28,7 @@ from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
 from cae.runs.run_folder import RunFolder, load_run_config
 from cae.sanity.relabelled_data import RelabelledData, marker_labels
-from cae.training.cae import answers_of, train_cae
+from cae.training.cae import logits_of, train_cae
 from cae.training.classifier import train_classifier, train_oracle
 
 NO_MATTER = ("data.workers", "data.cache")  # options that change no result
@@ -122,7 +123,7 @@ def random_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None  # the mean over all batches
     network.train()
-    answers_of(bare, data.train, data.config.batch_size)
+    logits_of(bare, data.train, data.config.batch_size)
     network.eval()
     return standardised_classifier(config, data, network)
 
@@ -135,7 +136,7 @@ def standardised_classifier(config: Config, data: CAEDataModule, network: nn.Mod
     run, options = _folder(config), config.classifier
     if not run.prepare("classifier").finished:
         network = copy.deepcopy(network)
-        logits = answers_of(_bare(network, config, data), data.train, data.config.batch_size)[0].double()
+        logits = logits_of(_bare(network, config, data), data.train, data.config.batch_size)[0].double()
         _standardise(cast("nn.Linear", network.get_submodule("head")), logits.mean(0), logits.std(0))
         save_classifier(run.path, network, options, data.classes, data.image_shape)
     return load_classifier(options, data.classes, data.image_shape, run.path)
@@ -208,7 +209,8 @@ def _reuse_own_cae(own: Path, run: RunFolder, config: Config, classifier: Target
     if run.existing("cae") or not (own / "cae.safetensors").exists():
         return
     header, _ = read_weights(own / "cae.safetensors")
-    if header.get("config") == asdict(config.cae) and header.get("classifier") == classifier.fingerprint():
+    saved = present_values("cae", header.get("config", {}))
+    if saved == asdict(config.cae) and header.get("classifier") == classifier.fingerprint():
         for name in ("manifold.safetensors", "cae.safetensors"):  # the result comes last
             with atomic_path(run.path / name) as temporary:
                 shutil.copyfile(own / name, temporary)

@@ -7,13 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SHIFT = 1 / 16  # largest shift, as a share of the side
-
-
 NOISE = 0.1  # largest standard deviation of the noise, on [0, 1]
 
 
-class _Displayed(torch.autograd.Function):
-    """The clamp to [0, 1]; see ``displayed``."""
+class _ClampStraightThrough(torch.autograd.Function):
+    """See ``clamp_straight_through``."""
 
     @staticmethod
     def forward(ctx, images: Tensor) -> Tensor:
@@ -35,7 +33,7 @@ def clamp_straight_through(images: Tensor) -> Tensor:
     evidence that is wanted there would never be tried. A gradient passed through whole would drive pixels ever further
     out.
     """
-    return _Displayed.apply(images)
+    return _ClampStraightThrough.apply(images)
 
 
 def random_shift(images: Tensor, largest: int) -> Tensor:

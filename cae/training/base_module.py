@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -15,6 +16,7 @@ from cae.data import Batch
 from cae.data.module import flip
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
+from cae.training.former_checkpoints import present_state
 from cae.training.step import step_seed
 from cae.training.validation import SwapValidation
 
@@ -24,53 +26,71 @@ class FrozenClassifiers:
     """The frozen classifiers of a training.
 
     Attributes:
-        classifier: the target classifier.
+        target: the classifier that the codes follow.
         oracle: the classifier that validation asks beside it, and no loss.
-        logits: ``(N, K)`` answers of the target classifier to the training images.
-        rows: row of each training image in ``logits``, by its id; empty where images are altered before they are used.
+        training_logits: ``(N, K)`` logits of the target for the training images.
+        rows: row of each training image in ``training_logits``, by its id; empty where images are altered before they
+            are used.
     """
 
-    classifier: TargetClassifier
+    target: TargetClassifier
     oracle: TargetClassifier
-    logits: Tensor
+    training_logits: Tensor
     rows: Mapping[str, int] = field(default_factory=dict)
 
     @torch.no_grad()
-    def answers(self, batch: Batch) -> Tensor:
-        """The target classifier's logits ``(B, K)``; a training image is not judged a second time."""
+    def logits(self, batch: Batch) -> Tensor:
+        """The target's logits ``(B, K)``; a training image is not classified a second time."""
         if not self.rows:
-            return self.classifier.logits(batch.images).float()
-        return self.logits[[self.rows[name] for name in batch.ids]].to(batch.images.device)
+            return self.target.logits(batch.images).float()
+        return self.training_logits[[self.rows[name] for name in batch.ids]].to(batch.images.device)
 
 
 class CAETrainingModule(pl.LightningModule):
-    """A training that frozen classifiers judge. ``average`` is the model that is validated and exported.
+    """A training against frozen classifiers. ``average`` is the model that is validated and exported.
 
     Args:
+        image_shape: ``(C, H, W)``.
         config: options of the training.
-        judges: the classifiers.
+        classifiers: the frozen classifiers.
         seed: with the step, it determines all randomness of a training step.
         mirror: mirror training images at random, left to right.
     """
 
     average: CAE | PublishedCAE
 
-    def __init__(self, config: CAEConfig, judges: FrozenClassifiers, seed: int = 0, mirror: bool = False):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        config: CAEConfig,
+        classifiers: FrozenClassifiers,
+        seed: int = 0,
+        mirror: bool = False,
+    ):
         super().__init__()
         self.config, self.seed, self.mirror = config, seed, mirror
         # in a plain object, the frozen classifiers stay out of parameters, checkpoints and train()
-        self.judges = judges
-        self.validation = SwapValidation({"target": judges.classifier, "oracle": judges.oracle}, config)
+        self.classifiers = classifiers
+        self.validation = SwapValidation({"target": classifiers.target, "oracle": classifiers.oracle}, config)
+        self.build_networks(image_shape)
+
+    def build_networks(self, image_shape: tuple[int, int, int]) -> None:
+        """Make the networks of the preset for images ``(C, H, W)``."""
+        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions of images ``(B, C, H, W)`` in [0, 1], by the exported model."""
         codes = self.average.encode(images)
         return self.average.decode(codes.class_code, codes.individual_code)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the weights of a former version for those of this one."""
+        checkpoint["state_dict"] = present_state(checkpoint["state_dict"])
+
     def on_fit_start(self) -> None:
         """Bring the frozen classifiers to the device of the training."""
-        self.judges.classifier.to(self.device)
-        self.judges.oracle.to(self.device)
+        self.classifiers.target.to(self.device)
+        self.classifiers.oracle.to(self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Randomness is a function of seed, step and process, so that a resumed run draws what it would have drawn."""

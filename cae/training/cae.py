@@ -1,4 +1,4 @@
-"""The CAE stage: answers of the classifier, the stream of batches, fitting, export of the best weights."""
+"""Training of the CAE as a whole: logits of the classifier, stream of batches, fitting, export of the best weights."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from cae.models.published import PublishedCAE
 from cae.training.base_module import FrozenClassifiers
 from cae.training.cae_module import CAEModule
 from cae.training.callbacks import SampleGrid, TrainingClock
+from cae.training.former_checkpoints import checkpoint_state
 from cae.training.published_module import PublishedModule
 from cae.training.trainer import build_trainer, say
 
@@ -71,12 +72,12 @@ def train_cae(
         default_root_dir=folder / "checkpoints",  # where Lightning leaves, and finds, what a requeued job goes on from
     )  # fmt: skip
     device = trainer.strategy.root_device
-    judges = gather_judges(data, classifier.to(device), oracle.to(device))
+    classifiers = gather_classifiers(data, classifier.to(device), oracle.to(device))
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    module = build_module(config, data.image_shape, judges)
+    module = build_module(config, data.image_shape, classifiers)
     if checkpoint is not None:
         check_fits(module, checkpoint)
-    loader = train_loader(config, data, judges, trainer)
+    loader = train_loader(config, data, classifiers.training_logits, trainer)
     trainer.fit(module, loader, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
     cae = _best_average(module, best).to(device)
     if trainer.is_global_zero:
@@ -88,40 +89,40 @@ def train_cae(
 
 
 def build_module(
-    config: Config, image_shape: tuple[int, int, int], judges: FrozenClassifiers
+    config: Config, image_shape: tuple[int, int, int], classifiers: FrozenClassifiers
 ) -> CAEModule | PublishedModule:
     """The Lightning module of ``cae.preset``."""
     kind = PublishedModule if config.cae.preset == "published" else CAEModule
-    return kind(image_shape, config.cae, judges, config.seed, config.data.flip)
+    return kind(image_shape, config.cae, classifiers, config.seed, config.data.flip)
 
 
 def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:
-    """Raise a UserError if the weights of a checkpoint are not those of this module, such as a former version's."""
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    """Raise a UserError if the weights of a checkpoint are not those of this module."""
     wanted = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    if {name: tensor.shape for name, tensor in saved.items()} != wanted:
+    if {name: tensor.shape for name, tensor in checkpoint_state(checkpoint).items()} != wanted:
         raise UserError(
             f"'{checkpoint}' holds the weights of other networks, probably of another version of this program: it "
             "cannot be continued; give overwrite=true to start anew, or name=… to write elsewhere."
         )
 
 
-def gather_judges(data: CAEDataModule, classifier: TargetClassifier, oracle: TargetClassifier) -> FrozenClassifiers:
-    """The frozen classifiers, with the target's answers to the training images, which are asked for once.
+def gather_classifiers(data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier) -> FrozenClassifiers:
+    """The frozen classifiers, with the target's logits of the training images, which are computed once.
 
     Raises:
-        UserError: if the target gives all training or all validation images one verdict.
+        UserError: if the target predicts one class for all training or all validation images.
     """
-    logits, ids = answers_of(classifier, data.train, data.config.batch_size)
-    _report_verdicts(logits.argmax(1), data.classes, "training")
-    _report_verdicts(answers_of(classifier, data.val, data.config.batch_size)[0].argmax(1), data.classes, "validation")
-    # mirrored images are others than those that were judged
+    logits, ids = logits_of(target, data.train, data.config.batch_size)
+    _report_predictions(logits.argmax(1), data.classes, "training")
+    validation_logits, _ = logits_of(target, data.val, data.config.batch_size)
+    _report_predictions(validation_logits.argmax(1), data.classes, "validation")
+    # mirrored images are others than those that were classified
     rows = {} if data.config.flip else {name: row for row, name in enumerate(ids)}
-    return FrozenClassifiers(classifier, oracle, logits, rows)
+    return FrozenClassifiers(target, oracle, logits, rows)
 
 
 @torch.no_grad()
-def answers_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str]]:
+def logits_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str]]:
     """The classifier's logits ``(N, K)`` for every image of a set, on the CPU, and the images' ids."""
     loader: DataLoader = DataLoader(images, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
     device = next(iter(classifier.parameters()), torch.zeros(())).device
@@ -132,13 +133,19 @@ def answers_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) 
     return torch.cat(logits), ids
 
 
-def train_loader(config: Config, data: CAEDataModule, judges: FrozenClassifiers, progress: Progress) -> DataLoader:
+def train_loader(config: Config, data: CAEDataModule, logits: Tensor, progress: Progress) -> DataLoader:
     """Batches balanced over what the codes follow, a function of seed and step alone.
+
+    Args:
+        config: the program's options.
+        data: the images.
+        logits: ``(N, K)`` of the target classifier for the training images.
+        progress: tells the step that the stream goes on from.
 
     Raises:
         UserError: if the preset `published` finds nothing to pair.
     """
-    classes = data.train.labels if config.cae.target == "labels" else judges.logits.argmax(1)
+    classes = data.train.labels if config.cae.target == "labels" else logits.argmax(1)
     if config.cae.preset == "published":
         classes = (classes > 0).long()  # normal against all others
         if not 0 < classes.sum() < len(classes):
@@ -175,17 +182,17 @@ def checkpoints(folder: Path, monitor: str = "val/score", mode: str = "max") -> 
     return best, MovableCheckpoint(folder, "last", **at_validation)
 
 
-def _report_verdicts(verdicts: Tensor, classes: tuple[str, ...], split: str) -> None:
-    """A class that is never the verdict has no codes: nothing can be turned into it."""
-    counts = torch.bincount(verdicts, minlength=len(classes))
+def _report_predictions(predictions: Tensor, classes: tuple[str, ...], split: str) -> None:
+    """A class that is never predicted has no codes: nothing can be turned into it."""
+    counts = torch.bincount(predictions, minlength=len(classes))
     missing = [name for name, count in zip(classes, counts.tolist(), strict=True) if count == 0]
     if (counts > 0).sum() < 2:
         raise UserError(
-            f"the classifier gives all {split} images one verdict "
+            f"the classifier predicts one class for all {split} images "
             f"({classes[int(counts.argmax())]!r}): there is nothing to swap. Is it trained, and on these classes?"
         )
     if missing:
-        say(f"note: the classifier never answers {', '.join(missing)} on the {split} split")
+        say(f"note: the classifier never predicts {', '.join(missing)} on the {split} split")
 
 
 def _spread(images: ImageSet, count: int) -> Tensor:
@@ -196,8 +203,7 @@ def _spread(images: ImageSet, count: int) -> Tensor:
 
 
 def _best_average(module: CAEModule | PublishedModule, best: ModelCheckpoint) -> CAE | PublishedCAE:
-    checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-    module.load_state_dict(checkpoint["state_dict"])
+    module.load_state_dict(checkpoint_state(best.best_model_path))
     return module.average.eval()
 
 

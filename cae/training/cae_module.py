@@ -13,57 +13,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.config import CAEConfig
 from cae.data import Batch
 from cae.models.cae import CAE
-from cae.training.base_module import CAETrainingModule, FrozenClassifiers
+from cae.training.base_module import CAETrainingModule
 from cae.training.objective import Objective
 from cae.training.step import average_weights
 
 R1_EVERY = 16  # steps between two gradient penalties of the discriminator
 # these pull on swaps and would keep the autoencoder from learning first
-RAMPED = {"coherency", "reconstruction_answer", "adversarial", "minimal", "gate_area", "gate_variation"}
+RAMPED = {"coherency", "adversarial", "minimal", "mask_area"}
 
 
 class CAEModule(CAETrainingModule):
-    """Trains a ``CAE`` against a frozen classifier; ``average`` holds the averaged weights.
+    """Trains a ``CAE`` against a frozen classifier; ``average`` holds the averaged weights."""
 
-    Args:
-        image_shape: ``(C, H, W)``.
-        config: options of the training.
-        judges: the frozen classifiers.
-        seed: with the step, it determines all randomness of a training step.
-        mirror: mirror training images at random, left to right.
-    """
+    average: CAE
 
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        config: CAEConfig,
-        judges: FrozenClassifiers,
-        seed: int = 0,
-        mirror: bool = False,
-    ):
-        super().__init__(config, judges, seed, mirror)
-        self.cae = CAE(image_shape, config.model)
-        self.average: CAE = copy.deepcopy(self.cae).requires_grad_(False)
-        classifier, mean_probabilities = judges.classifier, judges.logits.softmax(1).mean(0)
-        self.objective = Objective(self.cae, len(classifier.classes), config, classifier, mean_probabilities)
+    def build_networks(self, image_shape: tuple[int, int, int]) -> None:
+        """The CAE, a copy of it for the averaged weights, and the networks beside it."""
+        self.cae = CAE(image_shape, self.config.model)
+        self.average = copy.deepcopy(self.cae).requires_grad_(False)
+        target, mean_probabilities = self.classifiers.target, self.classifiers.training_logits.softmax(1).mean(0)
+        self.objective = Objective(self.cae, len(target.classes), self.config, target, mean_probabilities)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The summed loss of all networks for one batch."""
         step, objective = self.global_step, self.objective
         batch = self.augmented(batch)
-        answers = objective.answers(batch) if self.config.target == "labels" else self.judges.answers(batch)
+        logits = objective.logits(batch) if self.config.target == "labels" else self.classifiers.logits(batch)
         if step < self.config.warmup_steps:
-            terms = objective.warmup_terms(batch.images, answers)
-            others = objective.warmup_other_terms(batch.images, answers)
+            terms = objective.warmup_terms(batch.images, logits)
+            others = objective.warmup_other_terms(batch.images, logits)
         else:
-            swaps = objective.swaps(batch.images, answers)
+            swaps = objective.swaps(batch.images, logits)
             query = step % self.config.query_every == 0
             others = objective.other_terms(swaps, penalise=step % R1_EVERY == 0, query=query)
             terms = objective.generator_terms(swaps)
-            objective.remember(swaps)
+            objective.code_terms.remember(swaps.codes)
         loss = self._weighted(terms, step) + objective.weighted_others(others, R1_EVERY)
         logged = {name: term.detach() for name, term in (terms | others).items()}
         self.log_dict({f"train/{name}": term for name, term in logged.items()} | {"train/loss": loss.detach()})
@@ -83,8 +69,8 @@ class CAEModule(CAETrainingModule):
     def configure_optimizers(self) -> Any:
         """One Adam with a group for the generator and one for the networks beside it; constant, then linear to 0."""
         objective, config = self.objective, self.config
-        generator = [*self.cae.parameters(), *objective.answer_head.parameters()]
-        others = [*objective.discriminator.parameters(), *objective.adversary.parameters()]
+        generator = [*self.cae.parameters(), *objective.code_terms.logit_head.parameters()]
+        others = [*objective.discriminator_terms.parameters(), *objective.leakage_terms.parameters()]
         groups = [
             {"params": generator, "lr": config.learning_rate},
             {"params": others, "lr": config.discriminator_learning_rate},

@@ -1,8 +1,8 @@
-"""Training of the program's own classifiers: the one to be explained, and the oracle that judges edits."""
+"""Training of the program's own classifiers: the one to be explained, and the oracle that checks edits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 from cae.classifiers.preprocessing import Preprocessing
 from cae.classifiers.saved import OWN_NETWORKS, build_network, save_classifier
 from cae.classifiers.target import TargetClassifier
-from cae.config import Config
+from cae.config import ClassifierConfig, Config, OracleConfig
 from cae.data.types import Batch
 from cae.errors import UserError
 from cae.files import update_json
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cae.data import CAEDataModule
 
 LAST, BEST = "last", "best"
+FORMER_OPTIONS = {"verdicts": "learn_predictions"}  # of checkpoints before version 0.2
 
 
 def epoch_seed(seed: int, epoch: int, rank: int) -> int:
@@ -69,8 +70,8 @@ class ClassifierModule(pl.LightningModule):
         mean: per-channel mean for normalisation; empty for none.
         std: per-channel standard deviation; empty for none.
         seed: seed of augmentation and dropout, drawn anew at each epoch so that a resumed training is the same one.
-        verdicts: learn the teacher's verdicts instead of the labels.
-        teacher: a classifier whose verdicts are learned, or compared with in the test.
+        learn_predictions: learn the teacher's predictions instead of the labels.
+        teacher: a classifier whose predictions are learned, or compared with in the test.
     """
 
     _validation: Tensor
@@ -92,7 +93,7 @@ class ClassifierModule(pl.LightningModule):
         mean: Sequence[float] = (),
         std: Sequence[float] = (),
         seed: int = 0,
-        verdicts: bool = False,
+        learn_predictions: bool = False,
         teacher: TargetClassifier | None = None,
     ):
         super().__init__()
@@ -105,20 +106,20 @@ class ClassifierModule(pl.LightningModule):
         self._teacher = (teacher,)  # in a tuple, so that its weights are no part of this module
         self.register_buffer("_validation", torch.zeros(3), persistent=False)  # errors, sum of losses, images
         self.register_buffer("confusion", torch.zeros(len(classes), len(classes)), persistent=False)
-        self.register_buffer("agreement", torch.zeros(2), persistent=False)  # images judged alike, images
+        self.register_buffer("agreement", torch.zeros(2), persistent=False)  # images of the same prediction, images
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1]."""
         return self.network(self.preprocess(images))
 
     def targets(self, batch: Batch) -> Tensor:
-        """What is learned, ``(B,)``: the labels, or the teacher's verdicts on the images before augmentation."""
-        return self._verdicts(batch) if self.hparams["verdicts"] else batch.labels
+        """What is learned, ``(B,)``: the labels, or the teacher's predictions for the images before augmentation."""
+        return self._teachers_predictions(batch) if self.hparams["learn_predictions"] else batch.labels
 
-    def _verdicts(self, batch: Batch) -> Tensor:
+    def _teachers_predictions(self, batch: Batch) -> Tensor:
         (teacher,) = self._teacher
         if teacher is None:
-            raise UserError("Learning verdicts needs the classifier whose verdicts they are.")
+            raise UserError("Learning predictions needs the classifier whose predictions they are.")
         with torch.no_grad():
             return teacher.to(batch.images.device).logits(batch.images).argmax(1)
 
@@ -165,11 +166,11 @@ class ClassifierModule(pl.LightningModule):
         self.agreement.zero_()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count verdicts by true class, and agreement with the teacher."""
-        verdicts = self(batch.images).argmax(1)
-        self.confusion.index_put_((batch.labels, verdicts), self.confusion.new_ones(()), accumulate=True)
+        """Count predictions by true class, and agreement with the teacher."""
+        predictions = self(batch.images).argmax(1)
+        self.confusion.index_put_((batch.labels, predictions), self.confusion.new_ones(()), accumulate=True)
         if self._teacher[0] is not None:
-            alike = (verdicts == self._verdicts(batch)).sum()
+            alike = (predictions == self._teachers_predictions(batch)).sum()
             self.agreement += torch.stack([alike, torch.full_like(alike, len(batch))])
 
     def configure_optimizers(self) -> Any:
@@ -201,70 +202,79 @@ def train_classifier(config: Config, data: CAEDataModule, folder: str | Path) ->
         )
     data.setup("fit")
     _check_channels(options.channels, data.image_shape[0])
-    pl.seed_everything(config.seed, workers=True, verbose=False)
-    module = ClassifierModule(
-        list(data.classes),
-        list(data.image_shape),
-        model=options.model,
-        width=options.width,
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        weight_decay=options.weight_decay,
-        noise=options.noise,
-        shift=options.shift,
+    return _train_and_save(
+        "classifier",
+        config,
+        data,
+        Path(folder),
+        options,
+        seed=config.seed,
         input_size=options.input_size,
         mean=[float(value) for value in options.mean],
         std=[float(value) for value in options.std],
-        seed=config.seed,
     )
-    trainer = _fit(module, config, data, Path(folder), "classifier")
-    metrics = _accuracies(module.confusion.cpu(), "classifier", data.classes)
-    if trainer.is_global_zero:
-        save_classifier(folder, module.network, options, data.classes, data.image_shape, metrics)
-        update_json(Path(folder) / "metrics.json", metrics)
-    trainer.strategy.barrier("classifier saved")
-    return metrics
 
 
 def train_oracle(
     config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: str | Path
 ) -> dict[str, float]:
-    """Train the second classifier, on the target's verdicts or on the labels, and write it into the run folder.
+    """Train the second classifier, on the target's predictions or on the labels, and write it into the run folder.
 
     Writes ``oracle.safetensors``, ``oracle.json``, ``oracle_checkpoints/``, ``oracle_logs/`` and the metrics
-    ``oracle/test_accuracy`` (against the labels) and ``oracle/agreement`` (with the target's verdicts), on the test
+    ``oracle/test_accuracy`` (against the labels) and ``oracle/agreement`` (with the target's predictions), on the test
     split, each in [0, 1], into ``metrics.json``. Learning rate and augmentation are those of the classifier.
 
     Raises:
         UserError: if the folder already holds an oracle.
     """
-    options, shared = config.oracle, config.classifier
+    options = config.oracle
     data.setup("fit")
-    pl.seed_everything(options.seed, workers=True, verbose=False)
+    device = next(classifier.parameters(), torch.zeros(())).device
+    metrics = _train_and_save(
+        "oracle",
+        config,
+        data,
+        Path(folder),
+        options,
+        seed=options.seed,
+        learn_predictions=options.labels == "predictions",
+        teacher=classifier,
+    )
+    classifier.to(device)
+    return metrics
+
+
+def _train_and_save(
+    name: str,
+    config: Config,
+    data: CAEDataModule,
+    folder: Path,
+    options: ClassifierConfig | OracleConfig,
+    *,
+    seed: int,
+    **settings: Any,
+) -> dict[str, float]:
+    """Train a network as ``options`` say and write it with its metrics; ``settings`` go to ``ClassifierModule``."""
+    pl.seed_everything(seed, workers=True, verbose=False)
     module = ClassifierModule(
         list(data.classes),
         list(data.image_shape),
         model=options.model,
         width=options.width,
         epochs=options.epochs,
-        learning_rate=shared.learning_rate,
-        weight_decay=shared.weight_decay,
-        noise=shared.noise,
-        shift=shared.shift,
-        seed=options.seed,
-        verdicts=options.labels == "verdicts",
-        teacher=classifier,
+        learning_rate=config.classifier.learning_rate,
+        weight_decay=config.classifier.weight_decay,
+        noise=config.classifier.noise,
+        shift=config.classifier.shift,
+        seed=seed,
+        **settings,
     )
-    device = next(classifier.parameters(), torch.zeros(())).device
-    trainer = _fit(module, config, data, Path(folder), "oracle")
-    classifier.to(device)
-    alike, images = module.agreement.tolist()
-    accuracy = _accuracies(module.confusion.cpu(), "oracle", data.classes)["oracle/test_accuracy"]
-    metrics = {"oracle/test_accuracy": accuracy, "oracle/agreement": alike / images}
+    trainer = _fit(module, config, data, folder, name)
+    metrics = _test_metrics(module, name, data.classes)
     if trainer.is_global_zero:
-        save_classifier(folder, module.network, options, data.classes, data.image_shape, metrics, name="oracle")
-        update_json(Path(folder) / "metrics.json", metrics)
-    trainer.strategy.barrier("oracle saved")
+        save_classifier(folder, module.network, options, data.classes, data.image_shape, metrics, name=name)
+        update_json(folder / "metrics.json", metrics)
+    trainer.strategy.barrier(f"{name} saved")
     return metrics
 
 
@@ -287,7 +297,8 @@ def _fit(module: ClassifierModule, config: Config, data: CAEDataModule, folder: 
     loader = _with_sampler(data.train_dataloader(), module.order)
     if last is not None:
         checkpoint = torch.load(last, map_location="cpu", weights_only=True)
-        check_same_options(checkpoint, dict(module.hparams), last, stage)
+        before = _present_options(checkpoint.get("hyper_parameters", {}))
+        check_same_options(before, dict(module.hparams), last, stage)
         module.order.set_epoch(checkpoint["epoch"] + 1)  # workers begin to read before the epoch begins
     callbacks = _checkpoints(folder / f"{stage}_checkpoints")
     epochs = module.hparams["epochs"]
@@ -301,6 +312,11 @@ def _fit(module: ClassifierModule, config: Config, data: CAEDataModule, folder: 
     trainer.test(module, _with_sampler(data.test_dataloader(), whole), verbose=False)
     close_loggers(trainer)
     return trainer
+
+
+def _present_options(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters of a checkpoint by the names that ``ClassifierModule`` has for them now."""
+    return {FORMER_OPTIONS.get(name, name): value for name, value in hyper_parameters.items()}
 
 
 def _check_splits(data: CAEDataModule) -> None:
@@ -333,11 +349,12 @@ def _checkpoints(folder: Path) -> list[pl.Callback]:
     return [best, ModelCheckpoint(folder, LAST, **settings)]
 
 
-def _accuracies(confusion: Tensor, stage: str, classes: Sequence[str]) -> dict[str, float]:
-    """Accuracy and per-class recall from counts ``(K, K)``, true class by verdict; a class without images has none."""
-    correct, images = confusion.diagonal(), confusion.sum(1)
-    metrics = {f"{stage}/test_accuracy": float(correct.sum() / images.sum())}
-    for index, name in enumerate(classes):
-        if images[index] > 0:
-            metrics[f"{stage}/recall/{name}"] = float(correct[index] / images[index])
-    return metrics
+def _test_metrics(module: ClassifierModule, name: str, classes: Sequence[str]) -> dict[str, float]:
+    """Accuracy on the test split, and recall of each class that has images; of a pupil agreement with its teacher."""
+    correct, images = module.confusion.cpu().diagonal(), module.confusion.cpu().sum(1)
+    metrics = {f"{name}/test_accuracy": float(correct.sum() / images.sum())}
+    compared = float(module.agreement[1])
+    if compared:
+        return metrics | {f"{name}/agreement": float(module.agreement[0]) / compared}
+    recall = {cls: float(correct[k] / images[k]) for k, cls in enumerate(classes) if images[k] > 0}
+    return metrics | {f"{name}/recall/{cls}": value for cls, value in recall.items()}

@@ -1,15 +1,15 @@
 """The loss terms of the class association embedding: one pure function per term, with its equation.
 
-Symbols: recipient i, donor j, class code c, individual code s, swap ``x_ij = G(c_j, s_i)``, classifier f, its answer
-``q_j = f(x_j)`` to the donor and ``p_ij = f(x_ij)`` to the swap, sg = stop-gradient. Terms that are means over images
-return one value per image, ``(B,)``, so that callers can mask, weight and log them; the others return a scalar.
-Half-precision inputs are raised to float32 first: KL and variances lose their small differences below it.
+Symbols: recipient i, donor j, class code c, individual code s, swap ``x_ij = G(c_j, s_i)``, classifier f with its
+probabilities ``q_j = f(x_j)`` of the donor and ``p_ij = f(x_ij)`` of the swap, sg = stop-gradient. Terms that are means
+over images return one value per image, ``(B,)``, so that callers can mask, weight and log them; the others return a
+scalar. Half-precision inputs are raised to float32 first: KL and variances lose their small differences below it.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 EDIT_PAINT = 4.0
@@ -18,7 +18,7 @@ EDIT_CHANGE = 1.0  # pixels from black to white
 _SMALLEST_SCALE = 1e-12  # only keeps codes without any spread from dividing by zero
 
 
-def _full(tensor: Tensor) -> Tensor:
+def full_precision(tensor: Tensor) -> Tensor:
     """Half precision raised to float32; anything wider as it is."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
@@ -41,7 +41,7 @@ def reconstruction(images: Tensor, originals: Tensor) -> Tensor:
     Returns:
         ``(B,)``, at least 0; gradients reach both arguments.
     """
-    return _image_mean((_full(images) - _full(originals)).abs())
+    return _image_mean((full_precision(images) - full_precision(originals)).abs())
 
 
 def minimal_edit(swaps: Tensor, reconstructions: Tensor) -> Tensor:
@@ -49,22 +49,13 @@ def minimal_edit(swaps: Tensor, reconstructions: Tensor) -> Tensor:
     return reconstruction(swaps, reconstructions.detach())
 
 
-def gate_area(mask: Tensor) -> Tensor:
-    """``mean(mask)``: share of the image that the gate opens, ``(B, 1, H, W) -> (B,)``."""
-    return _image_mean(_full(mask))
-
-
-def total_variation(mask: Tensor) -> Tensor:
-    """Mean absolute difference of vertical neighbours plus that of horizontal ones, ``(B, C, H, W) -> (B,)``."""
-    mask = _full(mask)
-    vertical = (mask[:, :, 1:] - mask[:, :, :-1]).abs().flatten(1)
-    horizontal = (mask[..., 1:] - mask[..., :-1]).abs().flatten(1)
-    # a mask of one row or column has no neighbours that way: 0, not the NaN of an empty mean
-    return vertical.sum(1) / max(vertical.shape[1], 1) + horizontal.sum(1) / max(horizontal.shape[1], 1)
+def mask_area(mask: Tensor) -> Tensor:
+    """``mean(mask)``: share of the image that may be changed, ``(B, 1, H, W) -> (B,)``."""
+    return _image_mean(full_precision(mask))
 
 
 def known_edit(paint: Tensor, found: Tensor, logits: Tensor, images: Tensor, wanted: Tensor, mask: Tensor) -> Tensor:
-    """L_graft and L_undo ``4 sum(e abs(p - y)) / (sum e + 1) + 5 mean BCE(m, M)``: an edit of x that is to give y.
+    """L_patch and L_undo ``4 sum(e abs(p - y)) / (sum e + 1) + 5 mean BCE(m, M)``: an edit of x that is to give y.
 
     ``e = abs(y - x)`` counts each pixel by how much it is to change: what the paint is elsewhere does not matter.
     The mask m is a factor s times the sigmoid of logits z, and ``-M log m`` is taken as ``-M log sigmoid(z)``: the same
@@ -82,21 +73,23 @@ def known_edit(paint: Tensor, found: Tensor, logits: Tensor, images: Tensor, wan
         ``(B,)``, at least 0. The constant 1, in pixels from black to white, lets an edit of next to nothing ask for no
         paint.
     """
-    mask, wanted = _full(mask).detach(), _full(wanted).detach()
-    change = (wanted - _full(images).detach()).abs()
-    missed = (change * (_full(paint) - wanted).abs()).flatten(1).sum(1) / (change.flatten(1).sum(1) + EDIT_CHANGE)
+    mask, wanted = full_precision(mask).detach(), full_precision(wanted).detach()
+    change = (wanted - full_precision(images).detach()).abs()
+    missed = (change * (full_precision(paint) - wanted).abs()).flatten(1).sum(1) / (
+        change.flatten(1).sum(1) + EDIT_CHANGE
+    )
     # written out: PyTorch's own refuses to run under autocast
-    spared = torch.log1p(-_full(found).clamp_max(1 - 1e-4))
-    entropy = -(mask * functional.logsigmoid(_full(logits)) + (1 - mask) * spared)
+    spared = torch.log1p(-full_precision(found).clamp_max(1 - 1e-4))
+    entropy = -(mask * functional.logsigmoid(full_precision(logits)) + (1 - mask) * spared)
     return EDIT_PAINT * missed + EDIT_MASK * _image_mean(entropy)
 
 
-# --- answers of the classifier ----------------------------------------------------------------------------------------
+# --- probabilities of the classifier ----------------------------------------------------------------------------------
 
 
 def log_probabilities(logits: Tensor, temperature: float = 1.0) -> Tensor:
     """``log softmax(z / T)`` over the last dimension, in float32 at least; T > 1 softens a saturated classifier."""
-    return functional.log_softmax(_full(logits) / temperature, dim=-1)
+    return functional.log_softmax(full_precision(logits) / temperature, dim=-1)
 
 
 def kl_divergence(q: Tensor, log_p: Tensor) -> Tensor:
@@ -109,16 +102,16 @@ def kl_divergence(q: Tensor, log_p: Tensor) -> Tensor:
     Returns:
         ``(...)``, at least 0 up to rounding.
     """
-    q, log_p = _full(q.detach()), _full(log_p)
+    q, log_p = full_precision(q.detach()), full_precision(log_p)
     cross = torch.where(q > 0, q * log_p, torch.zeros_like(log_p))  # 0 * -inf would be NaN
     return (torch.xlogy(q, q) - cross).sum(-1)
 
 
 def coherency(donor_logits: Tensor, swap_logits: Tensor, temperature: float = 1.0) -> Tensor:
-    """L_bb ``KL(sg(q_j) || p_ij)``, both softened by T; L_rc with originals' and reconstructions' logits.
+    """L_bb ``KL(sg(q_j) || p_ij)``, both softened by T.
 
     Args:
-        donor_logits: ``(..., K)`` logits of the images that gave the class codes (for L_rc: of the originals).
+        donor_logits: ``(..., K)`` logits of the images that gave the class codes.
         swap_logits: ``(..., K)`` logits of the decoded images.
         temperature: T of ``softmax(z / T)``.
 
@@ -127,29 +120,6 @@ def coherency(donor_logits: Tensor, swap_logits: Tensor, temperature: float = 1.
     """
     q = log_probabilities(donor_logits, temperature).exp()
     return kl_divergence(q, log_probabilities(swap_logits, temperature))
-
-
-def coherency_split(q: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
-    """What the coherency loss of a donor consists of: ``mean_i KL(q || p_i) = KL(q || g) - log Z``.
-
-    ``g`` is the normalised geometric mean of the ``p_i`` and ``Z = sum_k exp(mean_i log p_ik)`` in (0, 1].
-
-    Args:
-        q: ``(..., K)`` answer to the donor.
-        log_p: ``(..., N, K)`` log-answers to its class code in N recipients.
-
-    Returns:
-        ``(bias, incoherency)``, each ``(...)``: the recipients agree on another answer; the recipients disagree
-        (``-log Z``, 0 if and only if all ``p_i`` are equal).
-    """
-    mean_log = _full(log_p).mean(-2)
-    log_z = torch.logsumexp(mean_log, dim=-1)
-    return kl_divergence(q, mean_log - log_z.unsqueeze(-1)), -log_z
-
-
-def monotone_term(nearer: Tensor, further: Tensor) -> Tensor:
-    """L_mono ``max(0, f_t(u1) - f_t(u2))`` for ``u1 < u2`` on the way to class t: target probabilities ``(B,)``."""
-    return (_full(nearer) - _full(further)).clamp_min(0)
 
 
 # --- realism ----------------------------------------------------------------------------------------------------------
@@ -164,13 +134,13 @@ def wanted_class(probabilities: Tensor, logits: Tensor) -> Tensor:
 
     Reference: Salimans et al. 2016, arXiv:1606.03498, section 5.
     """
-    log_p = functional.log_softmax(_full(logits), dim=1)[:, :-1]
+    log_p = functional.log_softmax(full_precision(logits), dim=1)[:, :-1]
     return -(probabilities * log_p).sum(1)
 
 
 def generated_class(logits: Tensor) -> Tensor:
     """``-log D_(K+1)(x)``: cross-entropy of D's logits ``(N, K + 1)`` from "generated", ``(N,)``, in nats."""
-    return -functional.log_softmax(_full(logits), dim=1)[:, -1]
+    return -functional.log_softmax(full_precision(logits), dim=1)[:, -1]
 
 
 def r1_penalty(real_images: Tensor, scores: Tensor) -> Tensor:
@@ -189,7 +159,7 @@ def r1_penalty(real_images: Tensor, scores: Tensor) -> Tensor:
         raise ValueError("`real_images` must require gradients before the scores are computed from them.")
     per_image = scores.reshape(len(scores), -1).mean(1)
     (gradient,) = torch.autograd.grad(per_image.sum(), real_images, create_graph=True)
-    return _full(gradient).square().flatten(1).sum(1).mean()
+    return full_precision(gradient).square().flatten(1).sum(1).mean()
 
 
 # --- codes ------------------------------------------------------------------------------------------------------------
@@ -208,15 +178,15 @@ def normalised_code_distance(code: Tensor, target: Tensor, sigma: Tensor) -> Ten
     Returns:
         ``(B,)``, without unit.
     """
-    distance = _image_mean((_full(code) - _full(target.detach())).abs())
-    return distance / _full(sigma.detach()).clamp_min(_SMALLEST_SCALE)
+    distance = _image_mean((full_precision(code) - full_precision(target.detach())).abs())
+    return distance / full_precision(sigma.detach()).clamp_min(_SMALLEST_SCALE)
 
 
 def _covariance(codes: Tensor) -> Tensor:
     """Unbiased covariance ``(N, d) -> (d, d)``; 0 for a single code."""
     # matrix products are the one thing that autocast would lower to half precision here
     with torch.autocast(codes.device.type, enabled=False):
-        centred = _full(codes)
+        centred = full_precision(codes)
         centred = centred - centred.mean(0)
         return centred.T @ centred / max(len(codes) - 1, 1)
 
@@ -233,7 +203,7 @@ def variance_term(codes: Tensor, epsilon: float = 1e-4) -> Tensor:
 
     Reference: Bardes et al. 2022, arXiv:2105.04906, eq. 1.
     """
-    codes = _full(codes)
+    codes = full_precision(codes)
     variance = (codes - codes.mean(0)).square().sum(0) / max(len(codes) - 1, 1)
     return (1 - (variance + epsilon).sqrt()).clamp_min(0).mean()
 
@@ -252,7 +222,7 @@ def leakage_adversary(probabilities: Tensor, adversary_logits: Tensor) -> Tensor
     """L_leak for the adversary: ``KL(f(x_i) || A(sg s_i))``, ``(B,)`` nats.
 
     Args:
-        probabilities: ``(B, K)`` answers of the classifier to the images.
+        probabilities: ``(B, K)`` of the classifier, for the images.
         adversary_logits: ``(B, K)`` A of the detached individual codes.
     """
     return kl_divergence(probabilities, log_probabilities(adversary_logits))
@@ -262,91 +232,8 @@ def leakage_encoder(mean_probabilities: Tensor, adversary_logits: Tensor) -> Ten
     """L_leak for the individual encoder: ``KL(f_bar || A(s_i))``, ``(B,)`` nats, 0 where A can do no better than f_bar.
 
     Args:
-        mean_probabilities: ``(K,)`` mean answer of the classifier over the training split (not uniform).
+        mean_probabilities: ``(K,)`` of the classifier over the training split (not uniform).
         adversary_logits: ``(B, K)`` A of the individual codes, with gradient to the codes. A's own parameters are
             another optimiser's: the caller keeps this term's gradients out of them.
     """
     return kl_divergence(mean_probabilities, log_probabilities(adversary_logits))
-
-
-# --- running state ----------------------------------------------------------------------------------------------------
-
-
-class RunningScale(nn.Module):
-    """sigma: running mean of the batch's mean absolute deviation of a code; 1 before the first update."""
-
-    scale: Tensor
-    updates: Tensor
-
-    def __init__(self, decay: float = 0.99):
-        super().__init__()
-        self.decay = decay
-        self.register_buffer("scale", torch.ones(()))
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def forward(self, codes: Tensor) -> Tensor:
-        """Take in codes ``(B, ...)`` and return sigma, a scalar without gradient. The first batch sets it.
-
-        A single code has no deviation and leaves sigma as it is.
-        """
-        if len(codes) > 1:
-            codes = _full(codes)
-            deviation = (codes - codes.mean(0)).abs().mean().to(self.scale)
-            running = self.decay * self.scale + (1 - self.decay) * deviation
-            self.scale.copy_(torch.where(self.updates == 0, deviation, running))
-            self.updates += 1
-        return self.sigma
-
-    @property
-    def sigma(self) -> Tensor:
-        """The present scale, a copy: later updates must not touch a graph that holds it."""
-        return self.scale.clone()
-
-
-class CodeQueue(nn.Module):
-    """The newest ``size`` class codes with the classifier's answers, detached: statistics need more than one batch."""
-
-    codes: Tensor
-    probabilities: Tensor
-    filled: Tensor
-
-    def __init__(self, size: int, class_dim: int, classes: int):
-        super().__init__()
-        self.register_buffer("codes", torch.zeros(size, class_dim))
-        self.register_buffer("probabilities", torch.zeros(size, classes))
-        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
-        self._count: int | None = 0
-        self.register_load_state_dict_post_hook(_forget_count)
-
-    @property
-    def count(self) -> int:
-        """How many codes it holds."""
-        # kept beside the buffer, so that a training step does not wait for the device
-        if self._count is None:
-            self._count = int(self.filled)
-        return self._count
-
-    @torch.no_grad()
-    def push(self, codes: Tensor, probabilities: Tensor) -> None:
-        """Put ``(B, d)`` codes and ``(B, K)`` probabilities in front; the oldest fall out."""
-        size = len(self.codes)
-        count = min(self.count + len(codes), size)
-        self.codes.copy_(torch.cat([codes.to(self.codes), self.codes])[:size])
-        self.probabilities.copy_(torch.cat([probabilities.to(self.probabilities), self.probabilities])[:size])
-        self.filled.fill_(count)
-        self._count = count
-
-    def view(self) -> tuple[Tensor, Tensor]:
-        """Copies of what the queue holds, newest first: ``(n, d)`` codes and ``(n, K)`` probabilities, n <= size."""
-        return self.codes[: self.count].clone(), self.probabilities[: self.count].clone()
-
-    def with_batch(self, codes: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch's own codes, with gradient, followed by the queue's; push the batch only afterwards."""
-        queued_codes, queued_probabilities = self.view()
-        joined = torch.cat([_full(codes), queued_codes.to(codes.device)])
-        return joined, torch.cat([_full(probabilities), queued_probabilities.to(probabilities.device)])
-
-
-def _forget_count(queue: nn.Module, _: object) -> None:
-    queue._count = None  # type: ignore[assignment]

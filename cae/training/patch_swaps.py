@@ -1,4 +1,4 @@
-"""Patches of one image laid into another that change the classifier's verdict: counterfactuals that are found by trial.
+"""Patches of one image laid into another that change the prediction: counterfactuals that are found by trial.
 
 They teach the editor before the classifier's gradient does. That gradient does not know evidence which an image lacks:
 between a black corner and a white mark in it lie grey ones that mean nothing to the classifier, and the way downhill
@@ -21,7 +21,7 @@ SIDES = 1 / 8, 1 / 2  # of a patch, shares of the image's side
 
 @dataclass(frozen=True)
 class PatchSwaps:
-    """N images that took their donor's verdict.
+    """N images that are predicted as their donor is.
 
     Attributes:
         rows: ``(N,)`` of the recipients.
@@ -38,10 +38,10 @@ class PatchSwaps:
 
 
 @torch.no_grad()
-def find_grafts(
+def find_patch_swaps(
     recipients: Tensor, donors: Tensor, wanted: Tensor, classify: Callable[[Tensor], Tensor], tries: int
 ) -> PatchSwaps:
-    """Lay random rectangles of the donors into the recipients, and keep for each the smallest that is believed.
+    """Lay random rectangles of the donors into the recipients, and keep for each the smallest that changes its class.
 
     Args:
         recipients: ``(R, C, H, W)`` in [0, 1].
@@ -53,10 +53,10 @@ def find_grafts(
     count = len(recipients)
     patches = random_rectangles(count * tries, recipients).unflatten(0, (tries, count))
     images = recipients + patches * (donors - recipients)
-    verdicts = torch.cat([classify(part).argmax(1) for part in images.flatten(0, 1).split(AT_ONCE)])
-    believed = verdicts.view(tries, count) == wanted
-    smallest = patches.sum((2, 3, 4)).masked_fill(~believed, torch.inf).argmin(0)
-    rows = believed.any(0).nonzero()[:, 0]
+    predictions = torch.cat([classify(part).argmax(1) for part in images.flatten(0, 1).split(AT_ONCE)])
+    changed = predictions.view(tries, count) == wanted
+    smallest = patches.sum((2, 3, 4)).masked_fill(~changed, torch.inf).argmin(0)
+    rows = changed.any(0).nonzero()[:, 0]
     kept = images[smallest[rows], rows]
     return PatchSwaps(rows, kept, changed_pixels(recipients[rows], kept)[:, None].to(kept))
 

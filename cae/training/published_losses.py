@@ -19,11 +19,7 @@ GENERATOR_WEIGHTS = {
     "adversarial": 1.0,
     "class_head": 1.0,
 }
-
-
 DISCRIMINATOR_WEIGHTS = {"fake": 1.0, "real": 1.0, "class_head": 2.0}
-
-
 _FAKE, _REAL = 0, 1  # the first two logits of the discriminator; those of the classes follow
 
 
@@ -31,7 +27,7 @@ def published_pairs(labels: Tensor, generator: torch.Generator | None = None) ->
     """Pair images of class 0 (normal) with images of any other class, both shuffled; the shorter side ends the pass.
 
     Args:
-        labels: ``(N,)`` labels of a data set or batch, or verdicts of the classifier.
+        labels: ``(N,)`` labels of a data set or batch, or predictions of the classifier.
         generator: source of randomness, on any device.
 
     Returns:
@@ -81,8 +77,8 @@ def published_directions(
     Args:
         cae: encoders and decoder.
         discriminator: D; the caller keeps this step's gradients out of its parameters.
-        images: those of class 0 and their partners (``reference_pairs``), each ``(B, C, H, W)`` in [0, 1].
-        labels: their labels (published) or the classifier's verdicts, each ``(B,)`` int64.
+        images: those of class 0 and their partners (``published_pairs``), each ``(B, C, H, W)`` in [0, 1].
+        labels: their labels (published) or the classifier's predictions, each ``(B,)`` int64.
     """
     originals = [2 * image - 1 for image in images]
     codes = [cae.encoders(x) for x in originals]
@@ -109,7 +105,7 @@ def published_directions(
 def published_scores(
     cae: PublishedCAE, discriminator: nn.Module, images: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor]
 ) -> tuple[DiscriminatorScores, DiscriminatorScores]:
-    """What the discriminator's step needs, for (a, b) and (b, a); arguments as for ``reference_directions``."""
+    """What the discriminator's step needs, for (a, b) and (b, a); arguments as for ``published_directions``."""
     with torch.no_grad():
         originals = [2 * image - 1 for image in images]
         codes = [cae.encoders(x) for x in originals]
@@ -121,7 +117,7 @@ def published_scores(
     return first, second
 
 
-def _verdict(scores: Tensor, is_real: int) -> Tensor:
+def _fake_or_real(scores: Tensor, is_real: int) -> Tensor:
     """Cross-entropy of the fake/real logits, mean over the batch."""
     target = torch.full((len(scores),), is_real, dtype=torch.int64, device=scores.device)
     return F.cross_entropy(scores[:, :2].float(), target)
@@ -147,7 +143,7 @@ def published_generator_loss(
     + CE(D_rf(x_ij), real) + CE(D_cls(x_ij), y_j)``, images in [-1, 1], gradients on both sides of each difference.
 
     Args:
-        directions: of ``reference_directions``.
+        directions: of ``published_directions``.
         weights: of the terms; all ones give the raw terms.
 
     Returns:
@@ -160,7 +156,7 @@ def published_generator_loss(
             "cycle": (d.cycle - d.original).abs().mean(),
             "individual_code": (d.individual_read - d.individual_code).abs().mean(),
             "class_code": (d.class_read - d.class_code).abs().mean(),
-            "adversarial": _verdict(d.scores, _REAL),
+            "adversarial": _fake_or_real(d.scores, _REAL),
             "class_head": _class_head(d.scores, d.labels),
         }
 
@@ -175,7 +171,7 @@ def published_discriminator_loss(
     ``L_D = CE(D_rf(sg x_ij), fake) + CE(D_rf(x_j), real) + 2 CE(D_cls(x_j), y_j)``: the class head sees no swap.
 
     Args:
-        scores: of ``reference_scores``.
+        scores: of ``published_scores``.
         weights: of the terms; all ones give the raw terms.
 
     Returns:
@@ -184,8 +180,8 @@ def published_discriminator_loss(
 
     def terms(s: DiscriminatorScores) -> dict[str, Tensor]:
         return {
-            "fake": _verdict(s.fake, _FAKE),
-            "real": _verdict(s.real, _REAL),
+            "fake": _fake_or_real(s.fake, _FAKE),
+            "real": _fake_or_real(s.real, _REAL),
             "class_head": _class_head(s.real, s.labels),
         }
 

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.config import CAEConfig
 from cae.data import Batch
 from cae.models.published import PublishedCAE
 from cae.models.published_networks import PublishedDiscriminator
-from cae.training.base_module import CAETrainingModule, FrozenClassifiers
+from cae.training.base_module import CAETrainingModule
 from cae.training.published_losses import (
     published_directions,
     published_discriminator_loss,
@@ -24,31 +23,18 @@ from cae.training.published_losses import (
 
 
 class PublishedModule(CAETrainingModule):
-    """Trains a ``ReferenceCAE``: one step of the discriminator, then one of encoders and decoder, as published.
+    """Trains a ``PublishedCAE``: one step of the discriminator, then one of encoders and decoder, as published.
 
-    Images of the first class are paired with images of all others. Loss weights, betas and weight decay are fixed;
+    Images of the first class are paired with images of all others; with ``target=classifier`` the classifier's
+    predictions stand in for the labels. Loss weights, betas and weight decay are fixed;
     of the options, sizes (``width``, ``class_dim``, ``residual_blocks``), learning rates and ``target`` apply. There is
     no averaging of weights: ``average`` is the model in training.
-
-    Args:
-        image_shape: ``(C, H, W)``.
-        config: options of the training.
-        judges: the frozen classifiers; with ``target=classifier`` their verdicts stand in for the labels.
-        seed: with the step, it determines all randomness of a training step.
-        mirror: mirror training images at random, left to right.
     """
 
-    def __init__(
-        self,
-        image_shape: tuple[int, int, int],
-        config: CAEConfig,
-        judges: FrozenClassifiers,
-        seed: int = 0,
-        mirror: bool = False,
-    ):
-        super().__init__(config, judges, seed, mirror)
+    def build_networks(self, image_shape: tuple[int, int, int]) -> None:
+        """The published encoders and decoder, and the discriminator."""
         self.automatic_optimization = False
-        model, classes = config.model, len(judges.classifier.classes)
+        model, classes = self.config.model, len(self.classifiers.target.classes)
         self.cae = PublishedCAE(image_shape, model.class_dim, model.width, model.residual_blocks)
         self.discriminator = PublishedDiscriminator(classes, image_shape[0], model.width)
 
@@ -60,7 +46,7 @@ class PublishedModule(CAETrainingModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of both networks; Lightning counts it as one."""
         batch = self.augmented(batch)
-        labels = batch.labels if self.config.target == "labels" else self.judges.answers(batch).argmax(1)
+        labels = batch.labels if self.config.target == "labels" else self.classifiers.logits(batch).argmax(1)
         pairs = published_pairs(labels)
         images = batch.images[pairs[0]], batch.images[pairs[1]]
         partners = labels[pairs[0]], labels[pairs[1]]

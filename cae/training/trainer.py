@@ -239,18 +239,15 @@ def _remove(*folders: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def check_same_options(
-    checkpoint: Mapping[str, Any], wanted: Mapping[str, Any], path: str | Path, section: str
-) -> None:
+def check_same_options(before: Mapping[str, Any], wanted: Mapping[str, Any], path: str | Path, section: str) -> None:
     """Raise a UserError that lists every option in which a checkpoint to be continued differs from the present ones.
 
     Args:
-        checkpoint: what ``torch.load`` gave for a Lightning checkpoint.
+        before: hyper-parameters in the checkpoint.
         wanted: hyper-parameters of the module that is to continue.
         path: the checkpoint's file.
         section: what is trained, such as ``classifier``.
     """
-    before = checkpoint.get("hyper_parameters", {})
     problems = [
         f"`{key}` of the {section} was {before.get(key)!r} in '{path}' and is {value!r} now: set it back to continue "
         "with `resume=last`, or set `overwrite=true` to train anew."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import torch
 from torch import Tensor
 
@@ -16,17 +18,18 @@ from cae.models.published import PublishedCAE
 BATCH = 64
 
 
+@dataclass
 class SwapValidation:
     """Gathers validation images and measures a model on swaps between them.
 
     Args:
-        judges: classifiers by name, ``target`` (whose verdicts name the classes) and ``oracle``.
+        classifiers: by name, ``target`` (whose predictions name the classes) and ``oracle``.
         config: number of swaps and the largest tolerated reconstruction error.
     """
 
-    def __init__(self, judges: dict[str, TargetClassifier], config: CAEConfig):
-        self.judges, self.config = judges, config
-        self._images: list[Tensor] = []
+    classifiers: dict[str, TargetClassifier]
+    config: CAEConfig
+    _images: list[Tensor] = field(default_factory=list, init=False)
 
     def reset(self) -> None:
         """Forget all images."""
@@ -44,14 +47,14 @@ class SwapValidation:
         reconstruction error exceeds ``max_reconstruction_error`` it is that excess, negative: below any rate.
         """
         images = torch.cat(self._images)
-        target = self.judges["target"]
+        target = self.classifiers["target"]
         parts = images.split(BATCH)
-        verdicts = torch.cat([target.probabilities(part) for part in parts]).argmax(1)
+        predictions = torch.cat([target.probabilities(part) for part in parts]).argmax(1)
         codes = [cae.encode(part) for part in parts]
         reconstructions = torch.cat([cae.decode(code.class_code, code.individual_code) for code in codes])
-        kept = torch.cat([target.probabilities(part) for part in reconstructions.split(BATCH)]).argmax(1) == verdicts
-        pairs = sample_pairs(verdicts, self.config.validation_pairs, len(target.classes), seed=0)
-        matrices = measure_reassignment(cae, self.judges, images, verdicts, pairs, BATCH, residual=True)
+        kept = torch.cat([target.probabilities(part) for part in reconstructions.split(BATCH)]).argmax(1) == predictions
+        pairs = sample_pairs(predictions, self.config.validation_pairs, len(target.classes), seed=0)
+        matrices = measure_reassignment(cae, self.classifiers, images, predictions, pairs, BATCH, residual=True)
         error = (reconstructions - images).abs().mean().item()
         class_codes = torch.cat([code.class_code for code in codes])
         metrics = {

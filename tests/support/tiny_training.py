@@ -14,7 +14,7 @@ from cae.config import Config
 from cae.config.command_line import load_config
 from cae.data import CAEDataModule, Splits
 from cae.data.arrays import ArraySet
-from cae.training.cae import build_module, gather_judges, train_loader
+from cae.training.cae import build_module, gather_classifiers, train_loader
 
 SIDE = 16
 CLASSES = ("dark", "grey", "bright")
@@ -106,10 +106,10 @@ def tiny_trainer(steps: int, **settings: Any) -> pl.Trainer:
 def train_few_steps(config: Config, classifier: TargetClassifier, steps: int) -> tuple[pl.LightningModule, pl.Trainer]:
     """Train the module of the preset on tiny data."""
     data = tiny_data(config)
-    judges = gather_judges(data, classifier, level_classifier(config.data.image_size))
+    classifiers = gather_classifiers(data, classifier, level_classifier(config.data.image_size))
     pl.seed_everything(config.seed, verbose=False)
-    module, trainer = build_module(config, data.image_shape, judges), tiny_trainer(steps)
-    trainer.fit(module, train_loader(config, data, judges, trainer))
+    module, trainer = build_module(config, data.image_shape, classifiers), tiny_trainer(steps)
+    trainer.fit(module, train_loader(config, data, classifiers.training_logits, trainer))
     return module, trainer
 
 

@@ -215,10 +215,10 @@ def test_residual_path_starts_at_the_image_bit_for_bit():
         assert torch.equal(result.original, image)
 
 
-@pytest.mark.parametrize("gate", [True, False])
-def test_an_images_own_class_code_changes_nothing_of_it(gate):
+@pytest.mark.parametrize("mask", [True, False])
+def test_an_images_own_class_code_changes_nothing_of_it(mask):
     torch.manual_seed(0)
-    cae = CAE((1, 16, 16), ModelConfig(width=4, gate=gate)).eval()
+    cae = CAE((1, 16, 16), ModelConfig(width=4, mask=mask)).eval()
     with torch.no_grad():
         for parameter in [*cae.editor.parameters(), cae.trunk.patches.weight, cae.class_encoder.head.weight]:
             parameter.normal_()  # a base image of another class code, and an editor that changes everything

@@ -100,3 +100,13 @@ def test_smote_draws_from_segments_between_neighbours_of_one_class():
         same = (manifold.predictions == manifold.predictions[a]).nonzero()[:, 0]
         distance = (points[same] - points[a]).norm(dim=1)
         assert b in same[distance.argsort()[1:6]].tolist()
+
+
+@pytest.mark.parametrize(("share", "end"), [(0.0, 0), (1.0, 1)])
+def test_the_ends_of_a_segment_are_the_codes_themselves(share, end, monkeypatch):
+    codes, probabilities = torch.tensor([[0.3, 0.1], [0.7, 0.9]]), torch.tensor([[0.9, 0.1], [0.6, 0.4]])
+    draws = torch.tensor([[0.1], [0.1], [share]])  # the first code, and its only neighbour
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: draws)
+    made = smote(codes, torch.zeros(2, dtype=torch.int64), 1)
+    assert torch.equal(made.codes[0], codes[end])
+    assert torch.equal(made.mix(probabilities)[0], probabilities[end])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -77,22 +78,22 @@ def test_an_image_is_coded_alike_alone_and_in_a_batch():
     torch.testing.assert_close(together[1:2].individual_code, alone.individual_code, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("mask", [True, False])
 @torch.no_grad()
-def test_the_gate_bounds_where_a_class_code_may_act(gate):
-    cae, images = build(gate=gate), images_of((1, 16, 16))
+def test_the_mask_bounds_where_a_class_code_may_act(mask):
+    cae, images = build(mask=mask), images_of((1, 16, 16))
     codes = cae.encode(images)
     decoded = cae.join(codes.class_code, cae.base(codes.individual_code))
-    assert (decoded.mask is None) is not gate
+    assert (decoded.mask is None) is not mask
     if decoded.mask is not None:
         assert decoded.mask.shape == (3, 1, 16, 16)
         assert 0 <= decoded.mask.min() <= decoded.mask.max() <= 1
 
 
-@pytest.mark.parametrize("gate", [True, False])
+@pytest.mark.parametrize("mask", [True, False])
 @torch.no_grad()
-def test_the_class_code_that_the_base_shows_changes_nothing_and_another_one_does(gate):
-    cae, images = build(gate=gate), images_of((1, 16, 16))
+def test_the_class_code_that_the_base_shows_changes_nothing_and_another_one_does(mask):
+    cae, images = build(mask=mask), images_of((1, 16, 16))
     base = cae.base(cae.encode_individual(images))
     plain = (base.image + 1) / 2
     torch.testing.assert_close(cae.join(base.class_code, base).image, plain, atol=1e-6, rtol=0)
@@ -104,7 +105,7 @@ def test_the_class_code_that_the_base_shows_changes_nothing_and_another_one_does
     ("size", "value"),
     [
         ("class_dim", 5), ("individual_channels", 4), ("width", 8), ("individual_downsampling", 3),
-        ("class_downsampling", 2), ("residual_blocks", 2), ("gate", False), ("evidence", False),
+        ("class_downsampling", 2), ("residual_blocks", 2), ("mask", False), ("evidence", False),
     ],
 )  # fmt: skip
 def test_every_size_reaches_the_network(size, value):
@@ -123,8 +124,8 @@ def test_codes_can_be_indexed_and_moved():
 
 
 @torch.no_grad()
-def test_a_saved_model_comes_back_with_sizes_and_answers(tmp_path):
-    cae, images = build((3, 20, 18), class_dim=5, gate=False), images_of((3, 20, 18))
+def test_a_saved_model_comes_back_with_sizes_and_decodes_alike(tmp_path):
+    cae, images = build((3, 20, 18), class_dim=5, mask=False), images_of((3, 20, 18))
     cae.save(tmp_path / "run" / "cae.safetensors", {"classifier": "0123"})
     loaded = CAE.load(tmp_path / "run" / "cae.safetensors")
     assert loaded.image_shape == (3, 20, 18)
@@ -132,6 +133,18 @@ def test_a_saved_model_comes_back_with_sizes_and_answers(tmp_path):
     assert not loaded.training
     assert torch.equal(loaded.encode(images).class_code, cae.encode(images).class_code)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["cae.safetensors"]
+
+
+@torch.no_grad()
+def test_a_file_of_a_former_version_opens_with_its_sizes(tmp_path):
+    cae, images = build(mask=False), images_of((1, 16, 16))
+    model = dataclasses.asdict(cae.model)
+    header = {"kind": "cae", "image_shape": [1, 16, 16], "model": {"gate": model.pop("mask"), **model}}
+    weights = {name: tensor.contiguous() for name, tensor in cae.state_dict().items()}
+    save_file(weights, tmp_path / "former.safetensors", metadata={"cae": json.dumps(header)})
+    loaded = CAE.load(tmp_path / "former.safetensors")
+    assert loaded.model == cae.model
+    assert torch.equal(loaded.encode(images).class_code, cae.eval().encode(images).class_code)
 
 
 def test_what_is_no_cae_is_refused_in_words(tmp_path):

@@ -29,9 +29,10 @@ from cae.files import read_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.runs.run_folder import OUTPUTS
-from cae.training.cae import build_module, check_fits, gather_judges, train_cae, train_loader
+from cae.training.cae import build_module, check_fits, gather_classifiers, train_cae, train_loader
 from cae.training.cae_module import CAEModule
 from cae.training.callbacks import TrainingClock
+from cae.training.former_checkpoints import RENAMED
 
 
 class Stopped(Exception):
@@ -114,7 +115,7 @@ def test_a_weight_of_zero_leaves_no_column_in_the_log(tmp_path):
 
 
 def test_options_reach_the_networks(tmp_path):
-    cae = train(tmp_path, "cae.model.class_dim=5", "cae.model.width=8", "cae.max_steps=5", "cae.model.gate=false")
+    cae = train(tmp_path, "cae.model.class_dim=5", "cae.model.width=8", "cae.max_steps=5", "cae.model.mask=false")
     assert cae.class_dim == 5
     assert CAE.load(tmp_path / "cae.safetensors").model.width == 8
 
@@ -151,27 +152,27 @@ def test_a_black_box_is_asked_once_about_images_and_once_about_each_queried_swap
     assert classifier.evaluations == sum(asked)
 
 
-def test_known_answers_are_those_that_the_classifier_would_give():
+def test_known_logits_are_those_that_the_classifier_would_give():
     config = tiny_config()
     data, classifier = tiny_data(config), level_classifier()
-    judges = gather_judges(data, classifier, level_classifier())
-    batch = next(iter(train_loader(config, data, judges, tiny_trainer(1))))
-    known = judges.answers(batch)
+    classifiers = gather_classifiers(data, classifier, level_classifier())
+    batch = next(iter(train_loader(config, data, classifiers.training_logits, tiny_trainer(1))))
+    known = classifiers.logits(batch)
     torch.testing.assert_close(known, classifier.logits(batch.images).detach(), atol=1e-5, rtol=1e-5)
-    config.data.flip = True  # mirrored images are not those that were judged
-    assert not gather_judges(data, classifier, level_classifier()).rows
+    config.data.flip = True  # mirrored images are not those that were classified
+    assert not gather_classifiers(data, classifier, level_classifier()).rows
 
 
-def test_a_single_verdict_is_refused_in_words(tmp_path):
+def test_a_single_predicted_class_is_refused_in_words(tmp_path):
     config = tiny_config()
     data = tiny_data(config)
     dark = data.train.subset(range(0, 30, 3))
     data._splits = Splits(dark, data.val, data.test, CLASSES)
-    with pytest.raises(UserError, match="all training images one verdict \\('dark'\\)"):
+    with pytest.raises(UserError, match="one class for all training images \\('dark'\\)"):
         train(tmp_path, data=data)
     data = tiny_data(config)
     data._splits = Splits(data.train, dark, data.test, CLASSES)
-    with pytest.raises(UserError, match="all validation images one verdict"):
+    with pytest.raises(UserError, match="one class for all validation images"):
         train(tmp_path, data=data)
 
 
@@ -253,11 +254,12 @@ def test_a_training_stopped_within_an_epoch_goes_on_at_the_next_step(tmp_path, f
 
     def fit(checkpoint=None, callbacks=()):
         data = tiny_data(config)
-        judges = gather_judges(data, level_classifier(), level_classifier())
+        classifiers = gather_classifiers(data, level_classifier(), level_classifier())
         pl.seed_everything(config.seed, verbose=False)
-        module = build_module(config, data.image_shape, judges)
+        module = build_module(config, data.image_shape, classifiers)
         trainer = tiny_trainer(12, callbacks=list(callbacks), reload_dataloaders_every_n_epochs=1)
-        trainer.fit(module, train_loader(config, data, judges, trainer), ckpt_path=checkpoint, weights_only=True)
+        loader = train_loader(config, data, classifiers.training_logits, trainer)
+        trainer.fit(module, loader, ckpt_path=checkpoint, weights_only=True)
         return module, trainer
 
     with pytest.raises(Stopped):
@@ -274,6 +276,32 @@ def test_the_clock_counts_the_seconds_of_all_parts():
     assert clock.state_dict()["seconds"] >= 10
     clock.on_train_end(None, None)
     assert 10 <= clock.seconds < 11
+
+
+def test_a_checkpoint_of_a_former_version_is_continued_bit_for_bit(finished, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_at(patch, 7)
+        with pytest.raises(Stopped):
+            train(tmp_path)
+    for name in ("best", "last"):
+        path = tmp_path / "checkpoints" / f"{name}.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        checkpoint["state_dict"] = former_state(checkpoint["state_dict"])
+        assert checkpoint["state_dict"].keys() != checkpoint_of(finished[0])["state_dict"].keys()
+        torch.save(checkpoint, path)
+    train(tmp_path, checkpoint=tmp_path / "checkpoints" / "last.ckpt")
+    expected, found = checkpoint_of(finished[0]), checkpoint_of(tmp_path)
+    for part in ("state_dict", "optimizer_states"):
+        assert same(expected[part], found[part]), part
+
+
+def former_state(state):
+    """Weights under the names that they had in version 0.1, with the buffer that is gone."""
+    found = {"objective.queue.probabilities": torch.zeros(256, 3)}
+    for name, tensor in state.items():
+        formers = [former + name.removeprefix(now) for former, now in RENAMED.items() if name.startswith(now)]
+        found[formers[0] if formers else name] = tensor
+    return found
 
 
 def test_a_checkpoint_of_other_networks_is_refused_in_words(tmp_path):

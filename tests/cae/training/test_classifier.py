@@ -116,6 +116,22 @@ def test_a_resumed_training_ends_with_the_same_weights(data, tmp_path, monkeypat
     assert losses("whole") == losses("broken")
 
 
+def test_a_checkpoint_of_a_former_version_is_continued(data, tmp_path):
+    target = TargetClassifier(Contrary(), CLASSES, image_shape=data.image_shape)
+    config = options()
+    config.oracle.epochs = 1
+    train_oracle(config, data, target, tmp_path)
+    path = tmp_path / "oracle_checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["hyper_parameters"]["verdicts"] = checkpoint["hyper_parameters"].pop("learn_predictions")
+    torch.save(checkpoint, path)
+    config.resume, config.oracle.labels = "last", "dataset"
+    with pytest.raises(UserError, match="`learn_predictions` of the oracle was True"):
+        train_oracle(config, data, target, tmp_path)
+    config.oracle.labels = "predictions"
+    assert train_oracle(config, data, target, tmp_path)
+
+
 def test_a_run_folder_is_never_overwritten_silently(data, tmp_path, monkeypatch):
     config = options()
     config.classifier.epochs = 1
@@ -153,8 +169,8 @@ class Contrary(torch.nn.Module):
         return 20 * torch.stack([images.mean(2).std(2), images.mean(3).std(2)], 2)[:, 0]
 
 
-@pytest.mark.parametrize(("labels", "accuracy", "agreement"), [("verdicts", 0.0, 1.0), ("dataset", 1.0, 0.0)])
-def test_the_oracle_learns_verdicts_or_labels(data, tmp_path, labels, accuracy, agreement):
+@pytest.mark.parametrize(("labels", "accuracy", "agreement"), [("predictions", 0.0, 1.0), ("dataset", 1.0, 0.0)])
+def test_the_oracle_learns_predictions_or_labels(data, tmp_path, labels, accuracy, agreement):
     target = TargetClassifier(Contrary(), CLASSES, image_shape=data.image_shape)
     config = options()
     config.oracle.labels = labels
@@ -162,14 +178,15 @@ def test_the_oracle_learns_verdicts_or_labels(data, tmp_path, labels, accuracy, 
     assert metrics == {"oracle/test_accuracy": accuracy, "oracle/agreement": agreement}
     oracle = load_own(tmp_path, "oracle")
     batch = next(iter(data.test_dataloader()))
-    verdicts = oracle.logits(batch.images).argmax(1)
-    assert torch.equal(verdicts, target.logits(batch.images).argmax(1) if labels == "verdicts" else batch.labels)
+    predictions = oracle.logits(batch.images).argmax(1)
+    expected = target.logits(batch.images).argmax(1) if labels == "predictions" else batch.labels
+    assert torch.equal(predictions, expected)
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
 
 
 def test_the_teacher_is_no_part_of_the_oracle(data):
     target = TargetClassifier(Contrary(), CLASSES, image_shape=data.image_shape)
-    module = ClassifierModule(list(CLASSES), [1, 16, 16], verdicts=True, teacher=target)
+    module = ClassifierModule(list(CLASSES), [1, 16, 16], learn_predictions=True, teacher=target)
     assert all(key.startswith("network.") for key in module.state_dict())
     assert not any(part is target for part in module.modules())
     assert "teacher" not in module.hparams

@@ -1,14 +1,14 @@
-"""Each loss term against answers computed by hand."""
+"""Each loss term against values computed by hand."""
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
 import torch
 
 from cae.training import losses
+from cae.training.code_statistics import RunningScale
 
 
 @pytest.fixture
@@ -34,12 +34,9 @@ def test_minimal_edit_moves_the_swap_and_never_the_reconstruction():
     assert reconstructions.grad is None
 
 
-def test_total_variation_counts_the_steps_between_neighbours():
+def test_mask_area_is_the_share_of_the_image_that_may_change():
     mask = torch.tensor([[0.0, 1.0], [0.0, 1.0]]).view(1, 1, 2, 2)
-    assert losses.total_variation(mask).tolist() == [1.0]  # both horizontal pairs differ, no vertical one
-    assert losses.total_variation(torch.ones(2, 1, 3, 3)).tolist() == [0.0, 0.0]
-    assert losses.total_variation(torch.rand(1, 1, 1, 1)).tolist() == [0.0]
-    assert losses.gate_area(mask).tolist() == [0.5]
+    assert losses.mask_area(mask).tolist() == [0.5]
 
 
 def test_known_edit_asks_for_the_wanted_image_where_it_differs_and_for_its_mask():
@@ -74,7 +71,7 @@ def test_known_edit_moves_the_edit_and_nothing_else():
     assert [one.grad is not None for one in inputs] == [True, True, True, False, False, False]
 
 
-# --- answers
+# --- probabilities of the classifier
 
 
 def test_kl_equals_its_definition_and_survives_zeros():
@@ -103,38 +100,11 @@ def test_kl_of_half_precision_logits_is_computed_in_float32():
     assert losses.coherency(logits, logits).item() == pytest.approx(0, abs=1e-7)
 
 
-def test_temperature_softens_both_answers():
+def test_temperature_softens_donor_and_swap():
     donor, swap = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 0.0]])
     q = torch.softmax(donor / 2, -1)
     expected = (q * (q.log() - math.log(0.5))).sum()
     assert losses.coherency(donor, swap, temperature=2).item() == pytest.approx(expected.item(), rel=1e-6)
-
-
-def test_disagreeing_recipients_are_all_incoherency_and_no_bias():
-    q, p = torch.tensor([0.5, 0.5]), torch.tensor([[0.8, 0.2], [0.2, 0.8]])
-    bias, incoherency = losses.coherency_split(q, p.log())
-    assert losses.kl_divergence(q, p.log()).mean().item() == pytest.approx(0.223144, abs=1e-6)
-    assert incoherency.item() == pytest.approx(0.223144, abs=1e-6)
-    assert bias.item() == pytest.approx(0, abs=1e-6)
-
-
-def test_coherency_is_bias_plus_incoherency_for_any_answers(generator):
-    q = torch.softmax(torch.randn(4, 3, generator=generator), -1)
-    log_p = torch.log_softmax(torch.randn(4, 6, 3, generator=generator), -1)
-    bias, incoherency = losses.coherency_split(q, log_p)
-    mean_kl = losses.kl_divergence(q.unsqueeze(1), log_p).mean(1)
-    torch.testing.assert_close(bias + incoherency, mean_kl, atol=1e-6, rtol=0)
-    assert (incoherency > 0).all()
-
-
-def test_equal_answers_have_no_incoherency():
-    log_p = torch.log_softmax(torch.tensor([1.0, 2.0, 0.5]), -1).expand(5, 3)
-    _, incoherency = losses.coherency_split(torch.full((3,), 1 / 3), log_p)
-    assert incoherency.item() == pytest.approx(0, abs=1e-6)
-
-
-def test_monotone_term_charges_only_a_falling_target():
-    assert losses.monotone_term(torch.tensor([0.5, 0.2]), torch.tensor([0.25, 0.9])).tolist() == [0.25, 0.0]
 
 
 # --- realism
@@ -185,7 +155,7 @@ def test_code_distance_does_not_change_with_the_scale_of_the_codes(alpha, shape,
     code = torch.randn(shape, generator=generator, dtype=torch.float64)
 
     def distance(factor: float) -> torch.Tensor:
-        scale = losses.RunningScale().double()
+        scale = RunningScale().double()
         return losses.normalised_code_distance(factor * code, factor * target, scale(factor * target))
 
     torch.testing.assert_close(distance(alpha), distance(1.0), rtol=1e-6, atol=0)
@@ -219,49 +189,8 @@ def test_covariance_stays_in_float32_under_autocast(generator):
         assert losses.covariance_term(codes).item() == expected.item()
 
 
-def test_leakage_is_zero_when_the_adversary_says_the_mean_answer():
+def test_leakage_is_zero_when_the_adversary_gives_the_mean_probabilities():
     mean = torch.tensor([0.7, 0.2, 0.1])
     logits = (mean.log() + 3).expand(4, 3)
     torch.testing.assert_close(losses.leakage_encoder(mean, logits), torch.zeros(4), atol=1e-6, rtol=0)
     assert (losses.leakage_adversary(torch.eye(3)[[0, 1, 2, 0]], logits) > 0.3).all()
-
-
-# --- running state
-
-
-def test_running_scale_starts_at_the_first_batch_and_decays():
-    scale = losses.RunningScale(decay=0.9)
-    assert scale(torch.tensor([[1.0], [-1.0]])).item() == 1.0
-    assert scale(torch.tensor([[3.0], [-3.0]])).item() == pytest.approx(0.9 + 0.3)
-    assert scale(torch.tensor([[7.0]])).item() == pytest.approx(1.2)  # one code has no deviation
-
-
-def test_running_scale_of_an_earlier_step_is_not_changed_by_a_later_one():
-    scale = losses.RunningScale()
-    first = scale(torch.tensor([[1.0], [-1.0]]))
-    scale(torch.tensor([[9.0], [-9.0]]))
-    assert first.item() == 1.0
-
-
-def test_code_queue_keeps_the_newest_codes_and_survives_a_checkpoint():
-    queue = losses.CodeQueue(size=3, class_dim=1, classes=2)
-    assert queue.view()[0].shape == (0, 1)
-    for first in (0.0, 2.0):
-        queue.push(torch.tensor([[first], [first + 1]], requires_grad=True), torch.eye(2))
-    assert queue.view()[0].flatten().tolist() == [2.0, 3.0, 0.0]
-    restored = losses.CodeQueue(size=3, class_dim=1, classes=2)
-    restored.load_state_dict(queue.state_dict())
-    assert restored.count == copy.deepcopy(restored).count == 3
-    assert torch.equal(restored.view()[1], queue.view()[1])
-
-
-def test_code_queue_gives_gradients_to_the_batch_alone():
-    queue = losses.CodeQueue(size=8, class_dim=2, classes=2)
-    queue.push(torch.rand(4, 2), torch.eye(2)[[0, 1, 0, 1]])
-    own = (torch.rand(2, 2) * 0.1).requires_grad_()
-    codes, answers = queue.with_batch(own, torch.eye(2))
-    assert codes.shape == answers.shape == (6, 2)
-    term = losses.variance_term(codes) + losses.covariance_term(codes)
-    queue.push(own, torch.eye(2))  # before the backward pass: the graph must not hold the queue's memory
-    term.backward()
-    assert own.grad.abs().sum() > 0

@@ -1,4 +1,4 @@
-"""The training objective: who swaps with whom, and whom each loss reaches."""
+"""The training objective: which terms a step has, and whom each loss reaches."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cae.classifiers import TargetClassifier
 from cae.config import LossConfig
 from cae.data import Batch, collate
 from cae.models.cae import CAE
-from cae.training.objective import Objective, choose_donors
+from cae.training.objective import Objective
 
 # every weight is that of a term of the same name, but for these
 OTHER_OPTIONS = {"r1", "smote", "temperature"}
-WARM_UP_TERMS = {"graft"}
+WARM_UP_TERMS = {"patch_swap"}
 GENERATOR_TERMS = {field.name for field in dataclasses.fields(LossConfig)} - OTHER_OPTIONS - WARM_UP_TERMS
 
 
@@ -40,7 +40,7 @@ def batch() -> Batch:
 
 
 def swaps_of(objective, batch):
-    return objective.swaps(batch.images, objective.answers(batch))
+    return objective.swaps(batch.images, objective.logits(batch))
 
 
 def reached(module: nn.Module) -> bool:
@@ -49,61 +49,6 @@ def reached(module: nn.Module) -> bool:
 
 def touched(module: nn.Module) -> bool:
     return any(p.grad is not None for p in module.parameters())
-
-
-# --- donors -----------------------------------------------------------------------------------------------------------
-
-
-def test_every_other_verdict_is_an_equally_likely_donor():
-    torch.manual_seed(0)
-    verdicts = torch.tensor([0, 0, 0, 0, 0, 1, 1, 2])
-    donors = choose_donors(verdicts, torch.zeros(40_000, dtype=torch.int64), same_class_share=0.25)
-    share = torch.bincount(donors, minlength=8) / 40_000
-    expected = torch.tensor([0, 1 / 16, 1 / 16, 1 / 16, 1 / 16, 3 / 16, 3 / 16, 3 / 8])
-    # four standard deviations of a share of 3/8 among 40000 draws
-    torch.testing.assert_close(share, expected, atol=0.01, rtol=0)
-
-
-def test_no_image_is_its_own_donor_where_another_is_there():
-    torch.manual_seed(0)
-    alone_in_class = choose_donors(torch.tensor([0, 1, 1]), torch.zeros(2000, dtype=torch.int64), 0.5)
-    assert set(alone_in_class.tolist()) == {1, 2}
-    one_class = choose_donors(torch.tensor([1, 1, 1]), torch.ones(2000, dtype=torch.int64), 0.25)
-    assert set(one_class.tolist()) == {0, 2}
-    assert choose_donors(torch.tensor([0]), torch.tensor([0])).tolist() == [0]
-
-
-# --- swaps ------------------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def test_entry_ij_is_decoded_from_the_donors_class_code_and_the_recipients_individual_code(batch):
-    objective = build(weights={"reconstruction": 1.0})
-    objective.cae.eval()
-    swaps = swaps_of(objective, batch)
-    codes = objective.cae.encode(batch.images)
-    for entry, (recipient, donor) in enumerate(zip(swaps.recipients, swaps.donor_codes, strict=True)):
-        own = codes[recipient : recipient + 1]
-        expected = objective.cae.swap(own, dataclasses.replace(own, class_code=donor[None]))
-        torch.testing.assert_close(swaps.swap.image[entry : entry + 1].clamp(0, 1), expected, atol=1e-5, rtol=0)
-        assert (codes.class_code - donor).abs().sum(1).min() < 1e-5  # some image's code: nothing is mixed at smote=0
-
-
-@torch.no_grad()
-def test_the_diagonal_equals_the_reconstructions(batch):
-    objective = build()
-    cae = objective.cae.eval()
-    swaps = swaps_of(objective, batch)
-    individual = cae.encode_individual(swaps.originals)
-    own = cae.base(individual).class_code
-    torch.testing.assert_close(swaps.reconstruction.clamp(0, 1), cae.decode(own, individual), atol=1e-6, rtol=0)
-
-
-def test_recipients_and_pairs_are_options(batch):
-    swaps = swaps_of(build(recipients=5, pairs=7), batch)
-    assert len(swaps.originals) == 5
-    assert len(swaps.swap.image) == 7
-    assert swaps.recipients.tolist() == [0, 1, 2, 3, 4, 0, 1]
 
 
 # --- which terms ------------------------------------------------------------------------------------------------------
@@ -122,8 +67,8 @@ def test_weight_zero_removes_a_term(batch, name):
     objective = build(weights=weights)
     swaps = swaps_of(objective, batch)
     assert set(objective.generator_terms(swaps)) == GENERATOR_TERMS - {name}
-    warmup = objective.warmup_terms(batch.images, swaps.answers)
-    assert set(warmup) == {"reconstruction", "class_answer", "variance", "covariance", "graft"} - {name}
+    warmup = objective.warmup_terms(batch.images, swaps.logits)
+    assert set(warmup) == {"reconstruction", "class_probabilities", "variance", "covariance", "patch_swap"} - {name}
     others = set(objective.other_terms(swaps, penalise=True, query=True))
     gone = {"adversarial": {"real", "fake", "r1"}, "leakage": {"adversary"}}.get(name, set())
     assert others == {"real", "fake", "r1", "adversary"} - gone
@@ -132,13 +77,6 @@ def test_weight_zero_removes_a_term(batch, name):
 def test_the_gradient_penalty_comes_only_when_asked_for(batch):
     objective = build()
     assert "r1" not in objective.other_terms(swaps_of(objective, batch), penalise=False, query=True)
-
-
-def test_without_smote_every_code_is_of_one_image(batch):
-    mixed = swaps_of(build(), batch)
-    codes = mixed.codes.class_code
-    distances = (mixed.donor_codes[:, None] - codes[None]).abs().sum(2).min(1).values
-    assert (distances > 1e-6).sum() == 1  # a quarter of four swaps
 
 
 # --- whom a loss reaches ----------------------------------------------------------------------------------------------
@@ -158,8 +96,8 @@ def test_no_gradient_reaches_the_donors_code_through_the_class_code_target(batch
     objective = build(weights={"class_code": 1.0})
     swaps = swaps_of(objective, batch)
     donors = swaps.donor_codes.detach().requires_grad_()
-    image = swaps.swap.image.detach().requires_grad_()
-    swaps = dataclasses.replace(swaps, donor_codes=donors, swap=dataclasses.replace(swaps.swap, image=image))
+    image = swaps.decoded.image.detach().requires_grad_()
+    swaps = dataclasses.replace(swaps, donor_codes=donors, decoded=dataclasses.replace(swaps.decoded, image=image))
     (gradient,) = torch.autograd.grad(objective.generator_terms(swaps)["class_code"], donors, allow_unused=True)
     assert gradient is None
 
@@ -177,37 +115,37 @@ def test_undoing_a_swap_teaches_trunk_and_editor_and_no_encoder(batch):
 
 def test_without_a_mask_nothing_is_undone(batch):
     config = tiny_config().cae
-    objective = build(weights={"undo": 1.0}, model=dataclasses.replace(config.model, gate=False))
+    objective = build(weights={"undo": 1.0}, model=dataclasses.replace(config.model, mask=False))
     assert objective.generator_terms(swaps_of(objective, batch)) == {}
 
 
 class CornerNet(LevelNet):
-    """The same of a corner alone: a patch can change the answer."""
+    """The same of a corner alone: a patch can change the prediction."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return super().forward(images[..., :4, :4])
 
 
-def test_grafts_teach_trunk_and_editor_and_no_class_encoder(batch):
-    objective = build(TargetClassifier(CornerNet(), CLASSES, image_shape=(1, SIDE, SIDE)), weights={"graft": 1.0})
-    terms = objective.warmup_terms(batch.images, objective.answers(batch))
-    assert set(terms) == {"graft"}
-    terms["graft"].backward()
+def test_patch_swaps_teach_trunk_and_editor_and_no_class_encoder(batch):
+    objective = build(TargetClassifier(CornerNet(), CLASSES, image_shape=(1, SIDE, SIDE)), weights={"patch_swap": 1.0})
+    terms = objective.warmup_terms(batch.images, objective.logits(batch))
+    assert set(terms) == {"patch_swap"}
+    terms["patch_swap"].backward()
     assert reached(objective.cae.editor)
     assert reached(objective.cae.trunk)
     assert not reached(objective.cae.class_encoder)
 
 
-def test_where_no_patch_changes_the_verdict_there_are_no_grafts(batch):
-    objective = build(weights={"graft": 1.0})  # half of the image at most does not change the mean level enough
-    assert objective.warmup_terms(batch.images, objective.answers(batch))["graft"] == 0
+def test_where_no_patch_changes_the_prediction_nothing_is_learned_of_patches(batch):
+    objective = build(weights={"patch_swap": 1.0})  # half of the image at most does not change the mean level enough
+    assert objective.warmup_terms(batch.images, objective.logits(batch))["patch_swap"] == 0
 
 
-def test_no_grafts_without_a_mask_or_with_a_classifier_that_is_not_to_be_asked(batch):
-    model = dataclasses.replace(tiny_config().cae.model, gate=False)
+def test_no_patch_swaps_without_a_mask_or_with_a_classifier_that_is_not_to_be_asked(batch):
+    model = dataclasses.replace(tiny_config().cae.model, mask=False)
     for options in ({"model": model}, {"target": "labels"}, {"black_box": True}):
-        objective = build(weights={"graft": 1.0}, **options)
-        assert objective.warmup_terms(batch.images, objective.answers(batch)) == {}
+        objective = build(weights={"patch_swap": 1.0}, **options)
+        assert objective.warmup_terms(batch.images, objective.logits(batch)) == {}
 
 
 @pytest.mark.parametrize("black_box", [False, True])
@@ -215,8 +153,8 @@ def test_generator_loss_leaves_the_networks_beside_it_without_gradients(batch, b
     objective = build(black_box=black_box)
     torch.stack(list(objective.generator_terms(swaps_of(objective, batch)).values())).sum().backward()
     assert reached(objective.cae)
-    assert not touched(objective.discriminator)
-    assert not touched(objective.adversary)
+    assert not touched(objective.discriminator_terms)
+    assert not touched(objective.leakage_terms)
 
 
 @pytest.mark.parametrize("black_box", [False, True])
@@ -224,10 +162,10 @@ def test_loss_of_the_networks_beside_leaves_the_generator_without_gradients(batc
     objective = build(black_box=black_box)
     terms = objective.other_terms(swaps_of(objective, batch), penalise=True, query=True)
     objective.weighted_others(terms, 16).backward()
-    assert reached(objective.discriminator)
-    assert reached(objective.adversary)
+    assert reached(objective.discriminator_terms)
+    assert reached(objective.leakage_terms)
     assert not touched(objective.cae)
-    assert not touched(objective.answer_head)
+    assert not touched(objective.code_terms)
 
 
 def test_code_terms_do_not_change_when_all_codes_are_scaled(batch):
@@ -272,7 +210,7 @@ def level_function(images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("network", [RefusingNet(), level_function], ids=["raises in autograd", "NumPy function"])
-def test_black_box_training_asks_for_answers_and_never_for_gradients(batch, network):
+def test_black_box_training_asks_for_scores_and_never_for_gradients(batch, network):
     classifier = TargetClassifier(network, CLASSES, image_shape=(1, SIDE, SIDE))
     objective = build(classifier, black_box=True)
     swaps = swaps_of(objective, batch)
@@ -292,7 +230,7 @@ def test_black_box_training_asks_for_answers_and_never_for_gradients(batch, netw
 def test_the_class_head_learns_to_imitate(batch):
     objective = build(black_box=True)
     swaps = swaps_of(objective, batch)
-    optimiser = torch.optim.Adam(objective.discriminator.parameters(), lr=0.02)
+    optimiser = torch.optim.Adam(objective.discriminator_terms.parameters(), lr=0.02)
     losses = []
     for _ in range(15):
         terms = objective.other_terms(swaps, penalise=False, query=True)
@@ -306,7 +244,7 @@ def test_the_class_head_learns_to_imitate(batch):
 
 def test_labels_can_stand_in_for_the_classifier(batch):
     objective = build(target="labels")
-    answers = objective.answers(batch)
+    logits = objective.logits(batch)
     assert objective.classifier.evaluations == 0
-    assert torch.equal(answers.argmax(1), batch.labels)
-    assert answers.softmax(1).max() < 1
+    assert torch.equal(logits.argmax(1), batch.labels)
+    assert logits.softmax(1).max() < 1

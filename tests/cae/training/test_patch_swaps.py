@@ -1,10 +1,10 @@
-"""Patches that change a verdict: where they lie, and which are kept."""
+"""Patches that change a prediction: where they lie, and which are kept."""
 
 from __future__ import annotations
 
 import torch
 
-from cae.training.patch_swaps import find_grafts, random_rectangles
+from cae.training.patch_swaps import find_patch_swaps, random_rectangles
 
 SIDE = 32
 
@@ -36,21 +36,21 @@ def test_rectangles_are_whole_and_of_the_sizes_asked_for():
     assert middle > 2 * corner > 0
 
 
-def test_the_smallest_patch_that_is_believed_is_kept():
+def test_the_smallest_patch_that_changes_the_prediction_is_kept():
     torch.manual_seed(0)
     own, donors = torch.full((8, 1, SIDE, SIDE), 0.25), marked(8)
-    grafts = find_grafts(own, donors, torch.ones(8, dtype=torch.int64), sees_corner, tries=400)
-    assert len(grafts) == 8
-    assert sees_corner(grafts.images).argmax(1).tolist() == [1] * 8
-    torch.testing.assert_close(grafts.images, torch.where(grafts.masks > 0, donors, own))
-    assert grafts.masks[..., 20:, :].sum() == 0  # a patch that reaches there is not the smallest
-    assert (grafts.masks.sum((1, 2, 3)) <= 16).all()
+    found = find_patch_swaps(own, donors, torch.ones(8, dtype=torch.int64), sees_corner, tries=400)
+    assert len(found) == 8
+    assert sees_corner(found.images).argmax(1).tolist() == [1] * 8
+    torch.testing.assert_close(found.images, torch.where(found.masks > 0, donors, own))
+    assert found.masks[..., 20:, :].sum() == 0  # a patch that reaches there is not the smallest
+    assert (found.masks.sum((1, 2, 3)) <= 16).all()
 
 
-def test_nothing_is_kept_where_no_patch_is_believed_or_nothing_is_wanted():
+def test_nothing_is_kept_where_no_patch_changes_the_prediction_or_nothing_is_wanted():
     own, donors = torch.full((3, 1, SIDE, SIDE), 0.25), marked(3)
-    hopeless = find_grafts(own, own, torch.ones(3, dtype=torch.int64), sees_corner, tries=16)
+    hopeless = find_patch_swaps(own, own, torch.ones(3, dtype=torch.int64), sees_corner, tries=16)
     assert len(hopeless) == 0
     assert hopeless.images.shape == (0, 1, SIDE, SIDE)
-    grafts = find_grafts(own, donors, torch.tensor([1, -1, 1]), sees_corner, tries=200)
-    assert grafts.rows.tolist() == [0, 2]
+    found = find_patch_swaps(own, donors, torch.tensor([1, -1, 1]), sees_corner, tries=200)
+    assert found.rows.tolist() == [0, 2]

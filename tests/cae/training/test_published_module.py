@@ -12,16 +12,16 @@ from tiny_training import level_classifier, same, tiny_config, tiny_data, tiny_t
 from cae.errors import UserError
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
-from cae.training.cae import build_module, gather_judges, train_cae, train_loader
+from cae.training.cae import build_module, gather_classifiers, train_cae, train_loader
 from cae.training.published_losses import published_learning_rate
 from cae.training.published_module import PublishedModule
 
 SIDE = 32  # the smallest that the published network takes
-REFERENCE = ("cae.preset=published", f"data.image_size={SIDE}", "cae.model.width=4", "cae.target=labels")
+PUBLISHED = ("cae.preset=published", f"data.image_size={SIDE}", "cae.model.width=4", "cae.target=labels")
 
 
 def config_of(*overrides):
-    return tiny_config(*REFERENCE, "cae.max_steps=8", "cae.validate_every=3", *overrides)
+    return tiny_config(*PUBLISHED, "cae.max_steps=8", "cae.validate_every=3", *overrides)
 
 
 def train(folder, *overrides, checkpoint=None):
@@ -36,7 +36,7 @@ def state_of(folder, name="last"):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("reference")
+    folder = tmp_path_factory.mktemp("published")
     return folder, train(folder)
 
 
@@ -58,8 +58,8 @@ def test_the_preset_trains_validates_and_is_read_back(finished):
 
 def test_both_networks_move_in_every_step_which_counts_once():
     config = config_of()
-    judges = gather_judges(tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
-    start = copy.deepcopy(dict(build_module(config, (1, SIDE, SIDE), judges).state_dict()))
+    classifiers = gather_classifiers(tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
+    start = copy.deepcopy(dict(build_module(config, (1, SIDE, SIDE), classifiers).state_dict()))
     module, trainer = train_few_steps(config, level_classifier(SIDE), 1)
     assert isinstance(module, PublishedModule)
     assert trainer.global_step == 1
@@ -100,21 +100,21 @@ def test_the_learning_rate_halves_at_every_tenth_of_the_training(finished):
 def test_every_batch_holds_as_many_normal_images_as_others():
     config = config_of("data.batch_size=4")
     data = tiny_data(config)
-    judges = gather_judges(data, level_classifier(SIDE), level_classifier(SIDE))
-    for batch in train_loader(config, data, judges, tiny_trainer(8)):
+    classifiers = gather_classifiers(data, level_classifier(SIDE), level_classifier(SIDE))
+    for batch in train_loader(config, data, classifiers.training_logits, tiny_trainer(8)):
         assert (batch.labels == 0).sum() == 2
 
 
-def test_verdicts_can_stand_in_for_the_labels():
+def test_predictions_can_stand_in_for_the_labels():
     config = config_of("cae.target=classifier")
     data = tiny_data(config)
     classifier = level_classifier(SIDE)
     data.train.labels = (data.train.labels + 1) % 3  # labels that the classifier disagrees with
-    judges = gather_judges(data, classifier, classifier)
-    batch = next(iter(train_loader(config, data, judges, tiny_trainer(8))))
-    verdicts = classifier.logits(batch.images).argmax(1)
-    assert (verdicts == 0).sum() == len(batch) // 2
-    assert not torch.equal(verdicts, batch.labels)
+    classifiers = gather_classifiers(data, classifier, classifier)
+    batch = next(iter(train_loader(config, data, classifiers.training_logits, tiny_trainer(8))))
+    predictions = classifier.logits(batch.images).argmax(1)
+    assert (predictions == 0).sum() == len(batch) // 2
+    assert not torch.equal(predictions, batch.labels)
 
 
 def test_the_classifier_stays_as_it_was():
@@ -150,8 +150,8 @@ def test_a_stopped_training_continues_bit_for_bit(finished, tmp_path, monkeypatc
 
 def test_sizes_reach_the_published_network(tmp_path):
     config = config_of("cae.model.class_dim=5", "cae.model.residual_blocks=2", "cae.model.width=8")
-    judges = gather_judges(tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
-    cae = build_module(config, (1, SIDE, SIDE), judges).average
+    classifiers = gather_classifiers(tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
+    cae = build_module(config, (1, SIDE, SIDE), classifiers).average
     assert cae.sizes == {"class_dim": 5, "width": 8, "blocks": 2}
     assert cae.encode(torch.rand(2, 1, SIDE, SIDE)).individual_code.shape == (2, 32, SIDE // 4, SIDE // 4)
 
@@ -164,6 +164,6 @@ def test_what_does_not_fit_the_preset_is_refused_in_words(tmp_path):
     config = config_of()
     data = tiny_data(config)
     data.train.labels = data.train.labels.clamp_min(1)
-    judges = gather_judges(data, level_classifier(SIDE), level_classifier(SIDE))
+    classifiers = gather_classifiers(data, level_classifier(SIDE), level_classifier(SIDE))
     with pytest.raises(UserError, match="first class \\('dark'\\)"):
-        train_loader(config, data, judges, tiny_trainer(8))
+        train_loader(config, data, classifiers.training_logits, tiny_trainer(8))
