@@ -1,4 +1,4 @@
-"""The section of ``docs/results.md`` on ShearletX and its family, from ``benchmarks/results/shearletx_*.json``."""
+"""The tables of ``docs/results`` on ShearletX and its family, from ``benchmarks/results/shearletx_*.json``."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def _bar(names: Sequence[str], values: Sequence[float], sign: str) -> str:
     if not values:
         return ""
     best = max(values)
-    return f"{sign} {best:.3g} (published {names[values.index(best)].removesuffix('_reference')})"
+    return f"{sign} {best:.3g} (published {names[values.index(best)].removesuffix('_published')})"
 
 
 def _read(folder: Path, part: str, suffix: str) -> Result:
