@@ -75,8 +75,8 @@ def _where(result: Mapping[str, Any]) -> str:
     return (
         " Localisation: evidence of the path to `healthy`, against the lesion's mask, over images with a lesion in"
         f" which the classifier sees one ({images:.0f} a seed on average; other explainers: the same images, for"
-        " their prediction); changed outside: by more than 0.05, outside the lesion widened by 5 pixels. The runner-up is often"
-        " the other kind of lesion, and drawing that is part of the change."
+        " their prediction); changed outside: by more than 0.05, outside the lesion widened by 5 pixels. The runner-up"
+        " is often the other kind of lesion, and drawing that is part of the change."
     )
 
 
