@@ -76,7 +76,19 @@ def _options() -> str:
         text += f"\n## {section or 'top level'}\n\n{(cls.__doc__ or '').strip().splitlines()[0]}\n\n"
         rows = [(f"`{o.name}`", f"`{shown(o.default)}`", o.help, o.limits or o.kind.__name__) for o in own]
         text += _table(("option", "default", "meaning", "allowed"), rows)
-    return text
+    return text + _former_options()
+
+
+def _former_options() -> str:
+    """What older configurations may hold, and what becomes of it."""
+    from cae.config.former_options import DROPPED, RENAMED, RENAMED_VALUES
+
+    rows = [(f"`{former}`", f"`{present}`") for former, present in RENAMED.items()]
+    for option, values in RENAMED_VALUES.items():
+        rows += [(f"`{option}={former}`", f"`{option}={present}`") for former, present in values.items()]
+    rows += [(f"`{former}`", f"gone: {words}") for former, words in DROPPED.items()]
+    text = "\n## Former names\n\nSaved configurations with these still open; a command line is told what changed.\n\n"
+    return text + _table(("former", "now"), rows)
 
 
 def _explainers() -> str:
