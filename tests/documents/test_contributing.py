@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +18,8 @@ from cae.config import DataConfig
 from cae.data import sources
 from explainers import registry
 
-PAGE = Path(__file__).resolve().parents[2] / "CONTRIBUTING.md"
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "CONTRIBUTING.md"
 BLOCKS = [block for block in blocks_of(PAGE) if block.title]
 
 
@@ -77,3 +81,43 @@ def test_the_data_source_is_one_file_and_one_line(added, monkeypatch):
     assert int(sample.mask.sum()) == 3 * 16
     assert float(sample.image[sample.mask].min()) > float(sample.image[~sample.mask].max())
     torch.testing.assert_close(sample.image, again.train[0].image)
+
+
+USE_OF_THE_METRIC = """
+from dataclasses import fields
+from types import SimpleNamespace
+
+import torch
+
+from cae.tables.index import IndexRow
+from cae.tables.metric_table import METRICS
+from cae.tables.scored_result import ScoredResult
+
+metric = next(metric for metric in METRICS if metric.name == "half_share")
+for saliency in (torch.ones(1, 4, 4).where(torch.arange(4) < 2, 0), None):
+    print(metric.value(ScoredResult(SimpleNamespace(saliency=saliency), probabilities=None, margin=0.05)))
+print(metric.better, "half_share" in {field.name for field in fields(IndexRow)})
+"""
+
+
+@pytest.mark.skipif(not (ROOT / "cae/tables/metric_table.py").exists(), reason="there is no table of metrics yet")
+def test_the_metric_of_counterfactuals_is_one_function_and_one_entry(tmp_path):
+    """In a copy of the package, since the columns of the index are made when it is imported."""
+    shutil.copytree(ROOT / "cae", tmp_path / "cae", ignore=shutil.ignore_patterns("weights", "__pycache__"))
+    formulas, table = (next(block for block in BLOCKS if block.title == f"cae/tables/{name}.py")
+                       for name in ("formulas", "metric_table"))  # fmt: skip
+    path = tmp_path / formulas.title
+    path.write_text(path.read_text(encoding="utf-8") + "\n\n" + formulas.code, encoding="utf-8")
+    path = tmp_path / table.title
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\nCHANGE = (\n") == 1
+    path.write_text(
+        text.replace("\nCHANGE = (\n", f"\nCHANGE = (\n{table.code.rstrip()},\n"),
+        encoding="utf-8",
+    )
+    (tmp_path / "use.py").write_text(USE_OF_THE_METRIC, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "use.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0.25", "None", "lower", "True"]
