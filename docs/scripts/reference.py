@@ -46,7 +46,9 @@ def _faces() -> str:
         rows = []
         for name in getattr(package, "__all__", ()):
             value = getattr(package, name)
-            place = f"{getattr(value, '__module__', package.__name__)}.{getattr(value, '__qualname__', name)}"
+            if not hasattr(value, "__qualname__"):  # the version
+                continue
+            place = f"{value.__module__}.{value.__qualname__}"
             rows.append((f"[`{package.__name__}.{name}`][{place}]", (value.__doc__ or "").strip().partition("\n")[0]))
         text += _table(("name", "what it is"), rows) if rows else ""
     return text
