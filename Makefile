@@ -18,7 +18,7 @@ CHOICE := -m "not slow"
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test lint bench
+.PHONY: help demo demo-clean test lint docs docs-modules bench
 
 help:
 	@echo "make demo        train classifier and CAE on the embedded data, explain images, draw the map of the classes"
@@ -26,6 +26,8 @@ help:
 	@echo "make demo-clean  remove runs/demo"
 	@echo "make test        tests, without the slow ones; CI=true make test runs all; ARGS=... goes to pytest"
 	@echo "make lint        ruff and mypy"
+	@echo "make docs        the site of the documents, into site/; a warning is an error"
+	@echo "make docs-modules  the list of modules in docs/architecture.md, from the modules' first sentences"
 	@echo "make bench       every script of benchmarks/, which measure what the documents claim"
 	@echo "PYTHON=python3.12 make ... sets .venv up with another interpreter (3.10 or later)"
 
@@ -66,6 +68,14 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+# nothing is fetched: fonts, styles and scripts of the site come with the packages
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(RUN) -m mkdocs build --strict
+	@echo "open site/index.html"
+
+docs-modules: $(INSTALLED)
+	$(RUN) docs/scripts/modules.py
 
 bench: $(INSTALLED)
 ifeq ($(BENCHMARKS),)

@@ -1,4 +1,4 @@
-"""Sections of ``docs/results.md`` on comparisons of explainers and on causal scores."""
+"""Tables of ``docs/results`` on comparisons of explainers and on causal scores."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def comparison_section(folder: Path) -> str:
         text += "| method | " + " | ".join(COMPARED[metric] for metric in shown) + " |\n|---|" + "---|" * len(shown)
         for method in methods:
             count = result.get("counts", {}).get(method, result["images"])
-            words = method if count == result["images"] else f"{method} ({count} images so far)"
+            words = method if count == result["images"] else f"{method} ({count} of {result['images']} images)"
             text += f"\n| {words} | " + " | ".join(_compared(result, f"{method}/{metric}") for metric in shown) + " |"
         text += "\n\nIn brackets: 95 % bootstrap interval over images."
         if "best" in result:
@@ -170,7 +170,7 @@ SOURCES = {  # what the masks of each study are compared with, in words
 
 
 def causal_scores_section(folder: Path) -> str:
-    """One table for each study of mask sources: score terms, and their difference from the masks compared with."""
+    """One table for each study of mask sources: scores, and their difference from the masks compared with."""
     text = ""
     for part, words in SOURCES.items():
         path = folder / f"caes_{part}.json"
@@ -188,8 +188,8 @@ def causal_scores_section(folder: Path) -> str:
             cells = [_interval(result, f"{source}/{name}") for name in shown]
             text += f"\n| {source} | {'–' if area is None else f'{area:.1%}'} | " + " | ".join(cells) + " |"
         text += _differences(result, sources, shown)
-        text += "\n\nIn brackets: 95 % bootstrap interval over images; score terms by our own definitions "
-        text += "([causal_scores.md](causal_scores.md)).\n\n" + _source(result)
+        text += "\n\nIn brackets: 95 % bootstrap interval over images; scores by our own definitions "
+        text += "([causal scores](../../methods/causal_scores.md)).\n\n" + _source(result)
     return text
 
 

@@ -1,4 +1,4 @@
-"""The tables of ``benchmarks/results/multirex.json`` for ``docs/results.md``."""
+"""The tables of ``benchmarks/results/multirex.json`` for ``docs/results``."""
 
 from __future__ import annotations
 

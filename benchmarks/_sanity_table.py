@@ -1,4 +1,4 @@
-"""The section of ``docs/results.md`` on the sanity tests, from ``benchmarks/results/sanity.json``."""
+"""The table of ``docs/results`` on the sanity tests, from ``benchmarks/results/sanity.json``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 RECIPES = {"ours": "ours", "published": "published recipe (labels)"}
-# what is measured, its name, what must be true, and the rule that says so; shown without verdict where there is none
+# what is measured, its name, what must be true, and the rule that says so; shown alone where there is none
 ROWS = (
     ("maps alike, two trainings for one classifier", "randomised/brightness/correlation_of_seeds", "", ""),
     ("… and one trained to tell dark from bright", "randomised/brightness/correlation", "below",
@@ -30,11 +30,11 @@ ROWS = (
      "shortcut/removed"),
     ("… image lacks it", "shortcut/follower/added", "≥ 0.5", "shortcut/added"),
     ("… classifier does not use it", "shortcut/control/energy", "≤ twice its area", "shortcut/control"),
-    ("swaps that take the donor's verdict, where it is not the label", "labels/classifier", "≥ 0.9, 0.5 above next",
-     "labels/follows"),
+    ("swaps that take the donor's predicted class, where it is not the label", "labels/classifier",
+     "≥ 0.9, 0.5 above next", "labels/follows"),
     ("… the donor's label, by an oracle trained on labels", "labels/oracle", "", ""),
     ("constant classifier: no counterfactual, no map", "guards/constant/not_found", "1", "guards/constant"),
-    ("walk to the own class code: largest change", "guards/self/largest_change", "0", "guards/self"),
+    ("path to the own class code: largest change", "guards/self/largest_change", "0", "guards/self"),
 )  # fmt: skip
 
 

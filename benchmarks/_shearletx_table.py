@@ -1,4 +1,4 @@
-"""The section of ``docs/results.md`` on ShearletX and its family, from ``benchmarks/results/shearletx_*.json``."""
+"""The tables of ``docs/results`` on ShearletX and its family, from ``benchmarks/results/shearletx_*.json``."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ every figure is on test images. Where a class has nothing to show (lesions: heal
 it changes is to lie in the lesion, and other explainers of the same images stand below the arms. A run that is finished
 is reused, so the benchmark can be stopped, and continued with other arms or seeds; rows of an earlier call whose runs
 are no longer there stay in the table. Results go to
-``benchmarks/results/counterfactual_quality_<data>.json`` and from there to ``docs/results.md``.
+``benchmarks/results/counterfactual_quality_<data>.json`` and from there to ``docs/results``.
 """
 
 from __future__ import annotations

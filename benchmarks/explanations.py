@@ -11,7 +11,7 @@ takes one of them at a time; the results of both are joined, as far as they have
 
 Methods that only ask for scores get about the same number of evaluations. Random orders, and maps that know nothing of
 the classifier, are in every table. Stopped, it goes on where it was. Results go to
-``benchmarks/results/explanations_<data>.json`` and from there to ``docs/results.md``.
+``benchmarks/results/explanations_<data>.json`` and from there to ``docs/results``.
 """
 
 from __future__ import annotations

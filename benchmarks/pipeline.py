@@ -5,7 +5,7 @@
     python benchmarks/pipeline.py --only pneumonia --pneumonia data/pneumoniamnist.npz
 
 Each run is what a user would type: ``train.py classifier``, ``train.py cae``, ``explain.py traverse`` on the whole
-test split. Results go to ``benchmarks/results/pipeline_<data>.json`` and from there to ``docs/results.md``
+test split. Results go to ``benchmarks/results/pipeline_<data>.json`` and from there to ``docs/results``
 (``python benchmarks/_tables.py``).
 """
 

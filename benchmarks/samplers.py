@@ -6,7 +6,7 @@
 For each data set and head the sampler is trained as ``train.py sampler`` does, then measured on the test split, which
 chose no checkpoint. Simpler models are fitted to the training split. Differences to the conditional Gaussian are
 paired, with an interval over images. Stopped, a training goes on where it was. Results go to
-``benchmarks/results/samplers.json`` and from there to ``docs/results.md``.
+``benchmarks/results/samplers.json`` and from there to ``docs/results``.
 """
 
 from __future__ import annotations

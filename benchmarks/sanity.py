@@ -4,7 +4,7 @@
     python benchmarks/sanity.py --only published      one of the two recipes
 
 Each recipe is one command, ``explain.py sanity``, on the same classifiers. Finished models are reused. Results go to
-``benchmarks/results/sanity.json`` and from there to ``docs/results.md`` (``python benchmarks/_tables.py``).
+``benchmarks/results/sanity.json`` and from there to ``docs/results`` (``python benchmarks/_tables.py``).
 """
 
 from __future__ import annotations

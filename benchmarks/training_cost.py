@@ -8,7 +8,7 @@ the floating-point operations of matrix products and convolutions (two for a mul
 keeps for its backward pass, and parameters with their gradients, averages and optimiser state. The estimate of seconds
 divides by a stated share of an accelerator's peak: a figure to plan with, not a measurement. Results go to
 ``benchmarks/results/training_cost.json``, measurements to ``training_cost_measured.json``, and from there to
-``docs/results.md``.
+``docs/results``.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ RECIPES = sorted((ROOT / "configs").glob("*.yaml"))
 OVERLAYS = {"quick", "gpu", "multi_gpu", "wandb", "black_box", "published"}
 SOURCES = [
     path
-    for pattern in ("*.py", "*.md", "*.toml", "Makefile", ".ci/*", "cae/**/*", "explainers/**/*", "configs/*", "docs/*",
-                    "benchmarks/*", "tests/**/*.py")
+    for pattern in ("*.py", "*.md", "*.toml", "Makefile", ".ci/*", "cae/**/*", "explainers/**/*", "configs/*",
+                    "docs/**/*", "benchmarks/*", "tests/**/*.py")
     for path in sorted(ROOT.glob(pattern))
     if path.is_file() and path.suffix in (".py", ".md", ".toml", ".yaml", "") and "__pycache__" not in path.parts
 ]  # fmt: skip
@@ -112,7 +112,7 @@ def make(*arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-@pytest.mark.parametrize("target", ["demo", "demo-clean", "test", "lint", "bench"])
+@pytest.mark.parametrize("target", ["demo", "demo-clean", "test", "lint", "docs", "docs-modules", "bench"])
 def test_every_target_of_the_makefile_is_explained(target):
     assert f"make {target} " in make("help")
     assert make(target)

@@ -97,7 +97,7 @@ class CAE(nn.Module):
     it what the class code asks for, within a mask. It compares that code with the image's own: what the image shows
     already is not painted again. A swap therefore changes the image only where the editor acts.
 
-    Reference: Xie et al. 2024, arXiv:2406.07961 (the decoder differs: see docs/methods.md).
+    Reference: Xie et al. 2024, arXiv:2406.07961 (the decoder differs: see docs/methods).
     """
 
     def __init__(self, image_shape: tuple[int, int, int], model: ModelConfig | None = None):

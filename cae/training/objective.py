@@ -34,7 +34,7 @@ class Objective(nn.Module):
         classifier: the frozen target classifier.
         mean_probabilities: ``(K,)`` of the classifier over the training split, for L_leak.
 
-    Reference: Xie et al. 2024, arXiv:2406.07961, building-block coherency; the terms are those of docs/methods.md.
+    Reference: Xie et al. 2024, arXiv:2406.07961, building-block coherency; terms: docs/methods.
     """
 
     def __init__(

@@ -303,7 +303,7 @@ def shearlet_transform(images: Tensor, levels: Sequence[int] | None = None, deci
 
     >>> coefficients = shearlet_transform(torch.rand(2, 3, 64, 48))
     >>> [tuple(scale.shape) for scale in coefficients[:2]]
-    [(2, 3, 1, 4, 4), (2, 3, 8, 8, 6)]
+    [(2, 3, 1, 8, 6), (2, 3, 8, 16, 12)]
     """
     if images.ndim < 2:
         raise UserError(f"Images must be (..., H, W), but are {tuple(images.shape)}.")

@@ -1,0 +1,93 @@
+"""Pages of results are made from the result files, and say what is in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks._pages import TABLES, filled, read_notes, read_results, result_pages
+from benchmarks._questions import QUESTIONS
+from benchmarks._result_pictures import draw, value_of
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+def test_the_pages_are_what_the_files_give():
+    for address, text in result_pages().items():
+        assert (DOCS / address).read_text(encoding="utf-8") == text, f"{address}: python benchmarks/_tables.py"
+
+
+def test_no_page_is_left_over():
+    there = {path.relative_to(DOCS).as_posix() for path in (DOCS / "results").rglob("*.md")}
+    assert there == set(result_pages())
+
+
+def test_every_question_has_texts_and_a_picture():
+    assert set(read_notes()) == {"overview", *(question.name for question in QUESTIONS)}
+    for question in QUESTIONS:
+        assert {"title", "asked", "answer", "goal"} <= set(read_notes()[question.name])
+        assert (DOCS / "images" / "results" / f"{question.name}.png").stat().st_size > 5000
+    assert {path.stem for path in (DOCS / "images" / "results").glob("*.png")} == {q.name for q in QUESTIONS}
+
+
+def test_every_result_file_is_used():
+    shown = {row.stem for question in QUESTIONS for row in question.rows}
+    shown |= {stem for question in QUESTIONS for stem in question.stems}
+    assert shown == set(read_results())
+
+
+def test_every_table_is_linked_by_a_question():
+    assert {name for question in QUESTIONS for name in question.tables} == set(TABLES)
+
+
+@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+def test_every_row_and_column_of_a_picture_has_a_figure(question):
+    results = read_results()
+    values = [[value_of(results[row.stem], row.key_of(panel))[0] for panel in question.panels] for row in question.rows]
+    assert all(any(value is not None for value in row) for row in values)
+    assert all(any(value is not None for value in column) for column in zip(*values, strict=True))
+
+
+def test_figures_are_filled_into_texts():
+    results = {"some": {"figures": {"a/b": 0.98765, "zero": -0.001}, "intervals": {"a/b": [0.5, 1.0]}}}
+    assert filled("{some:a/b}", results) == "0.99"
+    assert filled("{some:a/b|i.1f}, {some:a/b|.0%}", results) == "1.0 [0.5, 1.0], 99%"
+    assert filled("{some:zero|.1f}", results) == "0.0"
+    with pytest.raises(KeyError):
+        filled("{some:other}", results)
+
+
+def test_pages_speak_of_finished_work():
+    text = "\n".join(result_pages().values())
+    assert "so far" not in text
+    assert "published waveletx_published" not in text
+
+
+def test_a_picture_is_drawn_without_missing_figures(tmp_path: Path):
+    draw(QUESTIONS[0], read_results(), tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 5000
+
+
+def test_the_readme_has_the_figures_of_the_results():
+    results = read_results()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = {
+        "reassignment, oracle": ("cae/reassignment_oracle", ".3f"),
+        "counterfactual found": ("counterfactual/found", ".3f"),
+        "the oracle sees the target at the path's end": ("counterfactual/validity_oracle_end", ".3f"),
+        "COUT of the path's end": ("counterfactual/end_cout", ".2f"),
+    }
+    for words, (key, form) in rows.items():
+        cells = [
+            cell.strip() for cell in re.search(rf"^\| {re.escape(words)} \|(.*)\|$", text, re.MULTILINE)[1].split("|")
+        ]
+        of = [
+            results[f"counterfactual_quality_{data}"]["figures"][f"ours/{key}"]
+            for data in ("lesions", "digits", "pneumonia")
+        ]
+        assert cells == [format(value, form) for value in of]
+    boundary = results["pipeline_lesions"]["figures"]["counterfactual/validity_oracle"]
+    assert f"at the counterfactual itself | {boundary:.2f} |" in text
