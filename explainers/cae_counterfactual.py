@@ -23,7 +23,7 @@ from explainers.base import Explainer, Instance, InstanceResult
 from explainers.option_checks import below, unknown
 
 CHUNK = 16  # images searched together: each holds all images of its path
-READOUTS = ("evidence", "saliency", "contribution")
+QUANTITIES = ("evidence", "saliency", "contribution")
 REFERENCES = ("prototype", "medoid", "nearest", "diverse")
 TOWARDS = ("runner-up", "any")
 
@@ -47,7 +47,7 @@ class CaeCounterfactual(Explainer):
         classifier: the classifier to explain, against which the CAE was trained.
         folder: run folder with ``cae.safetensors`` and ``manifold.safetensors``, or a ``TrainedCae``.
         batch_size: images in one forward pass at most.
-        readout: ``evidence``, the energy of the whole change, at the end of the path, as whole regions
+        quantity: ``evidence``, the energy of the whole change, at the end of the path, as whole regions
             (``cae.metrics.localisation.evidence_map``); ``saliency``, the size of the change at the boundary, which is
             faint; or ``contribution``, each pixel's share in the fall of the class's probability up to the boundary,
             which sums to ``p(image) - p(counterfactual)`` and may have both signs. It follows gradients where the
@@ -76,7 +76,7 @@ class CaeCounterfactual(Explainer):
         *,
         folder: str | Path | TrainedCae | None = None,
         batch_size: int = 64,
-        readout: str = "evidence",
+        quantity: str = "evidence",
         towards: str = "runner-up",
         output: str = "residual",
         reference: str = "prototype",
@@ -87,7 +87,7 @@ class CaeCounterfactual(Explainer):
     ):
         super().__init__(classifier, batch_size=batch_size)
         self.folder = folder
-        self.readout = readout
+        self.quantity = quantity
         self.towards = towards
         self.output = output
         self.reference = reference
@@ -154,12 +154,12 @@ class CaeCounterfactual(Explainer):
         end, saliency, evidence = outcome.counterfactual, outcome.saliency, outcome.evidence
         if end is None or saliency is None or evidence is None:
             return torch.zeros(instance.image.shape[1:])
-        if self.readout == "contribution":
+        if self.quantity == "contribution":
             before = outcome.tau < (outcome.boundary or 0)
             # what the path takes away from the class is what spoke for it
             return -self._contribution(instance.target, torch.cat([outcome.path_images[before], end[None]]))
         sign = 1 if instance.target == outcome.source else -1
-        return sign * (evidence if self.readout == "evidence" else saliency)
+        return sign * (evidence if self.quantity == "evidence" else saliency)
 
     def _contribution(self, target: int, path: Tensor) -> Tensor:
         """Share ``(1, H, W)`` of each pixel in the change of a class's probability along images ``(G, C, H, W)``."""
@@ -169,7 +169,7 @@ class CaeCounterfactual(Explainer):
 
     def _check(self) -> None:
         problems: list[str] = []
-        choices = (("readout", READOUTS), ("output", ("residual", "decoded")), ("reference", REFERENCES))
+        choices = (("quantity", QUANTITIES), ("output", ("residual", "decoded")), ("reference", REFERENCES))
         for option, known in (*choices, ("towards", (*TOWARDS, *self.classifier.classes))):
             problems += unknown(self, option, known)
         problems += below(self, 1, "references", "average") + below(self, 3, "steps")

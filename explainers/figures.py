@@ -57,7 +57,7 @@ def explanation_figure(
     original = tile(image)
     if mask is not None and bool(mask.any()):
         outline(original, mask)
-    tiles = [_titled(original, "original", _verdict(original, explanations[0], classes))]
+    tiles = [_titled(original, "original", _probability_bars(original, explanations[0], classes))]
     tiles += [_map_tile(found, mask) for found in explanations]
     save_png(_framed(_arranged(tiles, _scale()), title), path)
 
@@ -115,17 +115,17 @@ def _map_tile(found: Explanation, mask: Tensor | None) -> Image.Image:
     return _titled(picture, found.method, _lines(picture.width, [cost, words]))
 
 
-def _verdict(original: Image.Image, found: Explanation, classes: Sequence[str]) -> Image.Image:
+def _probability_bars(original: Image.Image, found: Explanation, classes: Sequence[str]) -> Image.Image:
     """Bars of the most probable classes; the one explained is orange."""
-    answers, target = found.probabilities[0], int(found.target[0])
-    order = answers.argsort(descending=True)[:BARS].tolist()
+    probabilities, target = found.probabilities[0], int(found.target[0])
+    order = probabilities.argsort(descending=True)[:BARS].tolist()
     if target not in order:
         order[-1] = target
     picture = Image.new("RGB", (original.width, 20 * BARS), PAPER)
     draw = ImageDraw.Draw(picture)
     for row, k in enumerate(order):
         probability_bar(
-            draw, 0, 20 * row, original.width, classes[k], float(answers[k]), TARGET if k == target else SOURCE
+            draw, 0, 20 * row, original.width, classes[k], float(probabilities[k]), TARGET if k == target else SOURCE
         )
     return picture
 

@@ -60,10 +60,10 @@ LINES = (
     ("axes/reached", "images that take the class at the other end of a direction between classes"),
     ("axes/reached_random", "    control: moved as far in a random direction"),
     ("axes/decision_relevant", "principal axes of the edits that change predictions"),
-    ("routes/line_found", "counterfactuals found on the straight path"),
-    ("routes/graph_minus_line_found", "found on the path through the graph, minus that"),
-    ("routes/line_gap", "distance of the straight path to the training codes, in neighbour distances"),
-    ("routes/graph_minus_line_gap", "that of the path through the graph, minus that"),
+    ("paths/line_found", "counterfactuals found on the straight path"),
+    ("paths/graph_minus_line_found", "found on the path through the graph, minus that"),
+    ("paths/line_gap", "distance of the straight path to the training codes, in neighbour distances"),
+    ("paths/graph_minus_line_gap", "that of the path through the graph, minus that"),
 )
 
 

@@ -60,7 +60,7 @@ TRAINING_STAGES = {
         "train the classifier to be explained (not needed with classifier.weights)", classifier_stage
     ),
     "oracle": Command(
-        "train the second classifier that judges edits (`cae` does it where it is missing)", oracle_stage
+        "train the second classifier that scores edits (`cae` does it where it is missing)", oracle_stage
     ),
     "cae": Command("train the class association embedding against the classifier", cae_stage),
 }

@@ -104,7 +104,7 @@ class ClassifierConfig:
 
 @dataclass
 class OracleConfig:
-    """A second classifier, of another architecture, that no training ever follows: it judges whether edits are real."""
+    """A second classifier, of another architecture, that no training ever follows: it says whether edits are real."""
 
     model: str = option("plain", "architecture of the oracle, best unlike the target's", choices=("plain", "resnet"))
     width: int = option(16, "channels of its first stage", low=4, high=512)
@@ -194,11 +194,11 @@ class CAEConfig:
     robust_views: bool = option(True, "the classifier sees generated images shifted, blurred or noisy at random")
     coherency_on: str = option(
         "both",
-        "image judged by the classifier: decoded swap, residual transfer onto the original, or one of both at random",
+        "image that the classifier sees: decoded swap, residual transfer onto the original, or one of both at random",
         choices=("decoded", "residual", "both"),
     )
     validate_every: int = option(600, "steps between validations (and checkpoints)", low=1)
-    validation_pairs: int = option(600, "swaps judged at each validation", low=2)
+    validation_pairs: int = option(600, "swaps classified at each validation", low=2)
     max_reconstruction_error: float = option(
         0.08, "a checkpoint whose mean absolute error is larger is never chosen", low=0
     )
@@ -214,7 +214,7 @@ class ManifoldConfig:
     density: float = option(0.0, "how much ways through sparse regions of the graph count as longer", low=0, high=1)
     max_codes: int = option(5000, "largest number of codes in graph and searches (seeded subset)", low=10)
     embeddings: list[str] = option(["pca", "tsne"], "2-D maps to draw", choices=("pca", "tsne", "umap"))
-    pairs: int = option(2000, "swaps judged for the reassignment rates", low=2)
+    pairs: int = option(2000, "swaps classified for the reassignment rates", low=2)
 
 
 @dataclass

@@ -45,7 +45,7 @@ def compare_paths(
         seed: of the bootstrap over images.
 
     Returns:
-        ``routes/line_<figure>``, ``routes/graph_<figure>`` and ``routes/graph_minus_line_<figure>``, the paired
+        ``paths/line_<figure>``, ``paths/graph_<figure>`` and ``paths/graph_minus_line_<figure>``, the paired
         difference, each with ``_low`` and ``_high``: ``found``; ``gap``, the largest distance of the path's codes to a
         training code in median neighbour distances; ``length``, in standard deviations; ``monotone``, the share of
         steps in which the target's probability does not fall; ``change``, the mean absolute change at the boundary;
@@ -64,7 +64,7 @@ def compare_paths(
     }
     if oracle is not None:
         figures["oracle"] = lambda result: _oracle_agrees(oracle, result)
-    metrics: dict[str, float] = {"routes/images": len(images)}
+    metrics: dict[str, float] = {"paths/images": len(images)}
     for name, figure in figures.items():
         pairs = [(figure(a), figure(b)) for a, b in zip(results["line"], results["graph"], strict=True)]
         metrics |= _compared(name, pairs, seed)
@@ -107,6 +107,6 @@ def _compared(name: str, pairs: Sequence[tuple[float | None, float | None]], see
         low, high = interval(values, groups, seed=seed)
         if kind == "graph_minus_line" and not values.any():
             low = -high  # all equal: as far as so few images can tell, to either side
-        metrics |= {f"routes/{kind}_{name}": float(values.mean())}
-        metrics |= {f"routes/{kind}_{name}_low": low, f"routes/{kind}_{name}_high": high}
+        metrics |= {f"paths/{kind}_{name}": float(values.mean())}
+        metrics |= {f"paths/{kind}_{name}_low": low, f"paths/{kind}_{name}_high": high}
     return metrics

@@ -86,7 +86,7 @@ def test_what_leaves_the_prediction_is_positive_and_where_the_class_is_told():
 
 
 def test_the_evidence_is_the_whole_change_and_the_saliency_only_what_tips_the_decision():
-    whole, barely = explainer()(level_images(0.2)), explainer(readout="saliency")(level_images(0.2))
+    whole, barely = explainer()(level_images(0.2)), explainer(quantity="saliency")(level_images(0.2))
     left = slice(0, SIDE // 2)
     assert float(whole.attribution[..., left].min()) ** 0.5 > 1.5 * float(barely.attribution[..., left].max())
     assert torch.allclose(barely.attribution[0], barely.extras[0]["difference"].abs())
@@ -109,7 +109,7 @@ def test_targets_may_differ_within_a_batch_and_company_changes_nothing():
 
 @pytest.mark.parametrize("target", [0, 2])
 def test_the_contribution_sums_to_what_the_class_loses(target):
-    method = explainer(readout="contribution", steps=101)
+    method = explainer(quantity="contribution", steps=101)
     found = method(level_images(0.2), target=target)
     end = found.extras[0]["counterfactual"][None]
     with torch.no_grad():
@@ -135,9 +135,9 @@ def test_any_class_may_be_the_one_reached():
     assert explainer(towards="any")(level_images(0.2, 0.8)).extras[1]["found"]
 
 
-@pytest.mark.parametrize("readout", ["evidence", "contribution"])
-def test_the_cost_is_counted_and_no_pass_exceeds_the_batch(readout, monkeypatch):
-    method = explainer(readout=readout, batch_size=4)
+@pytest.mark.parametrize("quantity", ["evidence", "contribution"])
+def test_the_cost_is_counted_and_no_pass_exceeds_the_batch(quantity, monkeypatch):
+    method = explainer(quantity=quantity, batch_size=4)
     sizes, preprocess = [], method.classifier.preprocess.forward
     monkeypatch.setattr(
         method.classifier.preprocess, "forward", lambda images: sizes.append(len(images)) or preprocess(images)
@@ -178,6 +178,6 @@ def test_a_run_folder_is_opened_and_compared_with_the_classifier(tmp_path):
 
 def test_options_out_of_range_are_told_together():
     with pytest.raises(UserError, match="(?s)did you mean 'saliency'.*`towards` must be one of.*`steps` must be"):
-        explainer(readout="salency", towards="brihgt", steps=1)
+        explainer(quantity="salency", towards="brihgt", steps=1)
     with pytest.raises(UserError, match="needs a run folder"):
         get_explainer("cae", classifier())

@@ -460,7 +460,7 @@ def test_the_manifold_is_drawn_and_measured(runs, capsys):
     assert metrics["cae/test_images"] == 12
     assert metrics["cae/reassignment"] > 0.9
     assert metrics["axes/reached"] >= metrics["axes/reached_random"]
-    assert metrics["routes/images"] == 12
+    assert metrics["paths/images"] == 12
     assert metrics["outliers/far_codes"] >= 0
     assert metrics["localisation/former"] == 1.0
     out = capsys.readouterr().out
