@@ -20,7 +20,7 @@ from cae.data.selection import readable
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.runs.trained_run import TrainedRun, load_run
-from cae.tables.index import Index, IndexRow, continue_work
+from cae.tables.index import Index, IndexRow, rows_to_continue
 from cae.tables.scoring import Files, index_row, opinions
 from cae.tables.summary import summarise, summarise_features, table
 
@@ -59,7 +59,7 @@ def traverse(config: Config) -> None:
     subjects, reference = open_subjects(run), open_reference(run)
     folder = run.folder.explanations(config.traverse.folder)
     places = {id: place for place, id in enumerate(subjects.ids)}
-    index = Index(folder, places, continue_work(folder, identity(run)))
+    index = Index(folder, places, rows_to_continue(folder, identity(run)))
     order = subjects.order[: config.traverse.limit]
     problems = _Traversal(run, subjects, reference, folder, index).explain(order)
     _report(run, index, subjects, folder)

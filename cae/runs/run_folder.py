@@ -12,7 +12,7 @@ from pathlib import Path
 from cae.config import Config
 from cae.config.checks import check_config
 from cae.config.command_line import ParsedArguments, load_config, save_config
-from cae.config.fields import all_options, get_value, set_value, shown
+from cae.config.fields import all_options, differing, get_value, set_value, shown, within
 from cae.errors import UserError
 from cae.files import read_json, write_json
 from cae.runs.pretrained import install_pretrained
@@ -158,14 +158,13 @@ class RunFolder:
         if self.last_checkpoint(stage) is None or not (self.path / "config.yaml").exists():
             return
         saved = load_run_config(self.path)
-        differing = [
+        problems = [
             f"'{name}' is {shown(get_value(self.config, name))}, but the run was started with "
             f"{shown(get_value(saved, name))}; give that value to continue, or overwrite=true to start anew"
-            for name in all_options()
-            if _within(name, _SHAPE[stage]) and get_value(self.config, name) != get_value(saved, name)
+            for name in differing(self.config, saved, _SHAPE[stage])
         ]
-        if differing:
-            raise UserError(differing)
+        if problems:
+            raise UserError(problems)
 
     def _resume_note(self, stage: str, start: Start) -> str:
         if start.finished:
@@ -195,7 +194,7 @@ def merge_saved(config: Config, saved: Config, explicit: Collection[str]) -> Con
     merged = copy.deepcopy(saved)
     for name in all_options():
         # data.columns.label makes the whole mapping data.columns explicit
-        if _within(name, OF_THIS_CALL) or any(_within(key, (name,)) for key in explicit):
+        if within(name, OF_THIS_CALL) or any(within(key, (name,)) for key in explicit):
             set_value(merged, name, copy.deepcopy(get_value(config, name)))
     return merged
 
@@ -212,14 +211,10 @@ def explanation_config(parsed: ParsedArguments) -> Config:
         install_pretrained(folder)
     if not (folder / "config.yaml").exists():
         return parsed.config
-    from_files = {key for key in parsed.file_keys if not _within(key, TRAINED)}
+    from_files = {key for key in parsed.file_keys if not within(key, TRAINED)}
     merged = merge_saved(parsed.config, load_run_config(folder), parsed.override_keys | from_files)
     check_config(merged)
     return merged
-
-
-def _within(name: str, sections: Collection[str]) -> bool:
-    return any(name == section or name.startswith(f"{section}.") for section in sections)
 
 
 def _holds_something(path: Path) -> bool:

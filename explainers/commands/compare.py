@@ -7,7 +7,6 @@ been explained before.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from tqdm.auto import tqdm
 
 from cae.config import Config
+from cae.continuing import continue_work
 from cae.data import ImageFiles, ImageSet, Sample
 from cae.data.selection import image_ids, image_options, readable, spread_order
 from cae.errors import UserError
@@ -71,7 +71,8 @@ def _work(config: Config, names: Sequence[str], folder: str) -> None:
     size = config.explain.batch_size
     methods = {name: opened.explainer(name, batch_size=size, **options[name]) for name in names}
     place = opened.folder.explanations(folder)
-    _continue(place, _identity(opened), {name: method.parameters for name, method in methods.items()})
+    parameters = {name: method.parameters for name, method in methods.items()}
+    continue_work(place, _identity(opened), "explain.folder", parts=parameters)
     order = spread_order(images.labels)[: config.explain.limit]
     work = _Comparison(opened, methods, images, image_ids(images), place)
     problems = work.do(order)
@@ -109,23 +110,6 @@ def _identity(opened: ClassifierRun) -> dict[str, Any]:
         "classifier": opened.classifier.fingerprint(),
         **{f"data.{key}": value for key, value in image_options(config.data, files).items()},
     }
-
-
-def _continue(folder: Path, common: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
-    """Note down what this work is; refuse a folder whose contents were made otherwise."""
-    path = folder / "options.json"
-    before = read_json(path)
-    known = before.get("methods", {})
-    asked = {**common, **methods}
-    earlier = {**before.get("common", common), **{name: known[name] for name in methods if name in known}}
-    # through JSON, so that tuples and lists are the same
-    changed = [name for name, value in earlier.items() if json.loads(json.dumps(asked[name])) != value]
-    if changed:
-        raise UserError(
-            f"'{folder}' holds explanations made with other settings of {', '.join(changed)}. Start anew with "
-            "overwrite=true, keep them and write elsewhere with explain.folder=NAME, or set them back to continue."
-        )
-    write_json(path, {"common": dict(common), "methods": {**known, **methods}})
 
 
 @dataclass(frozen=True, eq=False)

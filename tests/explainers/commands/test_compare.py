@@ -140,7 +140,7 @@ def test_a_further_method_joins_without_explaining_or_measuring_again(trained, m
 
 def test_other_settings_are_refused_by_name(trained):
     compare(config_in(trained, "explain.folder=settings", "explain.metrics=none"))
-    with pytest.raises(UserError, match=r"other settings of seed.*explain\.folder=NAME"):
+    with pytest.raises(UserError, match=r"seed was 0 and is 1.*explain\.folder=NAME"):
         compare(config_in(trained, "explain.folder=settings", "explain.metrics=none", "seed=1"))
 
 
