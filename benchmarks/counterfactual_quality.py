@@ -38,7 +38,7 @@ from cae.config import Config  # noqa: E402
 from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.metrics.localisation import localise  # noqa: E402
-from cae.runs.run_folder import explanation_config  # noqa: E402
+from cae.runs.run_config import explanation_config  # noqa: E402
 from cae.runs.trained_run import TrainedRun, load_run  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 

@@ -28,7 +28,8 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE, read_weights
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
-from cae.runs.run_folder import RunFolder, load_run_config
+from cae.runs.run_config import load_run_config
+from cae.runs.run_folder import RunFolder
 from cae.training.cae import answers_of, train_cae
 from cae.training.classifier import train_classifier, train_oracle
 

@@ -21,8 +21,9 @@ from cae.data import ImageFiles, ImageSet, Sample
 from cae.data.selection import image_ids, image_options, readable, spread_order
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
+from cae.runs.classifier_run import ClassifierRun, open_classifier
 from explainers.base import Explainer
-from explainers.commands.classifier_run import ClassifierRun, open_classifier
+from explainers.commands.resources import build_explainers
 from explainers.commands.tables import write_csv, write_tables
 from explainers.explanation import Explanation
 from explainers.figures import explanation_figure
@@ -69,7 +70,7 @@ def _work(config: Config, names: Sequence[str], folder: str) -> None:
     images, words = _images(opened)
     _check_target(config.explain.target, opened.classifier.classes)
     size = config.explain.batch_size
-    methods = {name: opened.explainer(name, batch_size=size, **options[name]) for name in names}
+    methods = build_explainers(opened, {name: {"batch_size": size, **options[name]} for name in names})
     place = opened.folder.explanations(folder)
     parameters = {name: method.parameters for name, method in methods.items()}
     continue_work(place, _identity(opened), "explain.folder", parts=parameters)
