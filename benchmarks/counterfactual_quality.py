@@ -33,9 +33,9 @@ from benchmarks._empty import EMPTY, metrics_of, towards_empty  # noqa: E402 (th
 from benchmarks._machine import machine  # noqa: E402
 from cae.commands.train import cae_stage, classifier_stage, oracle_stage  # noqa: E402
 from cae.commands.traverse import traverse  # noqa: E402
-from cae.commands.traverse_inputs import open_subjects  # noqa: E402
 from cae.config import Config  # noqa: E402
 from cae.config.command_line import parse, run_program  # noqa: E402
+from cae.data.selection import spread_order  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.metrics.localisation import localise  # noqa: E402
 from cae.runs.run_config import explanation_config  # noqa: E402
@@ -230,7 +230,7 @@ def _explainers(seed: int, arguments: argparse.Namespace) -> None:
     rows = read_json(path)
     owner = _name("lesions", arguments.arms[-1], seed, arguments)
     run = load_run(_explanation(_words("lesions", owner, seed, arguments)))
-    chosen = [run.data.test[place] for place in open_subjects(run).order[: arguments.images]]
+    chosen = [run.data.test[place] for place in spread_order(run.data.test.labels)[: arguments.images]]
     with_lesion = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
     with torch.no_grad():
         verdicts = run.classifier.probabilities(torch.stack([sample.image for sample in with_lesion])).argmax(1)

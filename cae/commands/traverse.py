@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cae.commands.traverse_inputs import Instances, Reference, check_options, identity, open_reference, open_subjects
+from cae.commands.traverse_inputs import Reference, check_options, identity, open_reference
 from cae.config import Config
 from cae.counterfactuals.figures import gallery, traversal_gif, traversal_strip
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
-from cae.data.selection import readable
+from cae.data.selection import Selection, readable, select_images
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.runs.trained_run import TrainedRun, load_run
@@ -56,13 +56,14 @@ def traverse(config: Config) -> None:
     """
     run = load_run(config)
     check_options(config, run.classes)
-    subjects, reference = open_subjects(run), open_reference(run)
-    folder = run.folder.explanations(config.traverse.folder)
-    places = {id: place for place, id in enumerate(subjects.ids)}
+    options = config.traverse
+    chosen = select_images(config.data, run.data, options.images, options.split, options.limit)
+    reference = open_reference(run)
+    folder = run.folder.explanations(options.folder)
+    places = {id: place for place, id in enumerate(chosen.ids)}
     index = Index(folder, places, rows_to_continue(folder, identity(run)))
-    order = subjects.order[: config.traverse.limit]
-    problems = _Traversal(run, subjects, reference, folder, index).explain(order)
-    _report(run, index, subjects, folder)
+    problems = _Traversal(run, chosen, reference, folder, index).explain(chosen.order)
+    _report(run, index, chosen, folder)
     if problems:
         raise UserError(problems)
 
@@ -72,7 +73,7 @@ class _Traversal:
     """One call of the stage: with what, which images, and where the results go."""
 
     run: TrainedRun
-    subjects: Instances
+    chosen: Selection
     reference: Reference | None
     folder: Path
     index: Index
@@ -89,7 +90,7 @@ class _Traversal:
             # the same chunks as in a call that is never stopped, or rounding might differ
             for start in range(0, len(order), CHUNK):
                 wanted = [place for place in order[start : start + CHUNK] if place in still]
-                samples = dict(readable(self.subjects.images, wanted, problems))
+                samples = dict(readable(self.chosen.images, wanted, problems))
                 if samples:
                     self._explain_chunk(samples, order[:GALLERY], drawn, progress)
         finally:  # whatever stops it, no finished chunk is lost
@@ -99,7 +100,7 @@ class _Traversal:
 
     def _open(self, order: Sequence[int], drawn: Collection[int]) -> set[int]:
         """Places without rows or pictures; those of the gallery all together, as it is drawn in one go."""
-        still = {place for place in order if not self._complete(self.subjects.ids[place], place in drawn)}
+        still = {place for place in order if not self._complete(self.chosen.ids[place], place in drawn)}
         shown = set(order[:GALLERY])
         return still | shown if still & shown or not (self.folder / "gallery.png").exists() else still
 
@@ -164,7 +165,7 @@ class _Traversal:
         return Files(strip, gif)
 
 
-def _report(run: TrainedRun, index: Index, subjects: Instances, folder: Path) -> None:
+def _report(run: TrainedRun, index: Index, chosen: Selection, folder: Path) -> None:
     """Write the figures and say what there is to see."""
     metrics = summarise(index.rows, run.config.seed) | summarise_features(index, run.config.seed)
     write_json(folder / "metrics.json", metrics)
@@ -175,7 +176,7 @@ def _report(run: TrainedRun, index: Index, subjects: Instances, folder: Path) ->
         others = {name: value for name, value in read_json(path).items() if not name.startswith(TOPICS)}
         write_json(path, others | metrics)
     counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
-    print(f"{counts['images']} images of {subjects.words}: {counts['found_count']} counterfactuals found", end=" ")
+    print(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found", end=" ")
     print(f"of {counts['explained']} looked for", end="")
     already = int(metrics["counterfactual/already_target"])
     print(f" ({already} had the target's verdict already)" if already else "")

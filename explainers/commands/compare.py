@@ -17,8 +17,8 @@ from tqdm.auto import tqdm
 
 from cae.config import Config
 from cae.continuing import continue_work
-from cae.data import ImageFiles, ImageSet, Sample
-from cae.data.selection import image_ids, image_options, readable, spread_order
+from cae.data import Sample
+from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.runs.classifier_run import ClassifierRun, open_classifier
@@ -67,28 +67,18 @@ def _listing() -> str:
 def _work(config: Config, names: Sequence[str], folder: str) -> None:
     options = parse_options(config.explain.options, names)
     opened = open_classifier(config, needs_data=config.explain.images is None)
-    images, words = _images(opened)
     _check_target(config.explain.target, opened.classifier.classes)
-    size = config.explain.batch_size
-    methods = build_explainers(opened, {name: {"batch_size": size, **options[name]} for name in names})
+    asked = config.explain
+    chosen = select_images(config.data, opened.data, asked.images, asked.split, asked.limit)
+    methods = build_explainers(opened, {name: {"batch_size": asked.batch_size, **options[name]} for name in names})
     place = opened.folder.explanations(folder)
     parameters = {name: method.parameters for name, method in methods.items()}
     continue_work(place, _identity(opened), "explain.folder", parts=parameters)
-    order = spread_order(images.labels)[: config.explain.limit]
-    work = _Comparison(opened, methods, images, image_ids(images), place)
-    problems = work.do(order)
-    work.report(order, words)
+    work = _Comparison(opened, methods, chosen, place)
+    problems = work.do()
+    work.report()
     if problems:
         raise UserError(problems)
-
-
-def _images(opened: ClassifierRun) -> tuple[ImageSet, str]:
-    options, data = opened.config.explain, opened.config.data
-    if options.images is not None:
-        return ImageFiles(options.images, data.image_size, data.channels, data.crop), f"'{options.images}'"
-    if opened.data is None:
-        raise UserError("there are no images to explain: set explain.images to a file or a folder, or open a data set.")
-    return opened.data.dataset(options.split), f"the {options.split} split"
 
 
 def _check_target(target: str, classes: Sequence[str]) -> None:
@@ -119,19 +109,18 @@ class _Comparison:
 
     opened: ClassifierRun
     methods: Mapping[str, Explainer]
-    images: ImageSet
-    ids: Sequence[str]
+    chosen: Selection
     folder: Path
 
-    def do(self, order: Sequence[int]) -> list[str]:
-        """Explain and measure the images at these places; those that cannot be read, in words."""
-        config, problems = self.opened.config, list[str]()
+    def do(self) -> list[str]:
+        """Explain and measure the chosen images; those that cannot be read, in words."""
+        config, problems, order = self.opened.config, list[str](), self.chosen.order
         suite = self._suite()
         figures = len(order) if config.explain.figures is None else config.explain.figures
         progress = tqdm(
             total=len(order) * len(self.methods), desc="explain", unit="map", disable=not config.logging.progress
         )
-        for number, (_, sample) in enumerate(readable(self.images, order, problems)):
+        for number, (_, sample) in enumerate(readable(self.chosen.images, order, problems)):
             found = dict(self._explained(sample, progress))
             if suite is not None:
                 self._measured(suite, sample, found)
@@ -140,13 +129,13 @@ class _Comparison:
                 self._draw(sample, list(found.values()), picture)
                 write_json(picture.with_suffix(".json"), list(self.methods))
         progress.close()
-        self._check(order)
+        self._check()
         return problems
 
-    def report(self, order: Sequence[int], words: str) -> None:
+    def report(self) -> None:
         """Write the tables and say what there is to see."""
         rows = {}
-        ids = [self.ids[place] for place in order]
+        ids = [self.chosen.ids[place] for place in self.chosen.order]
         for id in ids:
             path = self._measures(id)
             if path.exists():
@@ -157,7 +146,7 @@ class _Comparison:
         if rows:
             print(write_tables(self.folder, rows, {k: v for k, v in checks.items() if v}, specific))
         places = f"maps in '{self.folder / 'maps'}', figures in '{self.folder / 'figures'}'"
-        print(f"{len(order)} images of {words}; {places}")
+        print(f"{len(ids)} images of {self.chosen.words}; {places}")
 
     def _list_explanations(self, ids: Sequence[str]) -> None:
         """A table of single explanations, for methods that find several in an image."""
@@ -219,12 +208,12 @@ class _Comparison:
         merged = before | {name: row for name, row in values.items() if name not in before}
         write_json(path, {"id": sample.id, "target": target, "settings": suite.settings, "values": merged})
 
-    def _check(self, order: Sequence[int]) -> None:
+    def _check(self) -> None:
         """Robustness and sanity of every method, on the first few images; kept per method."""
         count = self.opened.config.explain.checks
         if not count:
             return
-        images = torch.stack([self.images[place].image for place in order[:count]])
+        images = torch.stack([self.chosen.images[place].image for place in self.chosen.order[:count]])
         for name, method in self.methods.items():
             path = self.folder / "checks" / f"{name}.json"
             if read_json(path).get("images") != len(images):

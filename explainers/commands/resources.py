@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.data.records import ImageFiles
+from cae.data.selection import image_files
 from cae.data.types import ImageSet
 from cae.runs.classifier_run import ClassifierRun
 from explainers.base import Explainer
@@ -24,8 +24,7 @@ def background_images(run: ClassifierRun) -> Tensor | None:
     """
     images: ImageSet
     if run.config.explain.background is not None:
-        data = run.config.data
-        images = ImageFiles(run.config.explain.background, data.image_size, data.channels, data.crop)
+        images = image_files(run.config.data, run.config.explain.background)
     elif run.data is not None:
         images = run.data.train
     else:
