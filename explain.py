@@ -2,7 +2,7 @@
 
 from cae.commands.explain import EXPLAINING_STAGES
 from cae.config.command_line import parse, run_program
-from cae.runs.run_folder import explanation_config
+from cae.runs.run_config import explanation_config
 from explainers.commands.caes import CAUSAL_COMMANDS
 from explainers.commands.explain import COMPARING_STAGES
 

@@ -34,11 +34,11 @@ from cae.config.command_line import load_config  # noqa: E402 (the script also r
 from cae.data.lesions import marker_box  # noqa: E402
 from cae.files import write_json  # noqa: E402
 from cae.metrics.statistics import binomial_interval  # noqa: E402
+from cae.runs.classifier_run import open_classifier  # noqa: E402
 from explainers.caes import ClassStudy, ScoreSettings  # noqa: E402
 from explainers.caes.cause_effect_pairs import draw_pairs  # noqa: E402
 from explainers.caes.mask_sources import class_images  # noqa: E402
 from explainers.caes.ncc import NeuralCausation, symmetrised_score  # noqa: E402
-from explainers.commands.classifier_run import open_classifier  # noqa: E402
 
 HELD_OUT_SEED, HELD_OUT = 2**41, 1000
 POINTS, SUBSETS = 100, 20

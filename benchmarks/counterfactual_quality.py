@@ -34,12 +34,12 @@ from benchmarks._figures import ABLATION, KEPT_OF_ABLATION  # noqa: E402
 from benchmarks._machine import machine  # noqa: E402
 from cae.commands.train import cae_stage, classifier_stage, oracle_stage  # noqa: E402
 from cae.commands.traverse import traverse  # noqa: E402
-from cae.commands.traverse_inputs import open_subjects  # noqa: E402
 from cae.config import Config  # noqa: E402
 from cae.config.command_line import parse, run_program  # noqa: E402
+from cae.data.selection import spread_order  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.metrics.localisation import localise  # noqa: E402
-from cae.runs.run_folder import explanation_config  # noqa: E402
+from cae.runs.run_config import explanation_config  # noqa: E402
 from cae.runs.trained_run import TrainedRun, load_run  # noqa: E402
 from explainers import get_explainer  # noqa: E402
 
@@ -209,7 +209,7 @@ def _explainers(seed: int, arguments: argparse.Namespace) -> None:
     rows = read_json(path)
     owner = _name("lesions", arguments.arms[-1], seed, arguments)
     run = load_run(_explanation(_words("lesions", owner, seed, arguments)))
-    chosen = [run.data.test[place] for place in open_subjects(run).order[: arguments.images]]
+    chosen = [run.data.test[place] for place in spread_order(run.data.test.labels)[: arguments.images]]
     with_lesion = [sample for sample in chosen if sample.mask is not None and bool(sample.mask.any())]
     with torch.no_grad():
         predicted = run.classifier.probabilities(torch.stack([sample.image for sample in with_lesion])).argmax(1)

@@ -31,14 +31,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import machine  # noqa: E402
-from cae.classifiers import TargetClassifier, load_classifier  # noqa: E402 (the script also runs uninstalled)
+from cae.classifiers import TargetClassifier  # noqa: E402 (the script also runs uninstalled)
 from cae.config import Config  # noqa: E402
 from cae.config.command_line import parse, run_program  # noqa: E402
 from cae.data import ImageFiles  # noqa: E402
+from cae.devices import device_of  # noqa: E402
 from cae.errors import UserError  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.metrics.statistics import Bootstrap  # noqa: E402
-from cae.runs.run_folder import explanation_config  # noqa: E402
+from cae.runs.classifier_run import open_classifier  # noqa: E402
+from cae.runs.run_config import explanation_config  # noqa: E402
 from explainers.commands.compare import compare  # noqa: E402
 from explainers.metrics import summarise  # noqa: E402
 from explainers.metrics.summary import LEAST_IMAGES  # noqa: E402
@@ -154,8 +156,7 @@ def _link(photographs: Photographs, half: int, config: Config) -> None:
     """Link the photographs that the classifier has right into one folder, and the other half into another."""
     explained, background = _folders(config.runs, half)
     names = photographs.half(half)
-    size = config.data.image_size
-    classifier = load_classifier(config.classifier, None, (config.data.channels, size, size))
+    size, classifier = config.data.image_size, open_classifier(config, needs_data=False).classifier
     files = [ImageFiles(photographs.folder / name, size, config.data.channels, config.data.crop) for name in names]
     right = [name for name, file in zip(names, files, strict=True)
              if _verdict(classifier, file) == photographs.labels[name]]  # fmt: skip
@@ -168,7 +169,7 @@ def _link(photographs: Photographs, half: int, config: Config) -> None:
 
 @torch.inference_mode()
 def _verdict(classifier: TargetClassifier, file: ImageFiles) -> int:
-    return int(classifier.logits(file[0].image[None]).argmax())
+    return int(classifier.logits(file[0].image[None].to(device_of(classifier))).argmax())
 
 
 def _config(arguments: argparse.Namespace, half: int | None) -> Config:

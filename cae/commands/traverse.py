@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cae.commands.traverse_inputs import Instances, Reference, check_options, identity, open_reference, open_subjects
+from cae.commands.traverse_inputs import Reference, check_options, identity, open_reference
 from cae.commands.traverse_outputs import OutputFiles
 from cae.config import Config
 from cae.counterfactuals.figures import gallery
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
-from cae.data.selection import readable
+from cae.data.selection import Selection, readable, select_images
 from cae.errors import UserError
 from cae.files import read_json, write_json
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.headings import console_lines
-from cae.tables.index import Index, IndexRow, continue_work, index_row
+from cae.tables.index import Index, IndexRow, index_row, rows_to_continue
 from cae.tables.scoring import score
 from cae.tables.summary import summarise, summarise_features, table
 
@@ -41,14 +41,15 @@ def traverse(config: Config) -> None:
     """
     run = load_run(config)
     check_options(config, run.classes)
-    instances, reference = open_subjects(run), open_reference(run)
-    folder = run.folder.explanations(config.traverse.folder)
-    places = {id: place for place, id in enumerate(instances.ids)}
-    index = Index(folder, places, continue_work(folder, identity(run)))
-    order = instances.order[: config.traverse.limit]
-    files = OutputFiles(folder, config.traverse)
-    problems = _Traversal(run, instances, reference, index, files).explain(order)
-    _report(run, index, instances, folder)
+    options = config.traverse
+    chosen = select_images(config.data, run.data, options.images, options.split, options.limit)
+    reference = open_reference(run)
+    folder = run.folder.explanations(options.folder)
+    places = {id: place for place, id in enumerate(chosen.ids)}
+    index = Index(folder, places, rows_to_continue(folder, identity(run)))
+    files = OutputFiles(folder, options)
+    problems = _Traversal(run, chosen, reference, index, files).explain(chosen.order)
+    _report(run, index, chosen, folder)
     if problems:
         raise UserError(problems)
 
@@ -58,7 +59,7 @@ class _Traversal:
     """One call of the command: with what, which images, and where the results go."""
 
     run: TrainedRun
-    instances: Instances
+    chosen: Selection
     reference: Reference | None
     index: Index
     files: OutputFiles
@@ -75,7 +76,7 @@ class _Traversal:
             # the same chunks as in a call that is never stopped, or rounding might differ
             for start in range(0, len(order), CHUNK):
                 wanted = [place for place in order[start : start + CHUNK] if place in still]
-                samples = dict(readable(self.instances.images, wanted, problems))
+                samples = dict(readable(self.chosen.images, wanted, problems))
                 if samples:
                     self._explain_chunk(samples, order[:GALLERY], pictured, progress)
         finally:  # whatever stops it, no finished chunk is lost
@@ -85,7 +86,7 @@ class _Traversal:
 
     def _open(self, order: Sequence[int], pictured: Collection[int]) -> set[int]:
         """Places without rows or files; those of the gallery all together, as it is drawn in one go."""
-        still = {place for place in order if not self._complete(self.instances.ids[place], place in pictured)}
+        still = {place for place in order if not self._complete(self.chosen.ids[place], place in pictured)}
         shown = set(order[:GALLERY])
         return still | shown if still & shown or not self._gallery.exists() else still
 
@@ -141,7 +142,7 @@ class _Traversal:
         )  # fmt: skip
 
 
-def _report(run: TrainedRun, index: Index, instances: Instances, folder: Path) -> None:
+def _report(run: TrainedRun, index: Index, chosen: Selection, folder: Path) -> None:
     """Write the figures and say what there is to see."""
     metrics = summarise(index.rows, run.config.seed) | summarise_features(index, run.config.seed)
     write_json(folder / "metrics.json", metrics)
@@ -152,7 +153,7 @@ def _report(run: TrainedRun, index: Index, instances: Instances, folder: Path) -
         others = {name: value for name, value in read_json(path).items() if not name.startswith(TOPICS)}
         write_json(path, others | metrics)
     counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
-    print(f"{counts['images']} images of {instances.words}: {counts['found_count']} counterfactuals found", end=" ")
+    print(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found", end=" ")
     print(f"of {counts['explained']} looked for", end="")
     already = int(metrics["counterfactual/already_target"])
     print(f" ({already} were of the target class already)" if already else "")

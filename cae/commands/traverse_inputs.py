@@ -11,25 +11,10 @@ from torch import Tensor
 
 from cae.config import Config
 from cae.counterfactuals.find import WORDS, targets_for
-from cae.data import ImageFiles, ImageSet
 from cae.data.images import ImageRef, load_image
-from cae.data.selection import image_ids, image_options, spread_order
+from cae.data.selection import image_ids, image_options
 from cae.errors import UserError, did_you_mean
 from cae.runs.trained_run import TrainedRun
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Instances:
-    """Images to explain: the set, the id of each, and in words where they come from."""
-
-    images: ImageSet
-    ids: tuple[str, ...]
-    words: str
-
-    @property
-    def order(self) -> list[int]:
-        """Places of all images in the order in which they are explained."""
-        return spread_order(self.images.labels)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,20 +23,6 @@ class Reference:
 
     code: Tensor
     id: str
-
-
-def open_subjects(run: TrainedRun) -> Instances:
-    """The images of ``traverse.images`` or of ``traverse.split``.
-
-    Raises:
-        UserError: if there are none, or the files cannot be read.
-    """
-    traverse, data = run.config.traverse, run.config.data
-    if traverse.images is None:
-        images = run.data.dataset(traverse.split)
-        return Instances(images, image_ids(images), f"the {traverse.split} split")
-    files = ImageFiles(traverse.images, data.image_size, data.channels, data.crop)
-    return Instances(files, tuple(files.ids), f"'{traverse.images}'")
 
 
 def check_options(config: Config, classes: tuple[str, ...]) -> None:

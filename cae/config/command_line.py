@@ -69,7 +69,12 @@ def parse(argv: Sequence[str], stages: Mapping[str, str], prog: str) -> ParsedAr
     return ParsedArguments(words[0], config, files, in_files, overridden)
 
 
-def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = (), former: bool = False) -> Config:
+def load_config(
+    files: Iterable[str | Path] = (),
+    overrides: Iterable[str] = (),
+    former: bool = False,
+    base: Config | None = None,
+) -> Config:
     """The configuration of YAML files, merged left to right, then of ``key=value`` overrides; for use from Python.
 
     >>> load_config(overrides=["cae.model.class_dim=4"]).cae.model.class_dim
@@ -79,6 +84,7 @@ def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = (),
         files: YAML files.
         overrides: ``key=value`` settings.
         former: pass over options that the program no longer has, as the saved configuration of an older run may.
+        base: what they override; by default, the defaults. It stays as it is.
 
     Raises:
         UserError: listing everything that is wrong, at once.
@@ -87,7 +93,7 @@ def load_config(files: Iterable[str | Path] = (), overrides: Iterable[str] = (),
     settings, complete = _read_all([*map(Path, files), *overrides], problems)
     if former:
         settings = [setting for setting in settings if setting.key not in DROPPED]
-    return _build(settings, problems, complete)
+    return _build(settings, problems, complete, base)
 
 
 def to_container(config: Config) -> dict[str, Any]:
@@ -204,12 +210,12 @@ def _defaults() -> DictConfig:
     return OmegaConf.structured(Config)
 
 
-def _build(settings: Sequence[Setting], problems: list[str], complete: bool) -> Config:
-    """Merge settings over the defaults and check the whole, after reading found ``problems``.
+def _build(settings: Sequence[Setting], problems: list[str], complete: bool, base: Config | None = None) -> Config:
+    """Merge settings over ``base``, or the defaults, and check the whole, after reading found ``problems``.
 
     Contradictions are looked for only in a ``complete`` reading: what is missing may stand in the file not read.
     """
-    merged = copy.deepcopy(_defaults())
+    merged = copy.deepcopy(_defaults()) if base is None else OmegaConf.structured(base)
     for setting in settings:
         problem = _refused(setting) or _apply(merged, setting)
         if problem:

@@ -7,7 +7,7 @@ import difflib
 import functools
 import textwrap
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import NoneType
 from typing import Any
 
@@ -125,6 +125,18 @@ def set_value(config: Config, name: str, value: Any) -> None:
     """Set an option by its dotted name."""
     section, _, leaf = name.rpartition(".")
     setattr(get_value(config, section) if section else config, leaf, value)
+
+
+def within(name: str, sections: Collection[str]) -> bool:
+    """Whether an option is one of these, or belongs to one of these sections."""
+    return any(name == section or name.startswith(f"{section}.") for section in sections)
+
+
+def differing(config: Config, other: Config, sections: Collection[str]) -> list[str]:
+    """Names of the options of these sections (or these options) in which two configurations differ."""
+    return [
+        name for name in all_options() if within(name, sections) and get_value(config, name) != get_value(other, name)
+    ]
 
 
 def shown(value: Any) -> str:

@@ -1,17 +1,73 @@
-"""Which images of a set are taken, in which order, and the options that their pixels depend on."""
+"""Which images are taken, of a split or of the user's files, in which order, and what their pixels depend on."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cae.config import DataConfig
-from cae.data import ImageSet, Sample
+from cae.data.module import CAEDataModule
+from cae.data.records import ImageFiles
+from cae.data.types import ImageSet, Sample
 from cae.errors import UserError
+
+OF_NO_ACCOUNT = {"batch_size", "workers", "cache", "flip"}  # options of the data that change no image of a split
+OF_FILES = ("image_size", "channels", "crop")  # those that change images given as files
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Selection:
+    """Images chosen to be explained.
+
+    Attributes:
+        images: the whole set.
+        ids: the id of each of its images.
+        order: places of the chosen ones in the set, in the order in which they are explained.
+        words: where they come from, in words.
+    """
+
+    images: ImageSet
+    ids: tuple[str, ...]
+    order: Sequence[int]
+    words: str
+
+
+def select_images(
+    config: DataConfig, data: CAEDataModule | None, files: str | None, split: str, limit: int | None = None
+) -> Selection:
+    """The images of a file or folder, or else of a split, spread evenly over the classes.
+
+    Args:
+        config: the section ``data``: to which form files are brought.
+        data: the open data; None where there is none.
+        files: an image file, or a folder of them; None for the split.
+        split: ``train``, ``val`` or ``test``.
+        limit: at most so many images.
+
+    Raises:
+        UserError: if there are none, or the files cannot be read.
+    """
+    images: ImageSet
+    if files is not None:
+        images, words = image_files(config, files), f"'{files}'"
+    elif data is not None:
+        images, words = data.dataset(split), f"the {split} split"
+    else:
+        raise UserError("there are no images to explain: name a file or a folder of them, or open a data set.")
+    return Selection(images, image_ids(images), spread_order(images.labels)[:limit], words)
+
+
+def image_files(config: DataConfig, path: str) -> ImageFiles:
+    """The images of a file or folder, brought to the size and channels of the data.
+
+    Raises:
+        UserError: if there is no image, or some cannot be read; all of them are listed.
+    """
+    return ImageFiles(path, config.image_size, config.channels, config.crop)
 
 
 def evenly_spread(images: ImageSet, most: int) -> Tensor:
@@ -49,7 +105,7 @@ def readable(images: ImageSet, places: Iterable[int], problems: list[str]) -> It
 
 
 def spread_over_classes(classes: Tensor, count: int, seed: int) -> Tensor:
-    """At most ``count`` indices, taken from the classes in turn, at random within each."""
+    """At most ``count`` indices of ``classes (N,)``, taken from the classes in turn, at random within each."""
     order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(seed))
     rank = torch.zeros(len(classes), dtype=torch.int64)
     for k in classes.unique():
@@ -58,14 +114,8 @@ def spread_over_classes(classes: Tensor, count: int, seed: int) -> Tensor:
     return order[torch.argsort(rank[order], stable=True)][:count]
 
 
-NO_MATTER = {"batch_size", "workers", "cache", "flip"}  # options of the data that change no image of a split
-
-
-OF_FILES = ("image_size", "channels", "crop")  # those that change images given as files
-
-
 def image_options(config: DataConfig, files: bool = False) -> dict[str, Any]:
     """The options that images of a split, or given as files, depend on, by name."""
     values = dataclasses.asdict(config)
-    names = OF_FILES if files else sorted(set(values) - NO_MATTER)
+    names = OF_FILES if files else sorted(set(values) - OF_NO_ACCOUNT)
     return {name: values[name] for name in names}

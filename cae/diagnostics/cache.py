@@ -9,6 +9,7 @@ from typing import Any
 from cae.classifiers import TargetClassifier
 from cae.classifiers.target import state_digest
 from cae.config import Config
+from cae.continuing import same_work
 from cae.data import CAEDataModule
 from cae.data.selection import image_options
 from cae.diagnostics.diagnose import diagnose
@@ -28,7 +29,7 @@ def cached_diagnostics(
     """What ``diagnose`` finds; kept in ``diagnostics.json`` of the run, and put into its ``metrics.json``."""
     path = folder / "diagnostics.json"
     known, of = read_json(path), _identity(cae, classifier, oracle, config)
-    if known.get("of") == of:
+    if same_work(known.get("of"), of):
         metrics = known["metrics"]
     else:
         metrics = diagnose(cae, classifier, oracle, manifold, data, config, progress=config.logging.progress)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import copy
 import os
 import shutil
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from cae.config import Config
-from cae.config.checks import check_config
-from cae.config.command_line import ParsedArguments, load_config, save_config
-from cae.config.fields import all_options, get_value, set_value, shown
+from cae.config.command_line import save_config
+from cae.config.fields import differing, get_value, shown
 from cae.errors import UserError
 from cae.files import read_json, write_json
-from cae.runs.pretrained import install_pretrained
+from cae.runs.run_config import load_run_config
 
 # What a stage writes. The first is its result: a stage that has it is finished.
 OUTPUTS = {
@@ -40,11 +38,6 @@ _METRICS = {
 # What was made from a stage's result and no longer fits once the stage is trained anew.
 _MADE_FROM = {"classifier": ("cae.safetensors", "explanations"), "cae": ("explanations",)}
 
-# Sections that describe what was trained; an explanation takes them from the run, whatever a YAML file says by now.
-TRAINED = ("data", "classifier", "oracle", "cae", "sampler")
-# Options of one call, never taken from the run.
-OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "pretrained", "traverse", "explain", "method", "methods", "caes",
-                "sanity", "logging", "trainer")  # fmt: skip
 # Options whose change makes the weights of a checkpoint useless.
 _SHAPE = {
     "classifier": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "classifier.model",
@@ -158,14 +151,13 @@ class RunFolder:
         if self.last_checkpoint(stage) is None or not (self.path / "config.yaml").exists():
             return
         saved = load_run_config(self.path)
-        differing = [
+        problems = [
             f"'{name}' is {shown(get_value(self.config, name))}, but the run was started with "
             f"{shown(get_value(saved, name))}; give that value to continue, or overwrite=true to start anew"
-            for name in all_options()
-            if _within(name, _SHAPE[stage]) and get_value(self.config, name) != get_value(saved, name)
+            for name in differing(self.config, saved, _SHAPE[stage])
         ]
-        if differing:
-            raise UserError(differing)
+        if problems:
+            raise UserError(problems)
 
     def _resume_note(self, stage: str, start: Start) -> str:
         if start.finished:
@@ -176,50 +168,6 @@ class RunFolder:
         if start.checkpoint:
             return f"{stage}: continuing from '{start.checkpoint}'"
         return f"{stage}: nothing to resume in '{self.path}', starting from the beginning"
-
-
-def load_run_config(folder: str | Path) -> Config:
-    """The configuration that a run was trained with.
-
-    Raises:
-        UserError: if the folder has none.
-    """
-    path = Path(folder) / "config.yaml"
-    if not path.exists():
-        raise UserError(f"'{path}' is missing: '{folder}' is no run folder; train first, or set name= and runs=")
-    return load_config([path], former=True)
-
-
-def merge_saved(config: Config, saved: Config, explicit: Collection[str]) -> Config:
-    """The saved configuration of a run with the options of this call (``OF_THIS_CALL``) and the ``explicit`` ones."""
-    merged = copy.deepcopy(saved)
-    for name in all_options():
-        # data.columns.label makes the whole mapping data.columns explicit
-        if _within(name, OF_THIS_CALL) or any(_within(key, (name,)) for key in explicit):
-            set_value(merged, name, copy.deepcopy(get_value(config, name)))
-    return merged
-
-
-def explanation_config(parsed: ParsedArguments) -> Config:
-    """What an explanation runs with: the run's own ``config.yaml``, then YAML files, then ``key=value`` arguments.
-
-    What was trained (``TRAINED``) comes from the run even where a YAML file says otherwise, since the file may have
-    changed and the training may have had arguments of its own; only a ``key=value`` argument overrides it. Without a
-    saved configuration the parsed one is returned as it is.
-    """
-    folder = RunFolder(parsed.config).path
-    if parsed.config.pretrained:
-        install_pretrained(folder)
-    if not (folder / "config.yaml").exists():
-        return parsed.config
-    from_files = {key for key in parsed.file_keys if not _within(key, TRAINED)}
-    merged = merge_saved(parsed.config, load_run_config(folder), parsed.override_keys | from_files)
-    check_config(merged)
-    return merged
-
-
-def _within(name: str, sections: Collection[str]) -> bool:
-    return any(name == section or name.startswith(f"{section}.") for section in sections)
 
 
 def _holds_something(path: Path) -> bool:

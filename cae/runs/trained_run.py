@@ -11,16 +11,17 @@ from typing import Any
 
 import torch
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own
+from cae.classifiers import TargetClassifier, load_own
 from cae.classifiers.target import state_digest
 from cae.config import Config
 from cae.data import CAEDataModule
-from cae.devices import device_for
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
+from cae.runs.classifier_run import ClassifierRun, open_classifier
+from cae.runs.run_config import known_runs, run_config
 from cae.runs.run_folder import RunFolder
 
 CAE_COMMAND = "python train.py cae …"
@@ -28,22 +29,13 @@ STALE = 0.05  # standard deviations by which a code may differ from the manifold
 
 
 @dataclass(frozen=True, eq=False)
-class TrainedRun:
+class TrainedRun(ClassifierRun):
     """A trained run: models frozen, in evaluation mode, on ``device``; ``oracle`` is None where the run has none."""
 
-    config: Config
-    folder: RunFolder
     data: CAEDataModule
-    classifier: TargetClassifier
     oracle: TargetClassifier | None
     cae: CAE | PublishedCAE
     manifold: ClassManifold
-    device: torch.device
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in label order."""
-        return self.classifier.classes
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -55,39 +47,40 @@ class TrainedRun:
         }
 
 
-def load_run(config: Config) -> TrainedRun:
-    """Load what ``python train.py`` left in the run folder.
+def load_run(run: Config | str | Path, *overrides: str) -> TrainedRun:
+    """Load what ``train.py`` left in a run folder, ready to explain.
+
+    Args:
+        run: the folder of the run, such as ``runs/demo``; its name, where it lies in ``runs``; ``pretrained`` for the
+            models that the package carries; or a configuration.
+        overrides: ``key=value`` settings of this call, such as ``trainer.accelerator=cpu``.
 
     Raises:
         UserError: if something is missing (with the command that makes it), unreadable, or does not belong together,
             such as a CAE that was trained against another classifier.
     """
+    config = run_config(run, overrides)
     folder = RunFolder(config)
     weights, codes = _trained_files(folder)
-    device = device_for(config.trainer.accelerator, config.trainer.devices)
-    if config.trainer.threads:
-        torch.set_num_threads(config.trainer.threads)
-    data = CAEDataModule(config.data)
-    data.setup()
-    classifier = load_classifier(config.classifier, data.classes, data.image_shape, folder.path)
+    opened = open_classifier(config)
     oracle = load_own(folder.path, "oracle") if (folder.path / "oracle.safetensors").exists() else None
     cae, header = load_cae(weights)
     # how many neighbours a code has is a matter of this call, not of the training
     manifold = dataclasses.replace(ClassManifold.load(codes), config=config.manifold, seed=config.seed)
-    run = TrainedRun(config, folder, data, classifier, oracle, cae, manifold, device)
-    problems = [*_misfits(run, header, weights), *_manifold_misfits(run, codes)]
+    found = TrainedRun(config, folder, opened.require_data(), opened.classifier, opened.device, oracle, cae, manifold)
+    problems = [*_misfits(found, header, weights), *_manifold_misfits(found, codes)]
     if problems:
         raise UserError(problems)
-    for model in (cae, classifier, oracle):
+    for model in (cae, opened.classifier, oracle):
         if model is not None:
-            model.to(device).eval().requires_grad_(False)
-    return run
+            model.to(opened.device).eval().requires_grad_(False)
+    return found
 
 
 def _trained_files(folder: RunFolder) -> tuple[Path, Path]:
     if not folder.path.is_dir():
         runs = folder.path.parent
-        others = [path.parent.name for path in sorted(runs.glob("*/cae.safetensors"))]
+        others = known_runs(runs, "cae.safetensors")
         there = f"; runs with a trained CAE are {', '.join(others)}" if others else ""
         raise UserError(
             f"there is no run '{folder.path}'{did_you_mean(folder.path.name, others)}: train it with `{CAE_COMMAND}`, "

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from cae.classifiers import TargetClassifier, load_classifier
+from cae.classifiers import TargetClassifier
 from cae.config import Config
 from cae.counterfactuals.find import find_counterfactuals
 from cae.counterfactuals.result import Counterfactual
@@ -17,6 +17,7 @@ from cae.data import CAEDataModule
 from cae.data.selection import spread_order
 from cae.devices import device_for
 from cae.diagnostics.swaps import classify_swaps
+from cae.runs.classifier_run import ClassifierRun, open_classifier
 from cae.runs.run_folder import RunFolder
 from cae.sanity.control_models import ControlModel, control_config, control_model
 from cae.sanity.criteria import Estimate, Rule
@@ -79,18 +80,19 @@ class SanityContext:
         return device_for(self.config.trainer.accelerator, self.config.trainer.devices)
 
     @cached_property
+    def opened(self) -> ClassifierRun:
+        """The run's data and classifier, opened when a test first asks for them."""
+        return open_classifier(self.config)
+
+    @property
     def data(self) -> CAEDataModule:
         """The run's data."""
-        data = CAEDataModule(self.config.data)
-        data.setup()
-        return data
+        return self.opened.require_data()
 
-    @cached_property
+    @property
     def classifier(self) -> TargetClassifier:
         """The run's classifier."""
-        data = self.data
-        found = load_classifier(self.config.classifier, data.classes, data.image_shape, self.run.path)
-        return found.to(self.device)
+        return self.opened.classifier
 
     def retrained_model(self, number: int) -> ControlModel:
         """A CAE trained against the run's classifier, from seed ``number`` above the run's; 0 may be the run's own."""

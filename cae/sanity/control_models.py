@@ -15,7 +15,7 @@ from cae.classifiers import TargetClassifier, load_classifier, load_own, save_cl
 from cae.classifiers.saved import OWN_NETWORKS, build_network
 from cae.config import Config
 from cae.config.checks import check_config
-from cae.config.fields import all_options, get_value, set_value, shown
+from cae.config.fields import differing, get_value, set_value, shown
 from cae.config.former_options import present_values
 from cae.data import CAEDataModule
 from cae.data.lesions import KINDS
@@ -26,7 +26,8 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE, read_weights
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
-from cae.runs.run_folder import RunFolder, load_run_config
+from cae.runs.run_config import load_run_config
+from cae.runs.run_folder import RunFolder
 from cae.sanity.relabelled_data import RelabelledData, marker_labels
 from cae.training.cae import logits_of, train_cae
 from cae.training.classifier import train_classifier, train_oracle
@@ -193,15 +194,14 @@ def _folder(config: Config) -> RunFolder:
     run = RunFolder(config)
     if (run.path / "config.yaml").exists():
         saved = load_run_config(run.path)
-        differing = [
+        problems = [
             f"'{name}' is {shown(get_value(config, name))}, but '{run.path}' was made with "
             f"{shown(get_value(saved, name))}: {_REMEDY}"
-            for name in all_options()
-            if name.split(".")[0] in DECIDING and name not in NO_MATTER
-            if get_value(saved, name) != get_value(config, name)
+            for name in differing(config, saved, DECIDING)
+            if name not in NO_MATTER
         ]
-        if differing:
-            raise UserError(differing)
+        if problems:
+            raise UserError(problems)
     return run
 
 

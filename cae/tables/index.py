@@ -18,8 +18,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from cae.continuing import continue_work
 from cae.errors import UserError
-from cae.files import atomic_path, read_json, read_tensors, write_json, write_tensors
+from cae.files import atomic_path, read_tensors, write_tensors
 from cae.tables.metric_table import METRICS
 from cae.tables.scored_result import ScoredResult
 
@@ -234,7 +235,7 @@ def read_index(path: str | Path) -> list[IndexRow]:
     return [IndexRow(**row) for row in table.to_pylist()]
 
 
-def continue_work(folder: Path, identity: Mapping[str, Any]) -> list[IndexRow]:
+def rows_to_continue(folder: Path, identity: Mapping[str, Any]) -> list[IndexRow]:
     """Rows that an earlier call left in the folder, if it did the same work; notes down what this work is.
 
     Args:
@@ -244,21 +245,6 @@ def continue_work(folder: Path, identity: Mapping[str, Any]) -> list[IndexRow]:
     Raises:
         UserError: if the earlier rows were made otherwise; names what differs.
     """
-    path, rows = folder / "options.json", read_index(folder / "index.parquet")
-    before = read_json(path)
-    if rows and before != identity:
-        names = [name for name in {**before, **identity} if before.get(name) != identity.get(name)]
-        changes = [f"{name} was {_shown(before, name)} and is {_shown(identity, name)}" for name in names]
-        raise UserError(
-            f"'{folder}' holds explanations made otherwise: {'; '.join(changes)}. Start anew with overwrite=true, keep "
-            "them and write elsewhere with traverse.folder=NAME, or set it back to continue."
-        )
-    write_json(path, dict(identity))
+    rows = read_index(folder / "index.parquet")
+    continue_work(folder, identity, "traverse.folder", begun=bool(rows))
     return rows
-
-
-def _shown(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name)
-    if name.startswith("fingerprint of "):
-        return value or "absent"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cae.config import CausalConfig
+from cae.continuing import work_digest
 from cae.data import ImageSet
 from cae.errors import UserError
 from explainers.base import Explainer
@@ -73,9 +72,8 @@ def explained_maps(
 ) -> Tensor:
     """Maps ``(N, 1, H, W)`` of an explainer for the class; read from ``folder`` where they were made before."""
     asked = {**identity, "parameters": explainer.parameters, "target": found.target, "seed": seed}
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode())
-    digest.update(found.images.numpy().tobytes())
-    path = folder / f"{explainer.name}-{found.target}-{digest.hexdigest()[:12]}.safetensors"
+    digest = work_digest(asked, found.images.numpy().tobytes())
+    path = folder / f"{explainer.name}-{found.target}-{digest}.safetensors"
     if not path.exists():
         explainer(found.images, found.target, seed=seed, progress=sys.stderr.isatty()).save(path)
     return Explanation.load(path).attribution

@@ -14,6 +14,7 @@ from cae.config.command_line import Command
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
 from cae.metrics.statistics import holm, sign_test
+from cae.runs.classifier_run import ClassifierRun, open_classifier
 from explainers.base import Explainer
 from explainers.caes.figures import class_figure
 from explainers.caes.mask_sources import (
@@ -29,7 +30,7 @@ from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import STATEMENT, CausalScores
 from explainers.caes.score_terms import INTERVENTIONAL
 from explainers.caes.study import LEAST_IMAGES_FOR_RATIOS, ClassStudy, ScoreSettings
-from explainers.commands.classifier_run import ClassifierRun, open_classifier
+from explainers.commands.resources import build_explainers
 from explainers.registry import parse_options
 
 Scores = dict[str, dict[str, CausalScores]]  # by class, then by source
@@ -42,16 +43,16 @@ def caes(config: Config) -> None:
         UserError: for options that do not fit the run, or if no class has enough images.
     """
     run, options = open_classifier(config), config.caes
-    if run.data is None:
-        raise UserError("causal scores need a data set: set data.source.")
-    classes = _chosen_classes(options.classes, run.data.classes)
-    split = run.data.dataset(options.split)
-    images = {name: class_images(split, run.data.classes.index(name), options.limit) for name in classes}
+    data = run.require_data()
+    classes = _chosen_classes(options.classes, data.classes)
+    split = data.dataset(options.split)
+    images = {name: class_images(split, data.classes.index(name), options.limit) for name in classes}
     has_masks = any(found.masks is not None for found in images.values())
     sources = usable_sources(options.masks, has_masks)
     methods = [name for name in sources if name not in OF_DATA]
     settings = parse_options(config.explain.options, methods)
-    explainers = {name: run.explainer(name, batch_size=options.batch_size, **settings[name]) for name in methods}
+    size = options.batch_size
+    explainers = build_explainers(run, {name: {"batch_size": size, **settings[name]} for name in methods})
     ncc = NeuralCausation.load(options.ncc)
     place = run.folder.explanations(options.folder)
     scores: Scores = {}

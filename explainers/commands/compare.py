@@ -7,7 +7,6 @@ been explained before.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,14 @@ import torch
 from tqdm.auto import tqdm
 
 from cae.config import Config
-from cae.data import ImageFiles, ImageSet, Sample
-from cae.data.selection import image_ids, image_options, readable, spread_order
+from cae.continuing import continue_work
+from cae.data import Sample
+from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
+from cae.runs.classifier_run import ClassifierRun, open_classifier
 from explainers.base import Explainer
-from explainers.commands.classifier_run import ClassifierRun, open_classifier
+from explainers.commands.resources import build_explainers
 from explainers.commands.tables import write_csv, write_tables
 from explainers.explanation import Explanation
 from explainers.figures import explanation_figure
@@ -66,27 +67,18 @@ def _listing() -> str:
 def _work(config: Config, names: Sequence[str], folder: str) -> None:
     options = parse_options(config.explain.options, names)
     opened = open_classifier(config, needs_data=config.explain.images is None)
-    images, words = _images(opened)
     _check_target(config.explain.target, opened.classifier.classes)
-    size = config.explain.batch_size
-    methods = {name: opened.explainer(name, batch_size=size, **options[name]) for name in names}
+    asked = config.explain
+    chosen = select_images(config.data, opened.data, asked.images, asked.split, asked.limit)
+    methods = build_explainers(opened, {name: {"batch_size": asked.batch_size, **options[name]} for name in names})
     place = opened.folder.explanations(folder)
-    _continue(place, _identity(opened), {name: method.parameters for name, method in methods.items()})
-    order = spread_order(images.labels)[: config.explain.limit]
-    work = _Comparison(opened, methods, images, image_ids(images), place)
-    problems = work.do(order)
-    work.report(order, words)
+    parameters = {name: method.parameters for name, method in methods.items()}
+    continue_work(place, _identity(opened), "explain.folder", parts=parameters)
+    work = _Comparison(opened, methods, chosen, place)
+    problems = work.do()
+    work.report()
     if problems:
         raise UserError(problems)
-
-
-def _images(opened: ClassifierRun) -> tuple[ImageSet, str]:
-    options, data = opened.config.explain, opened.config.data
-    if options.images is not None:
-        return ImageFiles(options.images, data.image_size, data.channels, data.crop), f"'{options.images}'"
-    if opened.data is None:
-        raise UserError("there are no images to explain: set explain.images to a file or a folder, or open a data set.")
-    return opened.data.dataset(options.split), f"the {options.split} split"
 
 
 def _check_target(target: str, classes: Sequence[str]) -> None:
@@ -111,42 +103,24 @@ def _identity(opened: ClassifierRun) -> dict[str, Any]:
     }
 
 
-def _continue(folder: Path, common: Mapping[str, Any], methods: Mapping[str, Any]) -> None:
-    """Note down what this work is; refuse a folder whose contents were made otherwise."""
-    path = folder / "options.json"
-    before = read_json(path)
-    known = before.get("methods", {})
-    asked = {**common, **methods}
-    earlier = {**before.get("common", common), **{name: known[name] for name in methods if name in known}}
-    # through JSON, so that tuples and lists are the same
-    changed = [name for name, value in earlier.items() if json.loads(json.dumps(asked[name])) != value]
-    if changed:
-        raise UserError(
-            f"'{folder}' holds explanations made with other settings of {', '.join(changed)}. Start anew with "
-            "overwrite=true, keep them and write elsewhere with explain.folder=NAME, or set them back to continue."
-        )
-    write_json(path, {"common": dict(common), "methods": {**known, **methods}})
-
-
 @dataclass(frozen=True, eq=False)
 class _Comparison:
     """One call: with what, which images, and where the results go."""
 
     opened: ClassifierRun
     methods: Mapping[str, Explainer]
-    images: ImageSet
-    ids: Sequence[str]
+    chosen: Selection
     folder: Path
 
-    def do(self, order: Sequence[int]) -> list[str]:
-        """Explain and measure the images at these places; those that cannot be read, in words."""
-        config, problems = self.opened.config, list[str]()
+    def do(self) -> list[str]:
+        """Explain and measure the chosen images; those that cannot be read, in words."""
+        config, problems, order = self.opened.config, list[str](), self.chosen.order
         suite = self._suite()
         figures = len(order) if config.explain.figures is None else config.explain.figures
         progress = tqdm(
             total=len(order) * len(self.methods), desc="explain", unit="map", disable=not config.logging.progress
         )
-        for number, (_, sample) in enumerate(readable(self.images, order, problems)):
+        for number, (_, sample) in enumerate(readable(self.chosen.images, order, problems)):
             found = dict(self._explained(sample, progress))
             if suite is not None:
                 self._measured(suite, sample, found)
@@ -155,13 +129,13 @@ class _Comparison:
                 self._draw(sample, list(found.values()), picture)
                 write_json(picture.with_suffix(".json"), list(self.methods))
         progress.close()
-        self._check(order)
+        self._check()
         return problems
 
-    def report(self, order: Sequence[int], words: str) -> None:
+    def report(self) -> None:
         """Write the tables and say what there is to see."""
         rows = {}
-        ids = [self.ids[place] for place in order]
+        ids = [self.chosen.ids[place] for place in self.chosen.order]
         for id in ids:
             path = self._measures(id)
             if path.exists():
@@ -172,7 +146,7 @@ class _Comparison:
         if rows:
             print(write_tables(self.folder, rows, {k: v for k, v in checks.items() if v}, specific))
         places = f"maps in '{self.folder / 'maps'}', figures in '{self.folder / 'figures'}'"
-        print(f"{len(order)} images of {words}; {places}")
+        print(f"{len(ids)} images of {self.chosen.words}; {places}")
 
     def _list_explanations(self, ids: Sequence[str]) -> None:
         """A table of single explanations, for methods that find several in an image."""
@@ -234,12 +208,12 @@ class _Comparison:
         merged = before | {name: row for name, row in values.items() if name not in before}
         write_json(path, {"id": sample.id, "target": target, "settings": suite.settings, "values": merged})
 
-    def _check(self, order: Sequence[int]) -> None:
+    def _check(self) -> None:
         """Robustness and sanity of every method, on the first few images; kept per method."""
         count = self.opened.config.explain.checks
         if not count:
             return
-        images = torch.stack([self.images[place].image for place in order[:count]])
+        images = torch.stack([self.chosen.images[place].image for place in self.chosen.order[:count]])
         for name, method in self.methods.items():
             path = self.folder / "checks" / f"{name}.json"
             if read_json(path).get("images") != len(images):

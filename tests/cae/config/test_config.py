@@ -12,7 +12,7 @@ import yaml
 from cae.config import CAEConfig, Config, DataConfig
 from cae.config.checks import check_config, find_problems
 from cae.config.command_line import VERSION, load_config, parse, run_program, save_config, to_container
-from cae.config.fields import all_options, all_sections
+from cae.config.fields import all_options, all_sections, differing
 from cae.errors import UserError
 
 STAGES = {"classifier": "train the classifier", "cae": "train the CAE"}
@@ -436,3 +436,11 @@ def test_reading_the_command_line_does_not_load_torch():
     """So that --help answers at once."""
     loaded = run_python("import sys, cae.config.command_line, cae.runs.run_folder; print('torch' in sys.modules)")
     assert loaded.stdout.strip() == "False"
+
+
+def test_options_in_which_two_configurations_differ_are_found_within_sections():
+    one, other = load_config(), load_config(overrides=["seed=3", "cae.model.width=8", "data.lesions.train=9"])
+    assert differing(one, other, ("seed", "data", "cae.model", "cae.loss")) == [
+        "seed", "data.lesions.train", "cae.model.width",
+    ]  # fmt: skip
+    assert differing(one, other, ("cae.mod", "oracle")) == []

@@ -12,7 +12,8 @@ from cae.commands.traverse import traverse
 from cae.config.command_line import parse
 from cae.errors import UserError
 from cae.runs.pretrained import SHIPPED, install_pretrained
-from cae.runs.run_folder import explanation_config
+from cae.runs.run_config import explanation_config
+from cae.runs.trained_run import load_run
 
 RECIPE = Path(__file__).parents[3] / "configs" / "pretrained.yaml"
 
@@ -54,3 +55,10 @@ def test_they_are_copied_once_and_into_no_other_run(tmp_path):
     (tmp_path / "other" / "notes.txt").touch()
     with pytest.raises(UserError, match=r"holds notes.txt .*set name="):
         install_pretrained(tmp_path / "other")
+
+
+def test_the_shipped_run_opens_by_its_name_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = load_run("pretrained", "data.lesions.train=30", "data.lesions.val=3", "data.lesions.test=3")
+    assert run.classes == ("healthy", "mass", "cyst")
+    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,8 @@ from cae.config import Config
 from cae.config.command_line import load_config, parse, run_program, save_config
 from cae.errors import UserError
 from cae.files import read_json, write_json
-from cae.runs.run_folder import OUTPUTS, RunFolder, Start, explanation_config, load_run_config, merge_saved
+from cae.runs.run_config import explanation_config, load_run_config, merge_saved
+from cae.runs.run_folder import OUTPUTS, RunFolder, Start
 
 STAGES = {"cae": "train", "traverse": "explain"}
 

@@ -20,6 +20,7 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
+from cae.runs.classifier_run import open_classifier
 from cae.runs.trained_run import load_run
 from cae.tables.index import read_index
 
@@ -200,3 +201,41 @@ def test_help_names_both_stages(capsys):
     assert "traverse" in text
     assert "manifold" in text
     assert "traverse.folder" in text
+
+
+def test_a_run_is_opened_by_its_folder_by_its_name_and_by_its_configuration(runs, monkeypatch):
+    by_config = load_run(config_in(runs))
+    by_folder = load_run(runs / "tiny", "trainer.accelerator=cpu")
+    monkeypatch.chdir(runs.parent)
+    for found in (by_folder, load_run("runs/tiny"), load_run("tiny"), load_run("runs/tiny/")):
+        assert found.fingerprints == by_config.fingerprints
+        assert found.folder.path.resolve() == (runs / "tiny").resolve()
+
+
+def test_a_run_that_was_moved_opens_where_it_is_now(runs):
+    (runs / "tiny").rename(runs / "elsewhere")
+    run = load_run(runs / "elsewhere", "seed=3", "manifold.neighbours=2")
+    assert (run.config.name, run.config.seed, run.manifold.config.neighbours) == ("elsewhere", 3, 2)
+
+
+def test_overrides_over_a_configuration_leave_it_as_it_is(runs):
+    config = config_in(runs, "data.lesions.test=9")
+    run = load_run(config, "manifold.neighbours=2")
+    assert (run.config.manifold.neighbours, run.config.data.lesions.test) == (2, 9)
+    assert config.manifold.neighbours == 10
+
+
+def test_only_the_classifier_of_a_run_is_opened_where_there_is_no_more(runs):
+    (runs / "tiny" / "cae.safetensors").unlink()
+    run = open_classifier(runs / "tiny")
+    assert run.classes == ("healthy", "mass", "cyst")
+    assert run.require_data() is run.data
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("tiny2", "did you mean 'tiny'"), ("tiny/config.yaml", "is a file"), ("none/there", "there is no run")],
+)
+def test_what_is_no_run_is_told_in_words(name, words, runs):
+    with pytest.raises(UserError, match=words):
+        load_run(runs / name)

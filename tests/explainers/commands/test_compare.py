@@ -21,8 +21,9 @@ from cae.config import Config
 from cae.config.command_line import load_config, run_program
 from cae.data import CAEDataModule
 from cae.errors import UserError
-from explainers.commands.classifier_run import open_classifier
+from cae.runs.classifier_run import open_classifier
 from explainers.commands.compare import compare, run
+from explainers.commands.resources import background_images
 from explainers.explanation import Explanation
 from explainers.metrics import MetricSuite
 from explainers.registry import get_explainer, parse_options
@@ -140,7 +141,7 @@ def test_a_further_method_joins_without_explaining_or_measuring_again(trained, m
 
 def test_other_settings_are_refused_by_name(trained):
     compare(config_in(trained, "explain.folder=settings", "explain.metrics=none"))
-    with pytest.raises(UserError, match=r"other settings of seed.*explain\.folder=NAME"):
+    with pytest.raises(UserError, match=r"seed was 0 and is 1.*explain\.folder=NAME"):
         compare(config_in(trained, "explain.folder=settings", "explain.metrics=none", "seed=1"))
 
 
@@ -187,7 +188,8 @@ def test_one_method_is_compared_under_two_settings():
 def test_in_fills_are_made_from_a_folder_of_images(tmp_path, trained):
     for number in range(4):
         Image.new("L", (32, 32), 60 * number).save(tmp_path / f"{number}.png")
-    background = open_classifier(config_in(trained, f"explain.background={tmp_path}"), needs_data=False).background
+    opened = open_classifier(config_in(trained, f"explain.background={tmp_path}"), needs_data=False)
+    background = background_images(opened)
     assert background is not None
     assert background.shape == (4, 1, 32, 32)
     assert background.mean((1, 2, 3)).tolist() == pytest.approx([60 * n / 255 for n in range(4)], abs=1e-3)
