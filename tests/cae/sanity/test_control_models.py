@@ -15,7 +15,7 @@ from cae.errors import UserError
 from cae.sanity import control_models as models
 from cae.sanity.control_models import control_config
 from cae.sanity.null_cases import Constant
-from cae.training.cae import answers_of
+from cae.training.cae import logits_of
 
 
 def test_the_runs_own_cae_is_the_first_of_the_two(tmp_path, monkeypatch):
@@ -46,7 +46,7 @@ def test_standardised_logits_have_mean_zero_and_deviation_one_and_spread_predict
     before = network.head.weight.clone()
     classifier = models.standardised_classifier(config, data, network)
     # dividing by the small deviation of an untrained network's logits magnifies their rounding
-    logits, _ = answers_of(classifier, data.train, 32)
+    logits, _ = logits_of(classifier, data.train, 32)
     assert torch.allclose(logits.mean(0), torch.zeros(3), atol=5e-3)
     assert torch.allclose(logits.std(0), torch.ones(3), atol=5e-3)
     assert len(logits.argmax(1).unique()) == 3
