@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,7 +47,7 @@ class FrozenClassifiers:
         return self.training_logits[[self.rows[name] for name in batch.ids]].to(batch.images.device)
 
 
-class CAETrainingModule(pl.LightningModule):
+class CAETrainingModule(pl.LightningModule, ABC):
     """A training against frozen classifiers. ``average`` is the model that is validated and exported.
 
     Args:
@@ -74,9 +75,9 @@ class CAETrainingModule(pl.LightningModule):
         self.validation = SwapValidation({"target": classifiers.target, "oracle": classifiers.oracle}, config)
         self.build_networks(image_shape)
 
+    @abstractmethod
     def build_networks(self, image_shape: tuple[int, int, int]) -> None:
         """Make the networks of the preset for images ``(C, H, W)``."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
         """Reconstructions of images ``(B, C, H, W)`` in [0, 1], by the exported model."""
