@@ -1,4 +1,4 @@
-"""The stage `manifold`: maps of the class codes, what their axes paint, and the diagnostics of the embedding."""
+"""The command `manifold`: maps of the class codes, what their axes paint, and the diagnostics of the embedding."""
 
 from __future__ import annotations
 

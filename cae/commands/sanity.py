@@ -1,4 +1,4 @@
-"""The stage `sanity`: do explanations depend on what the classifier has learnt, and on that alone?"""
+"""The command `sanity`: do explanations depend on what the classifier has learnt, and on that alone?"""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _check(config: Config) -> None:
         problems.append("sanity.tests names no test.")
     if not re.fullmatch(r"\w([\w. -]*[\w-])?", options.folder) or options.folder in TAKEN:
         problems.append(
-            "sanity.folder must be a plain folder name, without / or \\, and not that of another stage, but got "
+            "sanity.folder must be a plain folder name, without / or \\, and not that of a training, but got "
             f"{options.folder!r}."
         )
     if problems:

@@ -1,4 +1,4 @@
-"""The stage `traverse`: counterfactual paths for many images, written as it goes and continued where it stopped."""
+"""The command `traverse`: counterfactual paths for many images, written as it goes and continued where it stopped."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def traverse(config: Config) -> None:
 
 @dataclass(frozen=True, eq=False)
 class _Traversal:
-    """One call of the stage: with what, which images, and where the results go."""
+    """One call of the command: with what, which images, and where the results go."""
 
     run: TrainedRun
     chosen: Selection

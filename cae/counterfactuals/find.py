@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
+from cae.classifiers import TargetClassifier
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.path_search import BoundaryPoint, CandidateDecoder, PathTrace, TargetCriterion
 from cae.counterfactuals.references import ReferenceSearch, find_references, walk_to_references
@@ -18,6 +19,8 @@ from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
 from cae.metrics.counterfactual import diversity
+from cae.models.cae import CAE
+from cae.models.published import PublishedCAE
 
 WORDS = ("runner-up", "any", "all")
 
@@ -51,8 +54,8 @@ def targets_for(probabilities: Tensor, option: str, classes: Sequence[str]) -> l
 
 
 def find_counterfactuals(
-    cae,
-    classifier,
+    cae: CAE | PublishedCAE,
+    classifier: TargetClassifier,
     manifold: ClassManifold,
     images: Tensor,
     *,

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cae.classifiers import TargetClassifier
+
 Score = Callable[[Tensor], Tensor]
 
 
@@ -29,7 +31,7 @@ class PathAttribution:
         return float(self.attribution.double().sum()) - (self.end - self.start)
 
 
-def class_score(classifier, target: int, kind: str = "probability") -> Score:
+def class_score(classifier: TargetClassifier, target: int, kind: str = "probability") -> Score:
     """The function of images ``(B, C, H, W)`` that is attributed, with values ``(B,)``.
 
     Args:

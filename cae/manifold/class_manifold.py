@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from cae.classifiers import TargetClassifier
 from cae.config import ManifoldConfig
 from cae.data.types import Batch
 from cae.devices import device_of
@@ -22,6 +24,8 @@ from cae.manifold.code_paths import Polylines, path_length
 from cae.manifold.graph import CodeGraph, nearest
 from cae.manifold.mapper import MapperGraph, build_mapper, principal_lens
 from cae.manifold.prototypes import Prototypes, SmoteSample, class_prototypes, farthest_points, smote
+from cae.models.cae import CAE
+from cae.models.published import PublishedCAE
 
 CONFIDENT = 0.8  # probability from which a code of a class may serve as its reference
 METHODS = ("nearest", "prototype", "medoid", "diverse", "random")
@@ -84,7 +88,13 @@ class ClassManifold:
     @classmethod
     @torch.no_grad()
     def build(
-        cls, cae, classifier, loader: Iterable[Batch], *, config: ManifoldConfig | None = None, seed: int = 0
+        cls,
+        cae: CAE | PublishedCAE,
+        classifier: TargetClassifier,
+        loader: Iterable[Batch],
+        *,
+        config: ManifoldConfig | None = None,
+        seed: int = 0,
     ) -> ClassManifold:
         """Encode and judge every image of ``loader``, once and in its order (a loader that does not shuffle).
 
@@ -104,7 +114,7 @@ class ClassManifold:
         if not codes:
             raise UserError("The class manifold needs training images, but the training split is empty.")
         parts = torch.cat(codes), torch.cat(probabilities), torch.cat(labels)
-        models = {"cae": cae, "classifier": classifier}
+        models: dict[str, Any] = {"cae": cae, "classifier": classifier}
         prints = {name: model.fingerprint() for name, model in models.items() if hasattr(model, "fingerprint")}
         return cls(*parts, tuple(ids), tuple(classifier.classes), config or ManifoldConfig(), seed, prints)
 

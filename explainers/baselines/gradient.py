@@ -11,8 +11,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
-from captum.attr import IntegratedGradients as CaptumIntegratedGradients
-from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
@@ -110,6 +108,9 @@ class IntegratedGradients(GradientExplainer):
 
     def attribution(self, image: Tensor, subject: Instance) -> Tensor:
         """Integrate the gradient along the line."""
+        # with matplotlib, which a list of methods should not wait for
+        from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+
         method = CaptumIntegratedGradients(self.output_of(subject.target))
         found = method.attribute(
             image, BASELINES[self.baseline], n_steps=self.steps, internal_batch_size=self.batch_size
@@ -150,6 +151,8 @@ class SmoothGrad(GradientExplainer):
 
     def attribution(self, image: Tensor, subject: Instance) -> Tensor:
         """Average the gradients."""
+        from captum.attr import Saliency  # with matplotlib, which a list of methods should not wait for
+
         # captum's NoiseTunnel (0.9.0) draws from the global random state, and other noise for other batches
         saliency = Saliency(self.output_of(subject.target))
         generator = subject.generator()
@@ -195,6 +198,11 @@ class GradCam(GradientExplainer):
 
     def attribution(self, image: Tensor, subject: Instance) -> Tensor:
         """Weight the feature maps and enlarge the sum."""
+        from captum.attr import (  # with matplotlib, which a list of methods should not wait for
+            LayerAttribution,
+            LayerGradCam,
+        )
+
         method = LayerGradCam(self.output_of(subject.target), self._layer.module)
         # with frozen weights, the layer has a gradient only if the image asks for one
         coarse = method.attribute(image.requires_grad_(), attribute_to_layer_input=self._layer.input)

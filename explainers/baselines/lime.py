@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from captum._utils.models.linear_model import SkLearnRidge
-from captum.attr import Lime as CaptumLime
-from skimage.segmentation import slic
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
@@ -66,6 +63,11 @@ class Lime(Explainer):
 
     def explain_image(self, subject: Instance) -> InstanceResult:
         """Fit the linear model."""
+        from captum._utils.models.linear_model import (
+            SkLearnRidge,  # with matplotlib, which a list of methods should not wait for
+        )
+        from captum.attr import Lime as CaptumLime
+
         image = subject.image.cpu()
         segments = superpixels(image, self.segments)
         method = CaptumLime(
@@ -92,6 +94,8 @@ def superpixels(image: Tensor, count: int) -> Tensor:
 
     Reference: Achanta et al. 2012, SLIC superpixels compared to state-of-the-art methods.
     """
+    from skimage.segmentation import slic
+
     channels = len(image)
     array = image.permute(1, 2, 0).double().numpy()
     found = slic(array, count, compactness=COMPACTNESS[channels], sigma=1, start_label=0, channel_axis=-1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from captum.attr import Occlusion as CaptumOcclusion
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
@@ -44,6 +43,10 @@ class Occlusion(Explainer):
 
     def explain_image(self, subject: Instance) -> InstanceResult:
         """Slide the window over the image."""
+        from captum.attr import (
+            Occlusion as CaptumOcclusion,  # with matplotlib, which a list of methods should not wait for
+        )
+
         channels, height, width = subject.image.shape
         window, stride = self._geometry(height, width)
         method = CaptumOcclusion(lambda images: self.score(images)[:, subject.target])

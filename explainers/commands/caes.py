@@ -1,4 +1,4 @@
-"""The stage `caes`: causal explanation scores of a data set, by class and by whose masks."""
+"""The command `caes`: causal explanation scores of a data set, by class and by whose masks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 from torch import Tensor
 
 from cae.config import Config
-from cae.config.command_line import Command
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
 from cae.runs.classifier_run import ClassifierRun, open_classifier
@@ -187,6 +186,3 @@ def _cell(scores: CausalScores, readout: str) -> str:
 def _save_table(frame: pd.DataFrame, path: Path) -> None:
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False)
-
-
-CAUSAL_STAGES = {"caes": Command("causal explanation scores: whose masks carry the classifier's evidence", caes)}

@@ -1,4 +1,4 @@
-"""The sampler stage: training the learned in-fill, and measuring it in bits per dimension beside simpler ones."""
+"""The sampler: training the learned in-fill, and measuring it in bits per dimension beside simpler ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from cae.config import Config
-from cae.config.command_line import Command
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream
 from cae.errors import UserError
@@ -40,9 +39,6 @@ def sampler_stage(config: Config) -> None:
     start = run.prepare("sampler")
     if not start.finished:
         train_sampler(config, data, run.path, start.checkpoint)
-
-
-SAMPLER_STAGE = {"sampler": Command("train the learned in-fill of the information maps", sampler_stage)}
 
 
 def train_sampler(

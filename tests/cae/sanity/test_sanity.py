@@ -1,4 +1,4 @@
-"""The stage `sanity` end to end with tiny models, and the faulty classifiers that it makes."""
+"""The command `sanity` end to end with tiny models, and the faulty classifiers that it makes."""
 
 from __future__ import annotations
 
