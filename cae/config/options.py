@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from cae.config.data_sources import SOURCES
+
 
 def option(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple = ()) -> Any:
     """A dataclass field with the sentence that ``--help`` prints and the range that the parser checks (inclusive)."""
@@ -39,9 +41,7 @@ class LesionsConfig:
 class DataConfig:
     """Which images, and how they are split and resized."""
 
-    source: str = option(
-        "lesions", "where images come from", choices=("lesions", "folder", "paired", "table", "medmnist", "digits")
-    )
+    source: str = option("lesions", "where images come from", choices=tuple(SOURCES))
     path: str | None = option(None, "root folder (folder, paired), CSV or Parquet file (table), .npz file (medmnist)")
     image_size: int = option(64, "side in pixels to which images are resized and centre-cropped", low=8, high=4096)
     crop: float = option(
@@ -400,7 +400,7 @@ class TrainerConfig:
 
 @dataclass
 class Config:
-    """The program's options. ``python train.py STAGE FILE.yaml … key=value …``"""
+    """The program's options. ``cae-train COMMAND RECIPE … key=value …``"""
 
     name: str = option("lesions", "name of the run: everything is written to `runs/<name>`")
     runs: str = option("runs", "folder of all runs")
