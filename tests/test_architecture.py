@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def layers(rooms: dict[str, dict[str, str]]) -> dict[str, int]:
     def layer(name: str, above: tuple[str, ...] = ()) -> int:
         if name in above:
             circle = [*above[above.index(name) :], name]
-            files = [rooms[a][b] for a, b in zip(circle, circle[1:], strict=False)]
+            files = [rooms[a][b] for a, b in pairwise(circle)]
             raise AssertionError(f"a circle of imports: {' > '.join(circle)} ({', '.join(files)})")
         if name not in found:
             found[name] = 1 + max((layer(other, (*above, name)) for other in rooms[name]), default=0)
