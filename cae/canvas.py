@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
@@ -26,6 +25,8 @@ LEAST_SIDE, LARGEST_SIDE = 160, 320  # pixels of a tile
 @lru_cache
 def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans, which matplotlib brings along, so that pictures look alike on every machine."""
+    import matplotlib  # takes half a second, which a program that draws nothing should not wait for
+
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
 
@@ -54,6 +55,8 @@ def tile(image: Tensor) -> Image.Image:
 @lru_cache
 def _colours(name: str) -> np.ndarray:
     """The colour map ``name`` as ``(256, 3)`` uint8."""
+    import matplotlib
+
     return (matplotlib.colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255).round().astype(np.uint8)
 
 

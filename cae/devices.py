@@ -52,7 +52,7 @@ def parse_devices(devices: str) -> str | int | list[int]:
         ) from None
 
 
-def device_of(model) -> torch.device:
+def device_of(model: object) -> torch.device:
     """Device of a module's weights or buffers; the CPU for one without, or for any other object."""
     if not isinstance(model, nn.Module):
         return torch.device("cpu")

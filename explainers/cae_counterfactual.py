@@ -18,7 +18,7 @@ from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.loading import load_cae
-from cae.runs.trained_run import CAE_COMMAND
+from cae.runs.run_folder import CAE_COMMAND
 from explainers.base import Explainer, Instance, InstanceResult
 from explainers.option_checks import below, unknown
 

@@ -92,12 +92,6 @@ def test_no_source_holds(words):
     assert found == []
 
 
-def test_the_packages_depend_one_way():
-    for path in (ROOT / "cae").rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert not re.search(r"^\s*(?:from|import) explainers", text, flags=re.MULTILINE), path
-
-
 def test_what_continuous_integration_runs_can_be_executed():
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o100

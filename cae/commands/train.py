@@ -1,4 +1,4 @@
-"""The stages of ``train.py``: each opens the data, respects the run folder, trains, and says what it wrote."""
+"""Training of classifier, oracle and CAE: opens the data, respects the run folder, trains, says what was written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own
 from cae.config import Config
-from cae.config.command_line import Command
 from cae.data import CAEDataModule
 from cae.diagnostics.cache import cached_diagnostics
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
@@ -53,17 +52,6 @@ def cae_stage(config: Config) -> None:
     else:  # stopped between training and measuring
         cae, _ = load_cae(run.path / "cae.safetensors")
     _measure(config, data, cae, classifier, oracle, run)
-
-
-TRAINING_STAGES = {
-    "classifier": Command(
-        "train the classifier to be explained (not needed with classifier.weights)", classifier_stage
-    ),
-    "oracle": Command(
-        "train the second classifier that scores edits (`cae` does it where it is missing)", oracle_stage
-    ),
-    "cae": Command("train the class association embedding against the classifier", cae_stage),
-}
 
 
 def _open(config: Config) -> tuple[CAEDataModule, RunFolder]:

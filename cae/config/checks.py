@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cae.config import Config
+from cae.config.data_sources import SOURCES
 from cae.config.fields import Option, all_options, get_value, shown
 from cae.errors import UserError, did_you_mean
 
@@ -16,12 +17,6 @@ OWN_CLASSIFIERS = ("resnet", "plain")
 NAMED_CLASSIFIERS = {"torchvision": "torchvision:NAME", "timm": "timm:NAME", "callable": "callable:package.module:name"}
 CLASSIFIER_FILES = ("torchscript", "onnx")
 TRAINED_CLASSIFIERS = ("efficientnet_lite0",)
-_SOURCES_WITH_PATH = {
-    "folder": "a folder of images",
-    "paired": "the folder that holds trainA_img, trainB_img, testA_img and testB_img",
-    "table": "a .csv or .parquet file",
-    "medmnist": "an .npz file",
-}
 
 
 def check_config(config: Config) -> None:
@@ -79,8 +74,9 @@ def _data(config: Config) -> Iterator[str]:
             f"data.val_share ({data.val_share:g}) and data.test_share ({data.test_share:g}) must sum to less than 1, "
             "so that something is left to train on"
         )
-    if data.source in _SOURCES_WITH_PATH and not data.path:
-        yield f"data.source={data.source} needs data.path: {_SOURCES_WITH_PATH[data.source]}"
+    wanted = SOURCES[data.source].path if data.source in SOURCES else ""
+    if wanted and not data.path:
+        yield f"data.source={data.source} needs data.path: {wanted}"
     for key in data.columns:
         if key not in TABLE_COLUMNS:
             known = ", ".join(TABLE_COLUMNS)

@@ -1,13 +1,15 @@
-"""The command line, ``python train.py STAGE FILE.yaml … key=value …``, and the same for Python: ``load_config``."""
+"""The command line, ``cae-train COMMAND RECIPE … key=value …``, and the same for Python: ``load_config``."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import functools
+import importlib
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,37 +18,38 @@ from typing import Any, NoReturn, cast
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cae import __version__ as VERSION
 from cae.config import Config
 from cae.config.checks import contradictions, out_of_range
 from cae.config.fields import all_options, nearest, option_of, options_table, shown
 from cae.config.former_options import DROPPED
 from cae.config.parsing import Setting, foreign_reference, read_argument, read_file, references, typed
+from cae.config.recipes import list_recipes, recipe_path
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path
 
-VERSION = "0.1.0"
 INTERRUPTED = 130  # what a shell reports of a program stopped by Ctrl-C
 
 
 @dataclasses.dataclass(frozen=True)
 class ParsedArguments:
-    """What a command line says: the stage, the checked configuration, and which options were given where."""
+    """What a command line says: the command, the checked configuration, and which options were given where."""
 
-    stage: str
+    command: str
     config: Config
     files: tuple[Path, ...]
     file_keys: frozenset[str]
     override_keys: frozenset[str]
 
 
-def parse(argv: Sequence[str], stages: Mapping[str, str], prog: str) -> ParsedArguments:
+def parse(argv: Sequence[str], commands: Mapping[str, str], prog: str) -> ParsedArguments:
     """Read a command line; ``--help``, ``--version`` and ``--print-config`` print and exit with 0.
 
     Args:
-        argv: the arguments after the program's name. The first is the stage; of the others, one with ``=`` overrides
-            an option, one without is a YAML file; later ones win over earlier ones.
-        stages: name and one-line meaning of every stage.
-        prog: name of the program in messages, ``train.py``.
+        argv: the arguments after the program's name. The first is the command; of the others, one with ``=`` overrides
+            an option, one without is a recipe by its name, or a YAML file; later ones win over earlier ones.
+        commands: name and one-line meaning of every command.
+        prog: how the program is called, ``cae-train`` or ``python train.py``.
 
     Raises:
         UserError: listing everything that is wrong, at once.
@@ -54,19 +57,18 @@ def parse(argv: Sequence[str], stages: Mapping[str, str], prog: str) -> ParsedAr
     flags = [argument for argument in argv if argument.startswith("-")]
     words = [argument for argument in argv if not argument.startswith("-")]
     if {"-h", "--help"} & set(flags):
-        _print_and_exit(help_text(stages, prog, words[0] if words else None))
+        _print_and_exit(help_text(commands, prog, words[0] if words else None))
     if "--version" in flags:
         _print_and_exit(f"cae-explain {VERSION}")
-    problems = [*_flag_problems(flags), *_stage_problems(words, stages, prog)]
+    problems = [*_flag_problems(flags), *_command_problems(words, commands, prog)]
     sources = [word if "=" in word else Path(word) for word in words[1:]]
-    settings, complete = _read_all(sources, problems)
+    settings, complete, files = _read_all(sources, problems)
     config = _build(settings, problems, complete)
     if "--print-config" in flags:
         _print_and_exit(OmegaConf.to_yaml(to_container(config)).rstrip())
-    files = tuple(source for source in sources if isinstance(source, Path))
     in_files = frozenset(setting.key for setting in settings if setting.from_file)
     overridden = frozenset(setting.key for setting in settings if not setting.from_file)
-    return ParsedArguments(words[0], config, files, in_files, overridden)
+    return ParsedArguments(words[0], config, tuple(files), in_files, overridden)
 
 
 def load_config(
@@ -81,7 +83,7 @@ def load_config(
     4
 
     Args:
-        files: YAML files.
+        files: recipes by their names, or YAML files.
         overrides: ``key=value`` settings.
         former: pass over options that the program no longer has, as the saved configuration of an older run may.
         base: what they override; by default, the defaults. It stays as it is.
@@ -90,7 +92,7 @@ def load_config(
         UserError: listing everything that is wrong, at once.
     """
     problems: list[str] = []
-    settings, complete = _read_all([*map(Path, files), *overrides], problems)
+    settings, complete, _ = _read_all([*map(Path, files), *overrides], problems)
     if former:
         settings = [setting for setting in settings if setting.key not in DROPPED]
     return _build(settings, problems, complete, base)
@@ -139,16 +141,17 @@ def error_text(error: UserError) -> str:
     return "\n".join([f"error: {len(error.problems)} problems", *(f"  - {problem}" for problem in error.problems)])
 
 
-def help_text(stages: Mapping[str, str], prog: str, stage: str | None = None) -> str:
-    """Usage, stages, and the table of every option."""
-    column = max(map(len, stages)) + 2
+def help_text(commands: Mapping[str, str], prog: str, command: str | None = None) -> str:
+    """Usage, commands, and the table of every option."""
+    column = max(map(len, commands)) + 2
     usage = [
-        f"usage: python {prog} {stage if stage in stages else 'STAGE'} FILE.yaml … key=value …",
+        f"usage: {prog} {command if command in commands else 'COMMAND'} RECIPE … key=value …",
         "",
-        "stages:",
-        *(f"  {name:<{column}}{meaning}" for name, meaning in stages.items()),
+        "commands:",
+        *(f"  {name:<{column}}{meaning}" for name, meaning in commands.items()),
         "",
-        "An argument with `=` sets an option, one without is a YAML file; later arguments win over earlier ones.",
+        "An argument with `=` sets an option, one without is a recipe or a YAML file; later ones win over earlier.",
+        *textwrap.wrap(f"Recipes: {', '.join(list_recipes())}.", 100),
         "Lists are written key=[a,b], mappings key={a: b}, nothing key=null; ${other.option} copies another option.",
         "",
         "  -h, --help      this text",
@@ -183,26 +186,32 @@ def _flag_problems(flags: Sequence[str]) -> list[str]:
     return problems
 
 
-def _stage_problems(words: Sequence[str], stages: Mapping[str, str], prog: str) -> list[str]:
-    known = ", ".join(stages)
+def _command_problems(words: Sequence[str], commands: Mapping[str, str], prog: str) -> list[str]:
+    known = ", ".join(commands)
     if not words:
-        return [f"no stage given: python {prog} STAGE FILE.yaml … key=value …, with STAGE one of {known}"]
-    if words[0] in stages:
+        return [f"no command given: {prog} COMMAND RECIPE … key=value …, with COMMAND one of {known}"]
+    if words[0] in commands:
         return []
-    return [f"the first argument is the stage, one of {known}, but got '{words[0]}'{did_you_mean(words[0], stages)}"]
+    near = did_you_mean(words[0], commands)
+    return [f"the first argument is the command, one of {known}, but got '{words[0]}'{near}"]
 
 
-def _read_all(sources: Iterable[str | Path], problems: list[str]) -> tuple[list[Setting], bool]:
-    """Settings of files (paths) and arguments (text), in order, and whether every file could be read."""
+def _read_all(sources: Iterable[str | Path], problems: list[str]) -> tuple[list[Setting], bool, list[Path]]:
+    """Settings of files or recipes (paths) and arguments (text), whether all could be read, and the files."""
     settings: list[Setting] = []
+    files: list[Path] = []
     complete = True
     for source in sources:
         try:
-            settings += read_file(source, problems) if isinstance(source, Path) else read_argument(source, problems)
+            if isinstance(source, Path):
+                files.append(recipe_path(source))
+                settings += read_file(files[-1], problems)
+            else:
+                settings += read_argument(source, problems)
         except UserError as error:
             problems += error.problems
             complete = False
-    return settings, complete
+    return settings, complete, files
 
 
 @functools.cache
@@ -274,7 +283,12 @@ def _unresolved(merged: DictConfig, settings: Sequence[Setting]) -> list[str]:
 
 @dataclass(frozen=True)
 class Command:
-    """A word of the command line, what ``--help`` says of it, and what it does."""
+    """A word of the command line: what ``--help`` says of it, and ``module:function``, imported when it is run."""
 
     help: str
-    run: Callable[[Config], None]
+    place: str
+
+    def run(self, config: Config) -> None:
+        """Do what the word says."""
+        module, _, function = self.place.partition(":")
+        getattr(importlib.import_module(module), function)(config)

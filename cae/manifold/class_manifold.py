@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from cae.classifiers import TargetClassifier
 from cae.config import ManifoldConfig
 from cae.data.types import Batch
 from cae.devices import device_of
@@ -23,6 +24,8 @@ from cae.manifold.graph import CodeGraph, nearest
 from cae.manifold.mapper import MapperGraph, build_mapper, principal_lens
 from cae.manifold.prototypes import Prototypes, class_prototypes, farthest_points
 from cae.manifold.smote import SmoteSample, smote
+from cae.models.cae import CAE
+from cae.models.published import PublishedCAE
 
 CONFIDENT = 0.8  # probability from which a code of a class may serve as its reference
 METHODS = ("nearest", "prototype", "medoid", "diverse", "random")
@@ -70,7 +73,13 @@ class ClassManifold:
     @classmethod
     @torch.no_grad()
     def build(
-        cls, cae: Any, classifier: Any, loader: Iterable[Batch], *, config: ManifoldConfig | None = None, seed: int = 0
+        cls,
+        cae: CAE | PublishedCAE,
+        classifier: TargetClassifier,
+        loader: Iterable[Batch],
+        *,
+        config: ManifoldConfig | None = None,
+        seed: int = 0,
     ) -> ClassManifold:
         """Encode and classify every image of ``loader``, once and in its order (a loader that does not shuffle).
 
@@ -90,7 +99,7 @@ class ClassManifold:
         if not codes:
             raise UserError("The class manifold needs training images, but the training split is empty.")
         parts = torch.cat(codes), torch.cat(probabilities), torch.cat(labels)
-        models = {"cae": cae, "classifier": classifier}
+        models: dict[str, Any] = {"cae": cae, "classifier": classifier}
         prints = {name: model.fingerprint() for name, model in models.items() if hasattr(model, "fingerprint")}
         return cls(*parts, tuple(ids), tuple(classifier.classes), config or ManifoldConfig(), seed, prints)
 

@@ -11,16 +11,18 @@ import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import torch
-from sklearn.cluster import DBSCAN
 from torch import Tensor
 
 from cae.errors import UserError
 from cae.files import atomic_path
 from cae.manifold.graph import nearest
 from cae.manifold.prototypes import medoid
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,8 @@ class MapperGraph:
 
     def to_networkx(self) -> nx.Graph:
         """The graph with plain numbers and words as attributes, as GraphML wants them."""
+        import networkx as nx
+
         graph = nx.Graph()
         corridors = set(self.corridors())
         for number, node in enumerate(self.nodes):
@@ -76,6 +80,8 @@ class MapperGraph:
 
     def save(self, path: str | Path) -> None:
         """Write GraphML (``.graphml``) or JSON (``.json``, node-link form with the members of each node)."""
+        import networkx as nx
+
         path, graph = Path(path), self.to_networkx()
         if path.suffix not in (".graphml", ".json"):
             raise UserError(f"The Mapper graph is written as .graphml or .json, but the file is {path.name!r}.")
@@ -143,6 +149,8 @@ def _cover(lens: Tensor, intervals: int, overlap: float) -> list[Tensor]:
 def _clusters(points: Tensor, chosen: Tensor, radius: float, min_samples: int) -> list[Tensor]:
     if len(chosen) < min_samples:
         return []
+    from sklearn.cluster import DBSCAN  # takes a second, which whoever needs no graph should not wait for
+
     # all codes equal give a radius of 0, which DBSCAN refuses
     found = DBSCAN(eps=max(radius, 1e-12), min_samples=min_samples).fit_predict(points[chosen].numpy())
     label = torch.from_numpy(found)

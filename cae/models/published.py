@@ -1,4 +1,4 @@
-"""Preset `published`: the published class association embedding, as released.
+"""The published class association embedding, as released: preset `published`.
 
 It stands beside ours so that every claim can be measured against it. `PublishedCAE.encode`, `decode` and `swap` take
 and give images in [0, 1] like every public border; losses work in [-1, 1], as published. The one liberty: the

@@ -15,6 +15,7 @@ from cae.errors import UserError
 from cae.files import read_json, write_json
 from cae.runs.run_config import load_run_config
 
+CAE_COMMAND = "python train.py cae …"
 # What a stage writes. The first is its result: a stage that has it is finished.
 OUTPUTS = {
     "classifier": ("classifier.safetensors", "classifier.json", "classifier_checkpoints", "classifier_logs"),

@@ -22,9 +22,8 @@ from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
 from cae.runs.classifier_run import ClassifierRun, open_classifier
 from cae.runs.run_config import known_runs, run_config
-from cae.runs.run_folder import RunFolder
+from cae.runs.run_folder import CAE_COMMAND, RunFolder
 
-CAE_COMMAND = "python train.py cae …"
 STALE = 0.05  # standard deviations by which a code may differ from the manifold's; another device moves it by far less
 
 

@@ -11,8 +11,6 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
-from captum.attr import IntegratedGradients as CaptumIntegratedGradients
-from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
@@ -98,6 +96,9 @@ class IntegratedGradients(GradientExplainer):
 
     def attribution(self, image: Tensor, instance: Instance) -> Tensor:
         """Integrate the gradient along the line."""
+        # with matplotlib, which a list of methods should not wait for
+        from captum.attr import IntegratedGradients as CaptumIntegratedGradients
+
         method = CaptumIntegratedGradients(self.output_of(instance.target))
         found = method.attribute(
             image, BASELINES[self.baseline], n_steps=self.steps, internal_batch_size=self.batch_size
@@ -137,6 +138,8 @@ class SmoothGrad(GradientExplainer):
 
     def attribution(self, image: Tensor, instance: Instance) -> Tensor:
         """Average the gradients."""
+        from captum.attr import Saliency  # with matplotlib, which a list of methods should not wait for
+
         # captum's NoiseTunnel (0.9.0) draws from the global random state, and other noise for other batches
         saliency = Saliency(self.output_of(instance.target))
         generator = instance.generator()
@@ -182,6 +185,9 @@ class GradCam(GradientExplainer):
 
     def attribution(self, image: Tensor, instance: Instance) -> Tensor:
         """Weight the feature maps and enlarge the sum."""
+        # with matplotlib, which a list of methods should not wait for
+        from captum.attr import LayerAttribution, LayerGradCam
+
         method = LayerGradCam(self.output_of(instance.target), self._layer.module)
         # with frozen weights, the layer has a gradient only if the image asks for one
         coarse = method.attribute(image.requires_grad_(), attribute_to_layer_input=self._layer.input)

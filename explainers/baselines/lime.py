@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
-from captum._utils.models.linear_model import SkLearnRidge
-from captum.attr import Lime as CaptumLime
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
@@ -65,6 +63,10 @@ class Lime(Explainer):
 
     def explain_image(self, instance: Instance) -> InstanceResult:
         """Fit the linear model."""
+        # with matplotlib, which a list of methods should not wait for
+        from captum._utils.models.linear_model import SkLearnRidge
+        from captum.attr import Lime as CaptumLime
+
         image = instance.image.cpu()
         segments = superpixels(image, self.segments, BLUR)[None]
         method = CaptumLime(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from captum.attr import Occlusion as CaptumOcclusion
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
@@ -44,6 +43,9 @@ class Occlusion(Explainer):
 
     def explain_image(self, instance: Instance) -> InstanceResult:
         """Slide the window over the image."""
+        # with matplotlib, which a list of methods should not wait for
+        from captum.attr import Occlusion as CaptumOcclusion
+
         channels, height, width = instance.image.shape
         window, stride = self._geometry(height, width)
         method = CaptumOcclusion(lambda images: self.score(images)[:, instance.target])

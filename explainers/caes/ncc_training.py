@@ -1,4 +1,4 @@
-"""Training of the neural causation coefficient on synthetic cause-effect pairs: the command ``train.py ncc``."""
+"""Training of the neural causation coefficient on synthetic cause-effect pairs: ``train.py ncc``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cae.config import Config, NCCConfig
-from cae.config.command_line import Command
 from cae.files import update_json
 from cae.metrics.statistics import binomial_interval
 from cae.runs.run_folder import RunFolder
@@ -171,6 +170,3 @@ def command(config: Config) -> str:
     """The command line that trains the same networks: every option of the section that is not at its default."""
     changed = [f"ncc.{name}={value}" for name, value in vars(config.ncc).items() if value != vars(NCCConfig())[name]]
     return " ".join(["python train.py ncc name=ncc", f"seed={config.seed}", *changed])
-
-
-NCC_COMMANDS = {"ncc": Command("train the neural causation coefficient on synthetic cause-effect pairs", ncc_command)}

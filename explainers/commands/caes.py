@@ -10,7 +10,6 @@ import pandas as pd
 from torch import Tensor
 
 from cae.config import Config
-from cae.config.command_line import Command
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
 from cae.metrics.statistics import holm, sign_test
@@ -187,6 +186,3 @@ def _cell(scores: CausalScores, term: str) -> str:
 def _save_table(frame: pd.DataFrame, path: Path) -> None:
     with atomic_path(path) as temporary:
         frame.to_csv(temporary, index=False)
-
-
-CAUSAL_COMMANDS = {"caes": Command("causal explanation scores: whose masks carry the classifier's evidence", caes)}

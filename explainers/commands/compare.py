@@ -1,4 +1,4 @@
-"""The stages `run` and `compare`: explain many images by one or several methods, measure, and put it into tables.
+"""The command `compare`, and the work of `run`: maps of many images by several methods, measured, in tables.
 
 Every map and every measurement is a file of its own, written atomically as soon as it is there: work that is stopped
 goes on where it was, and ends in the same table. An image is explained alone, so that no map depends on what else had
@@ -30,41 +30,25 @@ from explainers.figures import explanation_figure
 from explainers.metrics import MetricSuite, explainer_checks
 from explainers.multirex.export import table_rows, write_cut_outs
 from explainers.multirex.figures import multirex_figure
-from explainers.registry import list_explainers, options_of, parse_options
+from explainers.registry import parse_options
 from explainers.shearletx.figures import mask_figure
-
-
-def run(config: Config) -> None:
-    """Explain images by one method: a map and a figure each, and a table of what it costs and how faithful it is.
-
-    Raises:
-        UserError: for options that do not fit; if some images could not be read, after all others are explained.
-    """
-    if config.method == "list":
-        print(_listing())
-        return
-    _work(config, [config.method], config.explain.folder or config.method)
 
 
 def compare(config: Config) -> None:
     """Explain the same images by several methods and measure them against each other.
 
     Raises:
-        UserError: as ``run`` does.
+        UserError: as ``explain_images`` does.
     """
-    _work(config, list(dict.fromkeys(config.methods)), config.explain.folder or "compare")
+    explain_images(config, list(dict.fromkeys(config.methods)), config.explain.folder or "compare")
 
 
-def _listing() -> str:
-    """All methods with their options and defaults."""
-    lines = []
-    for name, words in list_explainers().items():
-        options = (f"{key}={parameter.default}" for key, parameter in options_of(name).items() if key != "batch_size")
-        lines.append(f"  {name:22} {words}\n  {'':22} {', '.join(options) or 'no options'}")
-    return "\n".join(["methods, and their options (explain.options=[METHOD.NAME=VALUE, …]):", *lines])
+def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
+    """Explain the images that the options name by these methods, into a folder below ``explanations`` of the run.
 
-
-def _work(config: Config, names: Sequence[str], folder: str) -> None:
+    Raises:
+        UserError: for options that do not fit; if some images could not be read, after all others are explained.
+    """
     options = parse_options(config.explain.options, names)
     opened = open_classifier(config, needs_data=config.explain.images is None)
     _check_target(config.explain.target, opened.classifier.classes)

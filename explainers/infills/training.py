@@ -8,7 +8,6 @@ import pytorch_lightning as pl
 import torch
 
 from cae.config import Config
-from cae.config.command_line import Command
 from cae.data import CAEDataModule, ImageSet
 from cae.data.selection import evenly_spread
 from cae.data.stream import BalancedStream, stream_loader
@@ -40,9 +39,6 @@ def sampler_command(config: Config) -> None:
     start = run.prepare("sampler")
     if not start.finished:
         train_sampler(config, data, run.path, start.checkpoint)
-
-
-SAMPLER_COMMANDS = {"sampler": Command("train the learned in-fill of the information maps", sampler_command)}
 
 
 def train_sampler(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from captum.metrics import sensitivity_max as captum_sensitivity_max
 from torch import Tensor
 
 from explainers.base import Explainer, image_seed
@@ -55,6 +54,10 @@ def sensitivity_max(
             return before
         with torch.enable_grad():  # captum switches gradients off around this call
             return explainer(images, target, seed).attribution
+
+    from captum.metrics import (
+        sensitivity_max as captum_sensitivity_max,  # with matplotlib, which a list of methods should not wait for
+    )
 
     # one noisy image at a time: the explainer fills its batches itself
     change = captum_sensitivity_max(

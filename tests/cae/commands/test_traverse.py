@@ -1,4 +1,4 @@
-"""The stages of ``explain.py`` on a toy world whose counterfactuals are known, in real run folders."""
+"""The commands of ``explain.py`` on a toy world whose counterfactuals are known, in real run folders."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from cae.config.command_line import VERSION, load_config, parse, run_program, sa
 from cae.config.fields import all_options, all_sections, differing
 from cae.errors import UserError
 
-STAGES = {"classifier": "train the classifier", "cae": "train the CAE"}
+COMMANDS = {"classifier": "train the classifier", "cae": "train the CAE"}
 ROOT = Path(__file__).parents[3]
 
 
@@ -23,7 +23,7 @@ def outcome(capsys, *argv: str) -> tuple[int, str, str]:
     """Exit code, standard output and standard error of a program that only parses."""
 
     def main(arguments: list[str]) -> None:
-        parse(arguments, STAGES, "train.py")
+        parse(arguments, COMMANDS, "train.py")
 
     with pytest.raises(SystemExit) as stop:
         run_program(main, argv)
@@ -32,7 +32,7 @@ def outcome(capsys, *argv: str) -> tuple[int, str, str]:
 
 
 def parsed(*argv: str):
-    return parse(argv, STAGES, "train.py")
+    return parse(argv, COMMANDS, "train.py")
 
 
 def write(folder: Path, text: str, name: str = "own.yaml") -> str:
@@ -42,10 +42,10 @@ def write(folder: Path, text: str, name: str = "own.yaml") -> str:
 
 
 BAD_ARGUMENTS = [
-    # stage and flags
-    ([], ["no stage given", "classifier, cae"]),
-    (["clasifier"], ["first argument is the stage", "'clasifier'", "did you mean 'classifier'"]),
-    (["configs/lesions.yaml"], ["first argument is the stage", "configs/lesions.yaml"]),
+    # command and flags
+    ([], ["no command given", "classifier, cae"]),
+    (["clasifier"], ["first argument is the command", "'clasifier'", "did you mean 'classifier'"]),
+    (["configs/lesions.yaml"], ["first argument is the command", "configs/lesions.yaml"]),
     (["cae", "--name=x"], ["'--name=x'", "without dashes", "name=VALUE"]),
     (["cae", "--print-confg"], ["unknown flag", "did you mean '--print-config'"]),
     # unknown names
@@ -289,14 +289,14 @@ def test_environment_variables_never_reach_the_configuration(monkeypatch, capsys
 def test_the_parser_tells_what_was_given_where(tmp_path):
     path = write(tmp_path, "seed: 1\ndata:\n  batch_size: 4\n")
     result = parsed("cae", path, "seed=2")
-    assert result.stage == "cae"
+    assert result.command == "cae"
     assert result.files == (Path(path),)
     assert result.file_keys == {"seed", "data.batch_size"}
     assert result.override_keys == {"seed"}
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["-h"], ["cae", "--help"], ["cae", "nothere=1", "-h"]])
-def test_help_lists_every_option_section_and_stage(argv, capsys, monkeypatch):
+def test_help_lists_every_option_section_and_command(argv, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     code, out, err = outcome(capsys, *argv)
     assert (code, err) == (0, "")
@@ -305,8 +305,8 @@ def test_help_lists_every_option_section_and_stage(argv, capsys, monkeypatch):
         assert option.help
     for cls in all_sections().values():
         assert cls.__doc__.split()[0] in out
-    for stage, meaning in STAGES.items():
-        assert f"  {stage}" in out
+    for command, meaning in COMMANDS.items():
+        assert f"  {command}" in out
         assert meaning in out
     assert "between 0 and 0.9" in out
     assert max(map(len, out.splitlines())) <= 110
@@ -419,7 +419,7 @@ def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess:
 
 PROGRAM = (
     "from cae.config.command_line import parse, run_program; "
-    "run_program(lambda a: print(parse(a, {'cae': 'x'}, 'p').stage))"
+    "run_program(lambda a: print(parse(a, {'cae': 'x'}, 'p').command))"
 )
 
 
@@ -444,3 +444,27 @@ def test_options_in_which_two_configurations_differ_are_found_within_sections():
         "seed", "data.lesions.train", "cae.model.width",
     ]  # fmt: skip
     assert differing(one, other, ("cae.mod", "oracle")) == []
+
+
+@pytest.mark.parametrize("word", ["lesions", "configs/lesions.yaml"])
+def test_a_recipe_is_found_by_its_name_and_by_its_path(word, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[3])
+    found = parsed("cae", word, "seed=3")
+    assert (found.config.name, found.config.seed) == ("lesions", 3)
+    assert [path.name for path in found.files] == ["lesions.yaml"]
+    assert load_config([word], ["seed=3"]) == found.config
+
+
+def test_recipes_are_found_by_name_from_everywhere_and_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config(["digits"]).data.source == "digits"
+    (tmp_path / "lesions").mkdir()
+    assert load_config(["lesions"]).name == "lesions"
+    (tmp_path / "digits").write_text("name: mine\n")
+    assert load_config(["digits"]).name == "mine"
+
+
+def test_an_unknown_recipe_is_told_with_the_nearest_and_all_that_there_are(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"'lesion' is neither a file nor a recipe \(did you mean 'lesions'\?\).*quick"):
+        load_config(["lesion"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 
 import numpy as np
@@ -11,6 +12,10 @@ import torch
 from PIL import Image
 
 from cae.config import DataConfig
+from cae.config.checks import contradictions
+from cae.config.command_line import load_config
+from cae.config.data_sources import SOURCES, DataSource
+from cae.config.fields import all_options
 from cae.data import open_source
 from cae.data.splits import stratified_split
 from cae.errors import UserError
@@ -406,3 +411,23 @@ def test_a_table_without_rows_or_of_another_kind_is_refused(tmp_path):
     (tmp_path / "bad.parquet").write_text("x")
     assert "cannot read the table" in problems("table", tmp_path / "bad.parquet")[0]
     assert "no file" in problems("table", tmp_path / "absent.csv")[0]
+
+
+def test_a_new_source_is_one_file_and_one_line(monkeypatch, tmp_path):
+    """The file is `shades_source.py` of the tests' support; the line is the entry of the table."""
+    monkeypatch.setitem(SOURCES, "own", DataSource("shades_source:open_shades", "a folder that nobody reads"))
+    config = load_config()
+    config.data.source, config.data.image_size = "own", 16
+    assert list(contradictions(config)) == ["data.source=own needs data.path: a folder that nobody reads"]
+    config.data.path = str(tmp_path)
+    assert not list(contradictions(config))
+    splits = open_source(config.data)
+    assert splits.classes == ("dark", "bright")
+    assert splits.train[0].image.shape == (1, 16, 16)
+
+
+def test_every_source_of_the_table_is_there_and_a_choice_of_the_option():
+    assert all_options()["data.source"].choices == tuple(SOURCES)
+    for source in SOURCES.values():
+        module, _, function = source.place.partition(":")
+        assert callable(getattr(importlib.import_module(module), function))

@@ -12,7 +12,7 @@ from cae.files import read_json, write_json
 from cae.runs.run_config import explanation_config, load_run_config, merge_saved
 from cae.runs.run_folder import OUTPUTS, RunFolder, Start
 
-STAGES = {"cae": "train", "traverse": "explain"}
+COMMANDS = {"cae": "train", "traverse": "explain"}
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def test_nothing_is_overwritten_silently(stage, name, tmp_path, capsys):
     fill(tmp_path, name)
 
     def main(arguments: list[str]) -> None:
-        RunFolder(parse(arguments, STAGES, "train.py").config).prepare(stage)
+        RunFolder(parse(arguments, COMMANDS, "train.py").config).prepare(stage)
 
     with pytest.raises(SystemExit) as stop:
         run_program(main, ["cae", f"runs={tmp_path}", "name=own"])
@@ -212,7 +212,7 @@ def test_merging_keeps_the_run_except_for_what_is_explicit():
 
 
 def explained(folder: Path, *arguments: str) -> Config:
-    return explanation_config(parse(["traverse", f"runs={folder}", "name=own", *arguments], STAGES, "explain.py"))
+    return explanation_config(parse(["traverse", f"runs={folder}", "name=own", *arguments], COMMANDS, "explain.py"))
 
 
 def test_an_explanation_takes_what_was_trained_from_the_run(tmp_path):

@@ -22,8 +22,9 @@ from cae.config.command_line import load_config, run_program
 from cae.data import CAEDataModule
 from cae.errors import UserError
 from cae.runs.classifier_run import open_classifier
-from explainers.commands.compare import compare, run
+from explainers.commands.compare import compare
 from explainers.commands.resources import background_images
+from explainers.commands.run import run
 from explainers.explanation import Explanation
 from explainers.metrics import MetricSuite
 from explainers.registry import get_explainer, parse_options
