@@ -8,13 +8,16 @@ import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cae.classifiers import TargetClassifier
 from cae.errors import UserError, did_you_mean
-from explainers.base import Explainer
+from explainers.constructor_options import NotInSourceError, constructor_options
+
+if TYPE_CHECKING:
+    from cae.classifiers import TargetClassifier
+    from explainers.base import Explainer
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,15 @@ def options_of(name: str) -> dict[str, inspect.Parameter]:
         for key, parameter in parameters.items()
         if key not in {"self", "classifier", *cls.resources}
     }
+
+
+def default_options(name: str) -> dict[str, Any]:
+    """The options of ``options_of`` and their defaults, without importing the explainer where its source tells them."""
+    entry = _entry(name)
+    try:
+        return constructor_options(entry.place) | entry.settings
+    except NotInSourceError:
+        return {key: parameter.default for key, parameter in options_of(name).items()}
 
 
 def get_explainer(name: str, classifier: TargetClassifier, **options: Any) -> Explainer:

@@ -74,9 +74,9 @@ def test_help_answers_without_torch(program):
     assert loaded_by(code) == set()
 
 
-def test_the_list_of_methods_answers_without_lightning_and_figures():
+def test_the_list_of_methods_answers_without_torch():
     code = "from explainers.commands.programs import explain\nexplain(['run', 'method=list'])"
-    assert loaded_by(code) == {"torch"}
+    assert loaded_by(code) == set()
 
 
 def test_every_word_of_both_programs_leads_to_a_function():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cae.config import Config
-from explainers.registry import list_explainers, options_of
+from explainers.registry import default_options, list_explainers
 
 
 def run(config: Config) -> None:
@@ -24,6 +24,6 @@ def listing() -> str:
     """All methods with their options and defaults."""
     lines = []
     for name, words in list_explainers().items():
-        options = (f"{key}={parameter.default}" for key, parameter in options_of(name).items() if key != "batch_size")
+        options = (f"{key}={default}" for key, default in default_options(name).items() if key != "batch_size")
         lines.append(f"  {name:22} {words}\n  {'':22} {', '.join(options) or 'no options'}")
     return "\n".join(["methods, and their options (explain.options=[METHOD.NAME=VALUE, …]):", *lines])
