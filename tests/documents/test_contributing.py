@@ -14,8 +14,8 @@ import torch
 from code_blocks import blocks_of
 
 from cae.classifiers import TargetClassifier
-from cae.config import DataConfig
-from cae.data import sources
+from cae.config import DataConfig, data_sources
+from cae.data import open_source
 from explainers import registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,10 +69,11 @@ def test_the_explainer_is_one_file_and_one_line(added, monkeypatch):
 
 
 def test_the_data_source_is_one_file_and_one_line(added, monkeypatch):
-    for name, value in added("cae/data/stripes.py", "cae/data/sources.py", {}).items():
-        monkeypatch.setitem(sources.SOURCES, name, value)
+    known = {"DataSource": data_sources.DataSource}
+    for name, value in added("cae/data/stripes.py", "cae/config/data_sources.py", known).items():
+        monkeypatch.setitem(data_sources.SOURCES, name, value)
     config = DataConfig(source="stripes", image_size=16, channels=1)
-    splits, again = sources.open_source(config), sources.open_source(config)
+    splits, again = open_source(config), open_source(config)
     assert splits.classes == ("lying", "standing")
     assert [len(part) for part in (splits.train, splits.val, splits.test)] == [44, 8, 8]
     sample = splits.train[0]

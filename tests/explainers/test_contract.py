@@ -230,15 +230,3 @@ def test_three_quantus_metrics_take_any_explainer(name):
                 explain_func=explain, device="cpu",
             )  # fmt: skip
         assert len(scores) == 1
-
-
-def test_a_new_explainer_is_one_file_and_one_line(monkeypatch):
-    """The file is `brightness_explainer.py` of the tests' support; the line is the entry of the registry."""
-    monkeypatch.setitem(EXPLAINERS, "brightness", Entry("brightness_explainer:Brightness", "how bright a pixel is"))
-    assert list_explainers()["brightness"] == "how bright a pixel is"
-    assert options_of("brightness")["power"].default == 1.0
-    images = random_images(2)
-    found = get_explainer("brightness", small_network(), power=2.0)(images)
-    assert found.method == "brightness"
-    assert found.parameters["power"] == 2.0
-    assert torch.allclose(found.attribution, images**2)

@@ -413,17 +413,13 @@ def test_a_table_without_rows_or_of_another_kind_is_refused(tmp_path):
     assert "no file" in problems("table", tmp_path / "absent.csv")[0]
 
 
-def test_a_new_source_is_one_file_and_one_line(monkeypatch, tmp_path):
-    """The file is `shades_source.py` of the tests' support; the line is the entry of the table."""
-    monkeypatch.setitem(SOURCES, "own", DataSource("shades_source:open_shades", "a folder that nobody reads"))
+def test_a_source_that_needs_a_path_says_what_it_must_be(monkeypatch, tmp_path):
+    monkeypatch.setitem(SOURCES, "own", DataSource("somewhere:open_own", "a folder that nobody reads"))
     config = load_config()
-    config.data.source, config.data.image_size = "own", 16
+    config.data.source = "own"
     assert list(contradictions(config)) == ["data.source=own needs data.path: a folder that nobody reads"]
     config.data.path = str(tmp_path)
     assert not list(contradictions(config))
-    splits = open_source(config.data)
-    assert splits.classes == ("dark", "bright")
-    assert splits.train[0].image.shape == (1, 16, 16)
 
 
 def test_every_source_of_the_table_is_there_and_a_choice_of_the_option():
