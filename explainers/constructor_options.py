@@ -86,7 +86,7 @@ def _resources(body: list[ast.stmt]) -> set[str] | None:
     for node in body:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         if isinstance(target, ast.Name) and target.id == "resources":
-            return {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+            return {str(part.value) for part in ast.walk(node) if isinstance(part, ast.Constant)}
     return None
 
 
