@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -77,6 +78,18 @@ def test_packages_lie_in_layers_without_a_circle(package):
     found = layers(graph(package))
     assert len(found) > 5
     assert max(found.values()) <= DEPTH[package], sorted(found.items(), key=lambda item: item[1])
+
+
+@pytest.mark.parametrize(("package", "column"), [("cae", 2), ("explainers", 3)])
+def test_the_document_shows_the_layers_that_the_code_has(package, column):
+    shown = {}
+    for line in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines():
+        if re.match(r"\| \d \| ", line):
+            cells = line.split("|")
+            shown |= {f"{package}.{name}": int(cells[1]) for name in re.findall(r"`(\w+)`", cells[column])}
+    found = layers(graph(package))
+    assert found.pop(package) == 1
+    assert shown == found
 
 
 def test_a_circle_is_found_even_where_it_goes_through_a_function():
