@@ -61,6 +61,12 @@ class Preprocessing(nn.Module):
         self.size = size
         means = _per_channel(list(mean) or [0.0], channels, "classifier.mean")
         deviations = _per_channel(list(std) or [1.0], channels, "classifier.std")
+        if max(means) > 1:
+            small = [round(value / 255, 4) for value in means]
+            raise UserError(
+                f"`classifier.mean` must be on the scale of images in [0, 1], but is {means}; if it is meant for "
+                f"bytes, divide it (and `classifier.std`) by 255: mean={small}."
+            )
         if min(deviations) <= 0:
             raise UserError(f"`classifier.std` must be above 0 in every channel, but is {deviations}.")
         self.normalises = bool(mean) or bool(std)
