@@ -47,14 +47,13 @@ class Explanation:
 
     def __getitem__(self, place: int | slice) -> Explanation:
         """One image of the batch, as an explanation of length 1, or several; seconds are shared out equally."""
-        chosen = range(len(self))[place]
-        places = list(chosen) if isinstance(chosen, range) else [chosen]
-        if not places:
-            raise UserError(f"There is no image {place.start} to {place.stop} of {len(self)}.")
-        rows = slice(places[0], places[0] + 1) if len(places) == 1 else place
+        places = range(len(self))[place] if isinstance(place, slice) else [range(len(self))[place]]
+        if len(places) == 0:
+            raise UserError(f"There is no image in {place} of an explanation of {len(self)}.")
+        rows = place if isinstance(place, slice) else slice(places[0], places[0] + 1)
         return Explanation(
             self.attribution[rows], self.target[rows], self.probabilities[rows], self.method, self.parameters,
-            self.evaluations[rows], self.seconds * len(places) / len(self), self.extras[rows],
+            self.evaluations[rows], self.seconds * len(places) / len(self), tuple(self.extras[k] for k in places),
         )  # fmt: skip
 
     def save(self, path: str | Path) -> None:

@@ -13,6 +13,16 @@ from cae.errors import UserError
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
+def remedy(error: Exception) -> str:
+    """The option that would cure what a network raised for an image, as a sentence; empty where that is not known."""
+    words = str(error).lower()
+    if "channel" in words:
+        return " Set `classifier.channels` to what it was trained with."
+    if any(part in words for part in ("mat1 and mat2", "size", "shape", "height", "kernel")):
+        return " Set `classifier.input_size` (and `classifier.channels`) to what it was trained with."
+    return ""
+
+
 def convert_channels(images: Tensor, channels: int) -> Tensor:
     """Images ``(B, 1 or 3, H, W)`` with the wanted number of channels: grey is repeated, RGB becomes luminance."""
     if images.shape[1] == channels:

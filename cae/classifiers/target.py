@@ -25,7 +25,7 @@ from cae.classifiers.outputs import (
     output_kind,
     select_output,
 )
-from cae.classifiers.preprocessing import Preprocessing
+from cae.classifiers.preprocessing import Preprocessing, remedy
 from cae.errors import UserError
 
 SCORES = ("auto", "logits", "probabilities")
@@ -91,7 +91,7 @@ class TargetClassifier(nn.Module):
             raise UserError(f"`classifier.scores` must be one of {', '.join(SCORES)}, but is {scores!r}.")
         self.network = own_copy(network)
         self.classes = tuple(classes)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape[0], image_shape[1], image_shape[2]
         self.is_black_box = not isinstance(network, nn.Module)
         self.differentiable = differentiable and not self.is_black_box
         self.evaluations = 0
@@ -258,8 +258,7 @@ class TargetClassifier(nn.Module):
         except Exception as error:  # whatever a foreign network raises, the user hears what it was given
             shape = (len(images), self.preprocess.channels, *self.preprocess.size)
             raise UserError(
-                f"The classifier {self._name()} failed on {what} of shape {shape}: {error}. "
-                "Set `classifier.input_size` (and `classifier.channels`) to what it was trained with."
+                f"The classifier {self._name()} failed on {what} of shape {shape}: {error}.{remedy(error)}"
             ) from error
 
     def _on_device(self, images: Tensor) -> Tensor:

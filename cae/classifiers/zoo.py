@@ -255,6 +255,13 @@ def _load_foreign(build: Callable[[int], nn.Module], config: ClassifierConfig, c
     if classes == 2 and scores_of_head(network, state) == 1:
         network = _fit_first_convolution(build(1), state)
     load_weights(network, state, path, config.model)
+    if getattr(network, "transform_input", None) is False and not config.mean:
+        warnings.warn(
+            f"`classifier.model={config.model}`: if it was trained from torchvision's own weights, it normalised its "
+            "input itself, which a file of weights does not say: set `classifier.mean=[0.5,0.5,0.5]` and "
+            "`classifier.std=[0.5,0.5,0.5]`.",
+            stacklevel=2,
+        )
     return network
 
 

@@ -294,6 +294,23 @@ def test_a_failing_function_is_told_in_words(images):
         wrap(moody).logits(images)
 
 
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        ("expected input to have 3 channels, but got 1 channels instead", r"Set `classifier\.channels`"),
+        ("mat1 and mat2 shapes cannot be multiplied (2x81 and 64x5)", r"Set `classifier\.input_size`"),
+        ("the licence has expired", r"expired\.$"),
+    ],
+)
+def test_a_failure_is_followed_by_what_would_cure_it(raised, words):
+    class Failing(nn.Module):
+        def forward(self, images):
+            raise RuntimeError(raised)
+
+    with pytest.raises(UserError, match=words):
+        wrap(Failing())
+
+
 # weights for callables
 
 

@@ -125,3 +125,14 @@ def test_two_layers_are_no_replaced_head():
     network = nn.ModuleDict({"fc": nn.Linear(2, 2)})
     state = {"fc.0.weight": torch.zeros(2, 2), "fc.2.weight": torch.zeros(2, 2)}
     assert with_own_head(network, state) == (state, "")
+
+
+def test_a_network_that_may_have_normalised_its_input_itself_is_questioned(tmp_path):
+    models = pytest.importorskip("torchvision.models")
+    network = models.googlenet(num_classes=3, aux_logits=False, init_weights=False)
+    torch.save(network.state_dict(), tmp_path / "w.pt")
+    config = ClassifierConfig(model="torchvision:googlenet", weights=str(tmp_path / "w.pt"))
+    with pytest.warns(UserWarning, match=r"classifier\.mean=\[0\.5,0\.5,0\.5\]"):
+        loaded = load_classifier(config, CLASSES, (3, 64, 64))
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.allclose(loaded.logits(images), network.eval()(images), atol=1e-4)
