@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from captum.attr import Attribution
 from captum.log import log_usage
-from torch import Tensor
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
-from explainers.base import Explainer, Target
+from explainers.base import Explainer, Inputs, Target
 
 ExplainFunction = Callable[..., np.ndarray]
 
@@ -35,7 +34,7 @@ class _CaptumAttribution(Attribution):
 
     # captum 0.9.0: NoiseTunnel calls what its own decorator has wrapped, and fails on a plain method
     @log_usage()
-    def attribute(self, inputs: Tensor, target: Target = None, seed: int = 0) -> Tensor:
+    def attribute(self, inputs: Inputs, target: Target = None, seed: int = 0) -> Inputs:
         return self.explainer.attribute(inputs, target, seed)
 
 

@@ -8,17 +8,20 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from cae.classifiers import TargetClassifier
-from cae.errors import UserError, did_you_mean
+from cae.errors import UserError
 from explainers.explanation import Explanation
+from explainers.inputs import as_images, as_targets
 
-Target = int | str | Sequence[int | str] | Tensor | None
+Inputs = TypeVar("Inputs", Tensor, tuple[Tensor])
+Target = int | str | np.integer | np.ndarray | Sequence[int | str] | Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,11 +88,11 @@ class Explainer(ABC):
         self.classifier = classifier
         self.batch_size = batch_size
 
-    def __call__(self, images: Tensor, target: Target = None, seed: int = 0, progress: bool = False) -> Explanation:
+    def __call__(self, images: Any, target: Target = None, seed: int = 0, progress: bool = False) -> Explanation:
         """Explain images.
 
         Args:
-            images: ``(B, C, H, W)`` floats in [0, 1].
+            images: ``(B, C, H, W)`` floats in [0, 1]; or an array, a PIL picture, a file name, or a list of these.
             target: class to explain, by number or name: one for all images, or one for each; by default the
                 classifier's own predictions.
             seed: of all randomness; the global random state is neither read nor changed.
@@ -99,10 +102,11 @@ class Explainer(ABC):
             UserError: for images of another form or range, or a target that is no class.
         """
         started = time.perf_counter()
+        images = as_images(images, self.classifier.image_shape[0])
         instances = self._instances(images, target, seed)
         bar = tqdm(total=len(instances), desc=self.name, unit="image", disable=not progress)
         results = []
-        for result in self.explain_batch(instances):
+        for result in self._explained(instances):
             results.append(result)
             spent = sum(found.evaluations or 0 for found in results)
             bar.set_postfix_str(f"{spent / max(time.perf_counter() - started, 1e-9):.0f} evaluations/s")
@@ -123,8 +127,15 @@ class Explainer(ABC):
             extras=tuple(dict(found.extras) for found in results),
         )
 
-    def attribute(self, inputs: Tensor, target: Target = None, seed: int = 0) -> Tensor:
-        """The map alone, ``(B, C, H, W)`` as captum spells it: shared out equally over the channels, clipped input."""
+    def attribute(self, inputs: Inputs, target: Target = None, seed: int = 0) -> Inputs:
+        """The map alone, ``(B, C, H, W)`` as captum spells it: shared out equally over the channels, clipped input.
+
+        A tuple of one tensor, as ``captum.metrics`` hands it over, gives a tuple of one map.
+        """
+        if isinstance(inputs, tuple):
+            if len(inputs) != 1:
+                raise UserError(f"An explainer takes one tensor of images, but got {len(inputs)}.")
+            return (self.attribute(inputs[0], target, seed),)
         return self(inputs.clamp(0, 1), target, seed).attribution.expand_as(inputs) / inputs.shape[1]
 
     @property
@@ -140,6 +151,18 @@ class Explainer(ABC):
             before = self.classifier.evaluations
             found = self.explain_image(instance)
             yield InstanceResult(found.attribution, found.extras, self.classifier.evaluations - before)
+
+    def _explained(self, instances: Sequence[Instance]) -> Iterator[InstanceResult]:
+        """The results in order; a failure says at which image."""
+        done = 0
+        try:
+            for result in self.explain_batch(instances):
+                yield result
+                done += 1
+        except UserError as error:
+            if len(instances) == 1:
+                raise
+            raise UserError(f"Image {done} (counted from 0) of {len(instances)}: {error}") from error
 
     @abstractmethod
     def explain_image(self, instance: Instance) -> InstanceResult:
@@ -160,36 +183,14 @@ class Explainer(ABC):
         _check_images(images)
         with torch.no_grad():
             probabilities = self.score(images).to(self.device)
-        targets = self._targets(target, probabilities)
+        if target is None:
+            targets = probabilities.argmax(1).tolist()
+        else:
+            targets = as_targets(target, len(images), self.classifier.classes)
         pixels = images.detach().cpu()
         seeds = [image_seed(image, seed) for image in pixels]
         placed = images.detach().to(self.device, torch.float32).clone()
         return [Instance(*parts) for parts in zip(placed, targets, probabilities, seeds, strict=True)]
-
-    def _targets(self, target: Target, probabilities: Tensor) -> list[int]:
-        if target is None:
-            return probabilities.argmax(1).tolist()
-        count = len(probabilities)
-        given: list[int | str]
-        if isinstance(target, Tensor):
-            given = target.reshape(-1).tolist()
-        else:
-            given = [target] if isinstance(target, (int, str)) else list(target)
-        if len(given) not in (1, count):
-            raise UserError(f"`target` must be one class or one for each of the {count} images, but has {len(given)}.")
-        return [self._class_number(item) for item in (given * count if len(given) == 1 else given)]
-
-    def _class_number(self, target: int | str) -> int:
-        classes = self.classifier.classes
-        if isinstance(target, str):
-            if target not in classes:
-                some = ", ".join(classes[:10]) + (" …" if len(classes) > 10 else "")
-                near = did_you_mean(target, classes)
-                raise UserError(f"`target` {target!r} is no class of the classifier ({some}){near}.")
-            return classes.index(target)
-        if not 0 <= target < len(classes):
-            raise UserError(f"`target` must be in [0, {len(classes)}), but got {target}.")
-        return int(target)
 
 
 def image_seed(image: Tensor, seed: int) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cae.errors import UserError
 from cae.files import read_saved, write_tensors
 
 FORMAT = "explanation-1"
@@ -44,13 +45,15 @@ class Explanation:
     def __len__(self) -> int:
         return len(self.attribution)
 
-    def __getitem__(self, place: int) -> Explanation:
-        """One image of the batch, as an explanation of length 1; its share of the seconds is an equal one."""
-        place = range(len(self))[place]
-        rows = slice(place, place + 1)
+    def __getitem__(self, place: int | slice) -> Explanation:
+        """One image of the batch, as an explanation of length 1, or several; seconds are shared out equally."""
+        places = range(len(self))[place] if isinstance(place, slice) else [range(len(self))[place]]
+        if len(places) == 0:
+            raise UserError(f"There is no image in {place} of an explanation of {len(self)}.")
+        rows = place if isinstance(place, slice) else slice(places[0], places[0] + 1)
         return Explanation(
             self.attribution[rows], self.target[rows], self.probabilities[rows], self.method, self.parameters,
-            self.evaluations[rows], self.seconds / len(self), self.extras[rows],
+            self.evaluations[rows], self.seconds * len(places) / len(self), tuple(self.extras[k] for k in places),
         )  # fmt: skip
 
     def save(self, path: str | Path) -> None:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,9 @@ from cae.errors import UserError, did_you_mean
 from explainers.constructor_options import NotInSourceError, constructor_options
 
 if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
     from cae.classifiers import TargetClassifier
     from explainers.base import Explainer
 
@@ -138,18 +141,28 @@ def default_options(name: str) -> dict[str, Any]:
         return {key: parameter.default for key, parameter in options_of(name).items()}
 
 
-def get_explainer(name: str, classifier: TargetClassifier, **options: Any) -> Explainer:
+def get_explainer(
+    name: str, classifier: TargetClassifier | nn.Module | Callable[[np.ndarray], Any], **options: Any
+) -> Explainer:
     """An explainer by name.
 
     Args:
         name: one of ``list_explainers()``, or one with a label of the caller's, as in ``pmi@gray``.
-        classifier: to be explained.
-        options: its hyper-parameters, over those of the preset; see ``options_of``.
+        classifier: to be explained; or a bare PyTorch module or function of NumPy images, which is wrapped when the
+            first images come.
+        options: its hyper-parameters, over those of the preset; see ``options_of``. For a bare model also ``classes``
+            (names in the order of the scores), ``mean`` and ``std`` (of its normalisation, on [0, 1]).
 
     Raises:
         UserError: for an unknown name or option, or a classifier that cannot serve the method.
     """
+    # with torch, which a list of methods should not wait for
+    from cae.classifiers import TargetClassifier
+    from explainers.bare import MODEL_OPTIONS, BareModelExplainer
+
     cls = explainer_class(name)
+    bare = not isinstance(classifier, TargetClassifier)
+    model = {key: options.pop(key) for key in MODEL_OPTIONS if bare and key in options}
     known = {*options_of(name), *cls.resources}
     problems = [
         f"'{name}' has no option '{key}'{did_you_mean(key, known)}; it takes {', '.join(sorted(known))}."
@@ -158,9 +171,15 @@ def get_explainer(name: str, classifier: TargetClassifier, **options: Any) -> Ex
     ]
     if problems:
         raise UserError(problems)
-    explainer = cls(classifier, **{**_entry(name).settings, **options})
-    explainer.name = name  # a preset goes by its own name
-    return explainer
+
+    def make(classifier: TargetClassifier) -> Explainer:
+        explainer = cls(classifier, **{**_entry(name).settings, **options})
+        explainer.name = name  # a preset goes by its own name
+        return explainer
+
+    if not isinstance(classifier, TargetClassifier):
+        return BareModelExplainer(make, classifier, model)
+    return make(classifier)
 
 
 def parse_options(texts: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from cae.classifiers.identity import callable_name
+from cae.classifiers.outputs import scores_array
 from cae.errors import UserError, did_you_mean
 
 NUMBER_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
@@ -68,25 +72,46 @@ class OnnxScores:
         self.size = height if height == width else None
 
     def _read_output(self, path: Path) -> None:
-        """The first output of floats: files from scikit-learn give labels first."""
+        """All outputs of floats: files from scikit-learn give labels, too."""
         names = [item.name for item in self.session.get_outputs() if item.type in NUMBER_TYPES]
         if not names:
             found = ", ".join(f"{item.name} {item.type}" for item in self.session.get_outputs())
             raise UserError(f"'{path}' has no output of float scores, only: {found}.")
-        self.output_name = names[0]
+        self.output_names = names
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Scores ``(B, K)`` of images ``(B, C, H, W)``."""
+    def __call__(self, images: np.ndarray) -> Any:
+        """Scores ``(B, K)`` of images ``(B, C, H, W)``; of a file with several outputs, all of them by name."""
         images = images.astype(self.dtype, copy=False)
         if self.channels_last:
             images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
         step = self.batch or max(len(images), 1)
-        return np.concatenate([self._run(images[i : i + step], step) for i in range(0, len(images), step)])
+        parts = [self._run(images[i : i + step], step) for i in range(0, len(images), step)]
+        found = [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+        return found[0] if len(found) == 1 else dict(zip(self.output_names, found, strict=True))
 
-    def _run(self, images: np.ndarray, size: int) -> np.ndarray:
+    def _run(self, images: np.ndarray, size: int) -> list[np.ndarray]:
         filling = np.zeros((size - len(images), *images.shape[1:]), images.dtype)
-        (scores,) = self.session.run([self.output_name], {self.input_name: np.concatenate([images, filling])})
-        return np.asarray(scores, dtype=np.float32)[: len(images)]
+        found = self.session.run(self.output_names, {self.input_name: np.concatenate([images, filling])})
+        return [np.asarray(scores, dtype=np.float32)[: len(images)] for scores in found]
+
+
+def call_function(function: Callable[[np.ndarray], Any], inputs: Tensor, classes: int) -> np.ndarray:
+    """Scores, float32, that a function gives for preprocessed images ``(B, C, H, W)``.
+
+    Raises:
+        UserError: with the words of any exception of the function.
+    """
+    # a copy: a user's function may write into its argument
+    array = np.array(inputs.detach().cpu().numpy(), dtype=np.float32, order="C")
+    try:
+        return scores_array(function(array), classes)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a foreign function raises, the user hears what it was given
+        raise UserError(
+            f"The classifier {callable_name(function)} failed on images of shape {tuple(inputs.shape)}: "
+            f"{type(error).__name__}: {error}."
+        ) from error
 
 
 def import_callable(model: str) -> Any:

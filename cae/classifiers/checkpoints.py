@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cae.classifiers.state_dicts import best_prefixes, is_auxiliary, weights_inside, with_own_head, without_prefixes
 from cae.errors import UserError, did_you_mean
 
-WRAPPERS = ("state_dict", "model", "model_state_dict")  # where training programs keep the weights
-PREFIXES = ("module.", "model.", "network.", "_orig_mod.")  # what wrapping modules put before the names
+LIBRARIES = {"torchvision": "torchvision.models.{}()", "timm": "timm.create_model('{}')"}
 CONVERSION = "torch.save(model.state_dict(), 'weights.pt')"
 
 
 def existing_file(path: str | Path, option: str = "classifier.weights") -> Path:
     """The path, if it is a file; otherwise a UserError that names the nearest file of the folder."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_file():
         return path
     if path.is_dir():
@@ -89,34 +90,16 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     content: Any = None
     with _in_words(path):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    state = {str(k): v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    state = weights_inside(content, str(path))
     if not state:
         raise UserError(f"'{path}' holds no weights (a dict from names to tensors); save them with {CONVERSION}.")
     return state
 
 
-def without_prefixes(state: Mapping[str, Tensor], wanted: Iterable[str]) -> dict[str, Tensor]:
-    """The state under the prefixes (``module.``, ``model.``, …) that make most of its names those of the network."""
-    wanted = set(wanted)
-    best = current = dict(state)
-    for _ in range(3):  # such as `model.module.`
-        stripped = [
-            {key.removeprefix(prefix): value for key, value in current.items() if key.startswith(prefix)}
-            for prefix in PREFIXES
-        ]
-        current = max(stripped, key=lambda candidate: (len(wanted & candidate.keys()), len(candidate)))
-        if len(wanted & current.keys()) > len(wanted & best.keys()):
-            best = current
-    return best
-
-
 def scores_of_head(network: nn.Module, state: Mapping[str, Tensor]) -> int | None:
     """Scores that the checkpoint's head gives, where it differs from the network in that number alone; else None."""
     own = network.state_dict()
-    state = without_prefixes(state, own)
+    state, _ = with_own_head(network, without_prefixes(state, own))
     differing = [key for key in own if key in state and own[key].shape != state[key].shape]
     alike = all(own[key].shape[1:] == state[key].shape[1:] for key in differing)
     counts = {state[key].shape[0] for key in differing if state[key].ndim}
@@ -126,6 +109,21 @@ def scores_of_head(network: nn.Module, state: Mapping[str, Tensor]) -> int | Non
 def _some(names: list[str]) -> str:
     """The first three names in brackets."""
     return f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+
+
+def _cure(name: str, missing: list[str], unexpected: list[str]) -> str:
+    """What to write where weights do not fit: a changed part of a known network can be built by the user."""
+    other = "Set `classifier.model` (and `classifier.width` for own networks) to what the weights were trained with."
+    kind, _, model = name.partition(":")
+    parts = {key.partition(".")[0] for key in missing}
+    if kind not in LIBRARIES or len(parts) != 1 or not unexpected:
+        return other
+    part = parts.pop()
+    return (
+        f"Where only '{part}' was changed, build the network in a file of your own, such as my_networks.py, with "
+        f"`model = {LIBRARIES[kind].format(model)}; model.{part} = …`, and set "
+        f"`classifier.model=callable:my_networks:model`. {other}"
+    )
 
 
 def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: str | Path, name: str) -> None:
@@ -141,10 +139,12 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: str | Pa
         UserError: if names or shapes differ: how many, and the first of them.
     """
     own = network.state_dict()
-    state = without_prefixes(state, own)
-    # counters of batch norm, absent from old checkpoints, mean nothing to a frozen network
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
+    given, (state, renamed) = state, with_own_head(network, without_prefixes(state, own))
+    prefixes = best_prefixes(given, set(own))
+    missing = [key for key in own if key not in state and not is_auxiliary(key)]
+    unexpected = [key for key in state if key not in own and not is_auxiliary(key)]
+    if missing:  # what stands beside the weights' common prefix may be what is missed
+        unexpected += [key for key in given if not key.startswith(prefixes[0])]
     shapes = [key for key in own if key in state and own[key].shape != state[key].shape]
     found = scores_of_head(network, state)
     if not missing and not unexpected and found is not None:
@@ -157,7 +157,14 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: str | Pa
     parts += [f"{len(shapes)} have another shape {_some(shapes)}"] if shapes else []
     if parts:
         raise UserError(
-            f"'{path}' does not fit `classifier.model={name}`: {', '.join(parts)}. Set `classifier.model` (and "
-            "`classifier.width` for own networks) to what the weights were trained with."
+            f"'{path}' does not fit `classifier.model={name}`: {', '.join(parts)}. {_cure(name, missing, unexpected)}"
         )
+    if len(prefixes) > 1:
+        warnings.warn(
+            f"'{path}' holds several sets of weights, under the names {', '.join(f'{item}…' for item in prefixes)}; "
+            "the first is used: save another alone to explain it.",
+            stacklevel=2,
+        )
+    if renamed:
+        warnings.warn(f"'{path}' has another head than `classifier.model={name}`: {renamed}.", stacklevel=2)
     network.load_state_dict({key: state.get(key, own[key]) for key in own})

@@ -50,6 +50,11 @@ class OnnxForward:
                     f"`classifier.runtime=onnx`: {type(network).__name__} cannot be exported ({reason}); use torch."
                 ) from error
             self._scores = OnnxScores(path)
+            if len(self._scores.output_names) > 1:
+                raise UserError(
+                    f"`classifier.runtime=onnx` is for networks that give their scores alone, but "
+                    f"{type(network).__name__} gives {len(self._scores.output_names)} outputs; use torch."
+                )
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Scores ``(B, K)`` of inputs ``(B, C, H, W)`` on the CPU."""

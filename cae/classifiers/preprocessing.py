@@ -13,6 +13,16 @@ from cae.errors import UserError
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
+def remedy(error: Exception) -> str:
+    """The option that would cure what a network raised for an image, as a sentence; empty where that is not known."""
+    words = str(error).lower()
+    if "channel" in words:
+        return " Set `classifier.channels` to what it was trained with."
+    if any(part in words for part in ("mat1 and mat2", "size", "shape", "height", "kernel")):
+        return " Set `classifier.input_size` (and `classifier.channels`) to what it was trained with."
+    return ""
+
+
 def convert_channels(images: Tensor, channels: int) -> Tensor:
     """Images ``(B, 1 or 3, H, W)`` with the wanted number of channels: grey is repeated, RGB becomes luminance."""
     if images.shape[1] == channels:
@@ -61,6 +71,12 @@ class Preprocessing(nn.Module):
         self.size = size
         means = _per_channel(list(mean) or [0.0], channels, "classifier.mean")
         deviations = _per_channel(list(std) or [1.0], channels, "classifier.std")
+        if max(means) > 1:
+            small = [round(value / 255, 4) for value in means]
+            raise UserError(
+                f"`classifier.mean` must be on the scale of images in [0, 1], but is {means}; if it is meant for "
+                f"bytes, divide it (and `classifier.std`) by 255: mean={small}."
+            )
         if min(deviations) <= 0:
             raise UserError(f"`classifier.std` must be above 0 in every channel, but is {deviations}.")
         self.normalises = bool(mean) or bool(std)

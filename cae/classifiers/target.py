@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,11 +11,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cae.classifiers.black_box import OnnxScores, call_function
+from cae.classifiers.features import features_from, find_features
+from cae.classifiers.identity import answers_digest, callable_name, own_copy, probe_images, state_digest
 from cae.classifiers.onnx_runtime import OnnxForward
-from cae.classifiers.preprocessing import Preprocessing
+from cae.classifiers.outputs import (
+    checked_rows,
+    doubt_of_company,
+    doubt_of_probabilities,
+    ending_of,
+    log_probabilities,
+    look_like_shares,
+    output_kind,
+    select_output,
+)
+from cae.classifiers.preprocessing import Preprocessing, remedy
 from cae.errors import UserError
 
-SMALLEST_PROBABILITY = 1e-12  # where probabilities become logits
 SCORES = ("auto", "logits", "probabilities")
 
 
@@ -30,45 +43,24 @@ def input_channels(network: Any) -> int | None:
     return kernels[0].shape[1] if kernels and kernels[0].shape[1] in (1, 3) else None
 
 
-def state_digest(network: nn.Module) -> str:
-    """SHA-256 over names, types, shapes and bytes of a network's state, in the order of the names."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _callable_name(function: Any) -> str:
-    """Module and name of a function, or of the class of a callable object."""
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}.{named.__qualname__}"
-
-
-def _as_tensor(output: Any) -> Any:
-    """The scores inside what a network returns: a tensor, ``.logits``, the first of a tuple, or a dict's entry."""
-    if isinstance(output, dict):
-        return output.get("logits", next(iter(output.values())))
-    if isinstance(output, (tuple, list)):
-        return output[0]
-    return getattr(output, "logits", output)
-
-
 class TargetClassifier(nn.Module):
     """Any classifier of images, frozen and always in evaluation mode.
 
     Args:
         network: an ``nn.Module`` from ``(B, C, H, W)`` to logits ``(B, K)``, or any callable from a NumPy array
-            ``(B, C, H, W)`` float32 to scores ``(B, K)`` or ``(B,)``. A module is frozen in place.
+            ``(B, C, H, W)`` float32 to scores ``(B, K)`` or ``(B,)``. A module is copied; the caller's own stays as it
+            is. Of several outputs, that named ``logits``, ``out`` or ``output`` counts, else the one as wide as the
+            classes.
         classes: names of the K classes, in the order of the scores.
         image_shape: ``(C, H, W)`` of the images, in [0, 1].
         input_size: side in pixels that the network wants; by default the images keep their size.
         mean: per-channel mean for normalisation, on [0, 1]; empty for none.
         std: per-channel standard deviation for the same.
         differentiable: False for a module whose gradients must not be used. Callables never have gradients.
-        network_channels: channels that the network wants; by default those of its first convolution.
-        scores: ``logits``, ``probabilities``, or ``auto``: modules give logits; callables and TorchScript files give
-            probabilities if their scores of two blank images look like it (each sums to 1, or one score in [0, 1]).
+        network_channels: channels that the network wants; by default those of the images where it takes them, else
+            those of its first convolution.
+        scores: ``logits``, ``probabilities``, or ``auto``: what the scores of five images look like. Those that sum to
+            1 are probabilities, and so is a single one in [0, 1] of a callable or a file, or behind a sigmoid.
         identity: further words or digests that the fingerprint covers, such as that of the file.
 
     A network of a single score ``z`` for two classes counts as logits ``(0, z)``, and of a single probability ``p`` as
@@ -97,22 +89,24 @@ class TargetClassifier(nn.Module):
             raise UserError(f"A classifier needs at least two classes to explain, but has {list(classes)}.")
         if scores not in SCORES:
             raise UserError(f"`classifier.scores` must be one of {', '.join(SCORES)}, but is {scores!r}.")
-        self.network = network
+        self.network = own_copy(network)
         self.classes = tuple(classes)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape[0], image_shape[1], image_shape[2]
         self.is_black_box = not isinstance(network, nn.Module)
         self.differentiable = differentiable and not self.is_black_box
         self.evaluations = 0
         size = (input_size, input_size) if input_size else (self.image_shape[1], self.image_shape[2])
         self.input_size = size[1]
-        channels = network_channels or input_channels(network) or self.image_shape[0]
-        self.preprocess = Preprocessing(channels, size, mean, std)
         self._identity = identity
         self._feature_source: str | None = None
         self._onnx: OnnxForward | None = None
         self.requires_grad_(False)
         self.eval()
-        self.scores = self._try_out(scores)
+        own, first = self.image_shape[0], input_channels(network)
+        channels = [network_channels] if network_channels else list(dict.fromkeys([own, first or own]))
+        blanks = self._try_out(channels, size, mean, std)
+        self.scores = scores
+        self._examine(blanks)
 
     def train(self, mode: bool = True) -> TargetClassifier:
         """Stay in evaluation mode, whatever ``mode`` says: a target that learns is no target."""
@@ -150,9 +144,14 @@ class TargetClassifier(nn.Module):
         """
         inputs = self._input(images)
         if self._feature_source is None:
-            self._feature_source = self._find_features(inputs)
+            self._settle()
+            self._feature_source = find_features(self.network, inputs[:1]) or "logits"
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
-            features = self._features_from(self._feature_source, inputs)
+            if self._feature_source == "logits":
+                features = self._as_logits(self._raw(inputs))
+            else:
+                self._settle()
+                features = features_from(self._feature_source, self.network, inputs)
         return features if features.dtype == torch.float64 else features.float()
 
     def require_gradients(self, what: str) -> None:
@@ -167,16 +166,21 @@ class TargetClassifier(nn.Module):
         )
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that change with the weights, the class names or the preprocessing."""
+        """16 hexadecimal digits that change with the weights, the class names or the preprocessing.
+
+        Of a Python function, which has no weights to read, its answers to fixed images count instead.
+        """
         if isinstance(self.network, nn.Module):
             weights = state_digest(self.network)
         else:
-            weights = _callable_name(self.network)
+            weights = callable_name(self.network)
+        if self.is_black_box and not isinstance(self.network, OnnxScores):
+            weights += answers_digest(self._answers)
         words = [weights, *self.classes, self.preprocess.description(), self.scores, self._identity]
         return hashlib.sha256("\n".join(words).encode()).hexdigest()[:16]
 
     def _name(self) -> str:
-        return type(self.network).__name__ if isinstance(self.network, nn.Module) else _callable_name(self.network)
+        return type(self.network).__name__ if isinstance(self.network, nn.Module) else callable_name(self.network)
 
     def _input(self, images: Tensor) -> Tensor:
         """Checked, counted and preprocessed images, in the number type of the network."""
@@ -186,7 +190,18 @@ class TargetClassifier(nn.Module):
         if not images.is_floating_point():
             raise UserError(f"Images must be floats in [0, 1], but are {images.dtype}; divide 8-bit images by 255.")
         self.evaluations += len(images)
-        return self.preprocess(images).to(self._dtype())
+        return self._prepared(images)
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        """What the network is given: memory of its own, for networks that write into their input."""
+        inputs = self.preprocess(images).to(self._dtype())
+        shared = inputs.data_ptr() == images.data_ptr() or 0 in inputs.stride()
+        return inputs.clone() if shared else inputs
+
+    def _settle(self) -> None:
+        """Put the network back into evaluation mode, should anyone have changed that."""
+        if isinstance(self.network, nn.Module) and any(part.training for part in self.network.modules()):
+            self.network.eval()
 
     def _dtype(self) -> torch.dtype:
         weights = self.network.parameters() if isinstance(self.network, nn.Module) else iter(())
@@ -197,28 +212,12 @@ class TargetClassifier(nn.Module):
         if self._onnx is not None and inputs.device.type == "cpu" and not torch.is_grad_enabled():
             output = self._onnx(inputs)
         elif isinstance(self.network, nn.Module):
+            self._settle()
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
-                output = _as_tensor(self.network(inputs))
+                output = select_output(self.network(inputs), len(self.classes))
         else:
-            # a copy: a user's function may write into its argument
-            array = np.array(inputs.detach().cpu().numpy(), dtype=np.float32, order="C")
-            output = torch.as_tensor(np.asarray(self.network(array), dtype=np.float32), device=inputs.device)
-        return self._checked_shape(output, len(inputs))
-
-    def _checked_shape(self, output: Any, batch: int) -> Tensor:
-        """Scores as ``(B, K)`` or ``(B, 1)`` floats, or an error that names the two numbers of classes."""
-        if not isinstance(output, Tensor) or output.ndim == 0 or len(output) != batch:
-            shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise UserError(f"The classifier {self._name()} must give {batch} rows of scores, but gave {shape}.")
-        rows = output.flatten(1) if output.ndim > 1 else output[:, None]
-        count, wanted = rows.shape[1], len(self.classes)
-        if count != wanted and not (count == 1 and wanted == 2):
-            raise UserError(
-                f"The classifier gives {count} score(s), but the data has {wanted} classes "
-                f"({', '.join(self.classes)}): "
-                "use one trained on these classes."
-            )
-        return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+            output = torch.as_tensor(call_function(self.network, inputs, len(self.classes)), device=inputs.device)
+        return checked_rows(output, len(inputs), self.classes, self._name())
 
     def _as_logits(self, rows: Tensor) -> Tensor:
         """Logits ``(B, K)`` from raw scores, checked for values that no softmax survives."""
@@ -228,78 +227,59 @@ class TargetClassifier(nn.Module):
             raise UserError(f"The classifier {self._name()} gave NaN or infinite scores: check its weights and input.")
         if self.scores == "logits":
             return torch.cat([torch.zeros_like(rows), rows], 1) if rows.shape[1] == 1 else rows
-        if checked and not bool(_look_like_shares(rows)):
+        if checked and not bool(look_like_shares(rows)):
             raise UserError(
                 f"The classifier {self._name()} gave probabilities outside [0, 1], from {rows.min():.3g} to "
                 f"{rows.max():.3g}; set `classifier.scores=logits` if it gives logits."
             )
-        rows = torch.cat([1 - rows, rows], 1) if rows.shape[1] == 1 else rows
-        rows = rows.clamp_min(SMALLEST_PROBABILITY)
-        return (rows / rows.sum(1, keepdim=True)).log()
+        return log_probabilities(rows)
 
-    def _try_out(self, scores: str) -> str:
-        """Score two blank images, so that a misfit shows at once, and tell logits from probabilities."""
+    def _try_out(
+        self, channels: Sequence[int], size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
+    ) -> Tensor:
+        """Score two blank images with the first number of channels that serves, so that a misfit shows at once."""
         blanks = torch.stack([torch.zeros(self.image_shape), torch.full(self.image_shape, 0.5)])
-        blanks = blanks.to(next(self.parameters(), blanks).device)
-        with torch.no_grad():
+        for place, count in enumerate(channels):
             try:
-                self.preprocess.to(blanks.device)
-                rows = self._raw(self.preprocess(blanks).to(self._dtype()))
+                self.preprocess = Preprocessing(count, size, mean, std)
+                return self._probe(blanks, "blank images")
             except UserError:
-                raise
-            except Exception as error:  # whatever a foreign network raises, the user hears what it was given
-                shape = (2, self.preprocess.channels, *self.preprocess.size)
-                raise UserError(
-                    f"The classifier {self._name()} failed on blank images of shape {shape}: {error}. "
-                    "Set `classifier.input_size` (and `classifier.channels`) to what it was trained with."
-                ) from error
-        guess = self.is_black_box or isinstance(self.network, torch.jit.ScriptModule)
-        self.scores = scores if scores != "auto" else _guess_scores(rows) if guess else "logits"
-        self._as_logits(rows)
-        return self.scores
+                if place == len(channels) - 1:
+                    raise
+        raise ValueError("no number of channels to try")
 
-    def _find_features(self, inputs: Tensor) -> str:
-        """Which of the known ways to penultimate features works on this network."""
-        for source in ("timm", "method", "linear"):
-            with torch.no_grad():
-                try:
-                    found = self._features_from(source, inputs[:1])
-                except Exception:  # foreign networks may have anything under these names
-                    continue
-            if isinstance(found, Tensor) and found.ndim == 2:
-                return source
-        return "logits"
+    @torch.no_grad()
+    def _probe(self, images: Tensor, what: str) -> Tensor:
+        """Raw scores of images that are not counted, with whatever goes wrong in words."""
+        try:
+            return self._raw(self._on_device(images))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a foreign network raises, the user hears what it was given
+            shape = (len(images), self.preprocess.channels, *self.preprocess.size)
+            raise UserError(
+                f"The classifier {self._name()} failed on {what} of shape {shape}: {error}.{remedy(error)}"
+            ) from error
 
-    def _features_from(self, source: str, inputs: Tensor) -> Tensor:
-        network: Any = self.network
-        if source == "timm":
-            return network.forward_head(network.forward_features(inputs), pre_logits=True)
-        if source == "method":
-            return network.features(inputs)
-        if source == "linear":
-            return _input_of_last_linear(network, inputs)
-        return self._as_logits(self._raw(inputs))
+    def _on_device(self, images: Tensor) -> Tensor:
+        """Preprocessed images where the network is."""
+        device = images.device if self.is_black_box else next(self.network.parameters(), images).device
+        self.preprocess.to(device)
+        return self._prepared(images.to(device))
 
-
-def _input_of_last_linear(network: nn.Module, inputs: Tensor) -> Tensor:
-    """What the last ``nn.Linear`` of a network is given."""
-    last = [part for part in network.modules() if isinstance(part, nn.Linear)][-1]
-    seen: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    try:
-        network(inputs)
-    finally:
-        handle.remove()
-    return seen[-1]
-
-
-def _look_like_shares(rows: Tensor, tolerance: float = 1e-3) -> Tensor:
-    """Whether scores are all in [0, 1] (a scalar tensor)."""
-    return ((rows >= -tolerance) & (rows <= 1 + tolerance)).all()
-
-
-def _guess_scores(rows: Tensor, tolerance: float = 1e-3) -> str:
-    """``probabilities`` where all rows ``(B, K)`` sum to 1, or a single score is in [0, 1]; otherwise ``logits``."""
-    shares = bool(_look_like_shares(rows))
-    sums = rows.shape[1] == 1 or bool(((rows.sum(1) - 1).abs() < tolerance).all())
-    return "probabilities" if shares and sums else "logits"
+    def _examine(self, blanks: Tensor) -> None:
+        """Tell logits from probabilities, and warn of what is doubtful; ``blanks`` are scores of blank images."""
+        images = probe_images(self.image_shape)
+        together, alone = self._probe(images, "images of noise"), self._probe(images[:1], "an image of noise")
+        rows, doubts = torch.cat([blanks, together]), [doubt_of_company(together[:1], alone)]
+        if self.scores == "auto":
+            foreign = self.is_black_box or isinstance(self.network, torch.jit.ScriptModule)
+            end = "unknown" if foreign else ending_of(self.network, self._on_device(images[:1]), len(self.classes))
+            self.scores, doubt = output_kind(rows, end, foreign)
+            doubts.append(doubt)
+        elif self.scores == "probabilities":
+            doubts.append(doubt_of_probabilities(rows))
+        for doubt in filter(None, doubts):
+            warnings.warn(f"The classifier {self._name()}: {doubt}.", stacklevel=4)
+        self._as_logits(blanks)
+        self._answers = self._as_logits(together).softmax(1)

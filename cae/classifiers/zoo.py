@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from cae.classifiers.black_box import OnnxScores, file_digest, import_callable
 from cae.classifiers.checkpoints import existing_file, load_weights, read_state_dict, scores_of_head
+from cae.classifiers.identity import own_copy
 from cae.classifiers.imagenet import (
     LITE0,
     LITE0_SIZE,
@@ -74,8 +76,7 @@ def _load(
             f"`classifier.model={config.model}` takes its classes from the data; one that brings its own is {LITE0}."
         )
     if kind == "callable":
-        found = import_callable(config.model)
-        return _wrap(found, config, classes, image_shape, identity=config.model)
+        return _wrap(_load_callable(config), config, classes, image_shape, identity=config.model)
     if config.model in OWN_NETWORKS:
         return load_own_for(config, classes, image_shape, _own_path(config, folder))
     if config.model == "torchscript":
@@ -89,7 +90,8 @@ def _load(
         )
     if kind in BUILDERS and name:
         network = _load_foreign(BUILDERS[kind](name), config, len(classes))
-        return _wrap(network, config, classes, image_shape)
+        logits = replace(config, scores="logits") if config.scores == "auto" else config  # as all of these libraries
+        return _wrap(network, logits, classes, image_shape)
     raise _unknown(config.model)
 
 
@@ -168,6 +170,35 @@ def _weights(config: ClassifierConfig, what: str) -> Path:
     return existing_file(config.weights)
 
 
+def _load_callable(config: ClassifierConfig) -> Any:
+    """What ``callable:…`` names; a module with the user's weights in it, a class of modules made to one."""
+    found = import_callable(config.model)
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        try:
+            found = found()
+        except TypeError as error:
+            raise UserError(
+                f"`classifier.model={config.model}` is a class that cannot be made without arguments ({error}): name a "
+                "module made of it, as in `model = Net(classes=2)`."
+            ) from error
+        if config.weights is None:
+            raise UserError(
+                f"`classifier.model={config.model}` is a class, whose weights are random: give `classifier.weights`, "
+                "or name a trained module made of it."
+            )
+    if config.weights is None:
+        return found
+    path = existing_file(config.weights)
+    if not isinstance(found, nn.Module):
+        raise UserError(
+            f"`classifier.weights` is of no use to `classifier.model={config.model}`, a function with weights of its "
+            "own: leave it empty, or name a PyTorch module."
+        )
+    network = own_copy(found)
+    load_weights(network, read_state_dict(path), path, config.model)
+    return network
+
+
 def _load_torchscript(path: Path) -> nn.Module:
     if path.suffix == ".pt2":
         raise UserError(
@@ -224,6 +255,13 @@ def _load_foreign(build: Callable[[int], nn.Module], config: ClassifierConfig, c
     if classes == 2 and scores_of_head(network, state) == 1:
         network = _fit_first_convolution(build(1), state)
     load_weights(network, state, path, config.model)
+    if getattr(network, "transform_input", None) is False and not config.mean:
+        warnings.warn(
+            f"`classifier.model={config.model}`: if it was trained from torchvision's own weights, it normalised its "
+            "input itself, which a file of weights does not say: set `classifier.mean=[0.5,0.5,0.5]` and "
+            "`classifier.std=[0.5,0.5,0.5]`.",
+            stacklevel=2,
+        )
     return network
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cae.classifiers import TargetClassifier
-from cae.classifiers.target import state_digest
+from cae.classifiers.identity import state_digest
 from cae.config import Config
 from cae.continuing import same_work
 from cae.data import CAEDataModule

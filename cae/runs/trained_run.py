@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cae.classifiers import TargetClassifier, load_own
-from cae.classifiers.target import state_digest
+from cae.classifiers.identity import state_digest
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.errors import UserError, did_you_mean

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own, save_classifier
 from cae.classifiers.saved import OWN_NETWORKS, build_network
@@ -17,7 +18,7 @@ from cae.config import Config
 from cae.config.checks import check_config
 from cae.config.fields import differing, get_value, set_value, shown
 from cae.config.former_options import present_values
-from cae.data import CAEDataModule
+from cae.data import CAEDataModule, collate
 from cae.data.lesions import KINDS
 from cae.devices import device_for
 from cae.errors import UserError
@@ -118,15 +119,22 @@ def random_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         network = build_network(options.model, len(data.classes), data.image_shape[0], options.width)
-    bare = _bare(network, config, data)
     # batch norm must have met the images, or all logits are alike up to what half precision rounds away
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = None  # the mean over all batches
     network.train()
-    logits_of(bare, data.train, data.config.batch_size)
+    _show_images(network, _bare(network, config, data).preprocess, data)
     network.eval()
     return standardised_classifier(config, data, network)
+
+
+@torch.no_grad()
+def _show_images(network: nn.Module, preprocess: nn.Module, data: CAEDataModule) -> None:
+    """Let a network see all training images, preprocessed, as its batch norm has to."""
+    images: Any = data.train
+    for batch in DataLoader(images, batch_size=data.config.batch_size, collate_fn=collate):
+        network(preprocess(batch.images))
 
 
 def standardised_classifier(config: Config, data: CAEDataModule, network: nn.Module) -> TargetClassifier:

@@ -31,7 +31,7 @@ def null_case_test(context: SanityContext) -> SanityRecord:
     """Nothing is shown where there is nothing: a classifier without evidence, a path that leads nowhere."""
     record, model, instances = SanityRecord(), context.retrained_model(0), context.instances(context.data)
     names = model.classifier.classes
-    blind = TargetClassifier(Constant(range(len(names))), names, image_shape=context.data.image_shape)
+    blind = TargetClassifier(Constant(range(len(names))), names, image_shape=context.data.image_shape, scores="logits")
     silent = explain_instances(dataclasses.replace(model, classifier=blind.to(context.device)), instances)
     missing = sum(result.status == "not_found" and result.saliency is None for result in silent)
     record.note("constant/not_found", missing / len(silent))

@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
-from cae.classifiers.target import SMALLEST_PROBABILITY
+from cae.classifiers.outputs import SMALLEST_PROBABILITY
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
 from explainers.infills import Sampler, build_sampler
