@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cae.config import Config
 from cae.counterfactuals.find import WORDS, targets_for
-from cae.data.images import ImageRef, load_image
+from cae.data.images import ImageRef, Reading, load_image
 from cae.data.selection import image_ids, image_options
 from cae.errors import UserError, did_you_mean
 from cae.runs.trained_run import TrainedRun
@@ -91,7 +91,7 @@ def _reference_pixels(run: TrainedRun, name: str) -> Tensor:
     ref = ImageRef.parse(name)
     if ref.path.is_file():
         data = run.config.data
-        return load_image(ref, data.image_size, data.channels, data.crop)
+        return load_image(ref, data.image_size, data.channels, data.crop, Reading.of(data))
     raise UserError(
         f"counterfactual.reference_image '{name}' is neither the id of an image of the data nor a file"
         f"{did_you_mean(name, everything)}."

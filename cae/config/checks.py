@@ -77,10 +77,25 @@ def _data(config: Config) -> Iterator[str]:
     wanted = SOURCES[data.source].path if data.source in SOURCES else ""
     if wanted and not data.path:
         yield f"data.source={data.source} needs data.path: {wanted}"
+    if data.levels and not (len(data.levels) == 2 and data.levels[0] < data.levels[1]):
+        yield f"'data.levels' must be two values, the lower first, such as [0,4095], but got {shown(data.levels)}"
+    if data.group is not None and (problem := _pattern_problem(data.group)):
+        yield f"'data.group' must be folder, patient or a regular expression, but got {shown(data.group)}: {problem}"
+    if data.group is not None and "group" in data.columns:
+        yield "data.group and data.columns.group both say which images belong together: give one of the two"
     for key in data.columns:
         if key not in TABLE_COLUMNS:
             known = ", ".join(TABLE_COLUMNS)
             yield f"'data.columns' has no entry '{key}'{did_you_mean(key, TABLE_COLUMNS)}; its entries are {known}"
+
+
+def _pattern_problem(pattern: str) -> str:
+    """Why a regular expression cannot be read; empty where it can."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return str(error)
+    return ""
 
 
 def _lesions(config: Config) -> Iterator[str]:

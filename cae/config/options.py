@@ -54,6 +54,24 @@ class DataConfig:
     seed: int = option(0, "seed of the splits and of drawn images", low=0)
     val_share: float = option(0.15, "share split off for validation where the source brings no split", low=0, high=0.9)
     test_share: float = option(0.15, "share split off for testing where the source brings no split", low=0, high=0.9)
+    group: str | None = option(
+        None,
+        "images kept in one split: `folder` (by the folder below that of the class), `patient` (DICOM PatientID), or a "
+        "regular expression on the id, whose first group (or whole match) names them",
+    )
+    levels: list[float] = option(
+        [],
+        "stored values that become 0 and 1 in files of more than 8 bits without a window; by default the range of the "
+        "kind of file or, where it has none, that of the training split, which is then saved with the run",
+    )
+    scale: str = option(
+        "set",
+        "set: one scale for all files without a range of their own; file: each is stretched alone",
+        choices=("set", "file"),
+    )
+    ground: str = option(
+        "white", "what lies behind transparent pixels of image files", choices=("white", "grey", "black")
+    )
     cache: bool = option(True, "keep decoded images in memory (each is read once)")
     flip: bool = option(False, "mirror training images at random, left to right")
     columns: dict[str, str] = option(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cae.config import DataConfig
-from cae.data.images import list_images
-from cae.data.records import LOOKED_FOR, MASKS, Listing, find_masks, make_records, root_folder
-from cae.data.splits import ALIASES, SPLITS
+from cae.data.file_listing import is_side_folder, left_out_words, list_files, natural_order
+from cae.data.listing import Listing
+from cae.data.records import LOOKED_FOR, MASKS, find_masks, make_records, root_folder
+from cae.data.splits import ALIASES, SPLITS, few
 from cae.data.types import Splits
 from cae.errors import did_you_mean
 
@@ -17,13 +18,14 @@ def open_folder(config: DataConfig) -> Splits:
 
     Without split folders the images are split by ``data.val_share`` and ``data.test_share``; with ``train`` and
     ``test`` alone, val is split off train. Masks may lie in a parallel tree ``root/masks`` under the same relative
-    path, with any image suffix. Classes are the folder names, sorted; ids are paths relative to the root.
+    path, with any image suffix. Classes are the folder names, sorted with numbers as numbers (2 before 10); ids are
+    paths relative to the root.
 
     Raises:
         UserError: one that lists every missing, empty, damaged or unfit folder and file.
     """
     root = root_folder(config)
-    split_folders, problems = _split_folders(root)
+    split_folders, problems, notes = _split_folders(root)
     if split_folders:
         problems += [
             f"no folder '{root / name}': a folder source with split folders needs train and test (val may be missing)."
@@ -31,26 +33,32 @@ def open_folder(config: DataConfig) -> Splits:
             if name not in split_folders
         ]
     folders = split_folders or {"all": root}
-    classes = sorted({folder.name for part in folders.values() for folder in _subfolders(part)})
+    classes = sorted({folder.name for part in folders.values() for folder in _subfolders(part)}, key=natural_order)
     if not classes:
         example = root / "cat" / "001.png"
         problems.append(f"no class folder in '{root}': images must lie in one folder per class, as '{example}'.")
     files = {part: _class_files(folder, classes, problems) for part, folder in folders.items()}
+    left_out = list_files(root)
+    notes += left_out_words(root, left_out.unread, left_out.skipped)
     masks, mask_problems = find_masks(root, [path for found in files.values() for path, _ in found])
     parts = {part: make_records(root, found, masks) for part, found in files.items()}
-    return Listing(parts, tuple(classes), problems + mask_problems).open(config)
+    return Listing(parts, tuple(classes), problems + mask_problems, notes).open(config)
 
 
 def _subfolders(folder: Path) -> list[Path]:
     """Class folders: no hidden ones, nor the tree of masks."""
-    folders = sorted(entry for entry in folder.iterdir() if entry.is_dir())
-    return [entry for entry in folders if not entry.name.startswith((".", "__")) and entry.name != MASKS]
+    folders = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
+    return [
+        entry
+        for entry in folders
+        if not is_side_folder(entry.name) and not entry.name.startswith("__") and entry.name != MASKS
+    ]
 
 
-def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Split folders under the root, and problems; none where the root holds the classes themselves."""
+def _split_folders(root: Path) -> tuple[dict[str, Path], list[str], list[str]]:
+    """Split folders under the root, problems and notes; none where the root holds the classes themselves."""
     folders: dict[str, Path] = {}
-    problems, others = [], []
+    problems, others, notes = [], [], []
     for folder in _subfolders(root):
         split = ALIASES.get(folder.name.lower(), folder.name.lower())
         # a class may be called "train"; a split folder is one that holds folders
@@ -64,14 +72,19 @@ def _split_folders(root: Path) -> tuple[dict[str, Path], list[str]]:
         problems += [
             f"'{root / name}' is no split folder{hint}." for name in others if (hint := did_you_mean(name, SPLITS))
         ]
-    return folders, problems
+        unknown = [name for name in others if not did_you_mean(name, SPLITS)]
+        if unknown:
+            notes.append(
+                f"{len(unknown)} folder(s) of '{root}' are none of train, val and test, and not read: {few(unknown)}."
+            )
+    return folders, problems, notes
 
 
 def _class_files(folder: Path, classes: list[str], problems: list[str]) -> list[tuple[Path, int]]:
     """Images with their labels; empty class folders are added to the problems."""
     found = []
     for subfolder in _subfolders(folder):
-        images = list_images(subfolder)
+        images = list_files(subfolder).images
         if not images:
             problems.append(f"no image in '{subfolder}' (looked for {LOOKED_FOR}).")
         found += [(path, classes.index(subfolder.name)) for path in images]

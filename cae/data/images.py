@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,21 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, TiffImagePlugin
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from cae.data import medical
+from cae.config import DataConfig
+from cae.data import medical, pictures
 from cae.errors import UserError, did_you_mean
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2")
-IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, *medical.DICOM_SUFFIXES, *medical.NIFTI_SUFFIXES)
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's own conversion
 
 
 @dataclass(frozen=True)
 class ImageRef:
-    """An image file, or one slice of a volume: ``scan.nii.gz#12`` is slice 12 on the last axis."""
+    """An image file, one slice of a volume (``scan.nii.gz#12``) or one page of a stack (``cells.tif#3``)."""
 
     path: Path
     slice: int | None = None
@@ -42,31 +39,26 @@ class ImageRef:
         return str(self.path) if self.slice is None else f"{self.path}#{self.slice}"
 
 
-def list_images(folder: Path) -> list[Path]:
-    """All image files below a folder, links followed, hidden files left out, sorted by their relative path."""
-    found, visited = [], set()
-    for root, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        folders[:] = [] if real in visited else [name for name in folders if not _hidden(name)]
-        files = [] if real in visited else files  # a link that leads back up would be walked for ever
-        visited.add(real)
-        found += [Path(root, name) for name in files if not _hidden(name) and is_image(Path(root, name))]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+@dataclass(frozen=True)
+class Reading:
+    """What the values of a file mean.
+
+    Attributes:
+        levels: stored values that become 0 and 1 in files of more than 8 bits that bring no window of their own; None
+            for the whole range of the file's kind, or of the file itself where its kind has none.
+        ground: what lies behind transparent pixels: white, grey or black.
+    """
+
+    levels: tuple[float, float] | None = None
+    ground: str = "white"
+
+    @classmethod
+    def of(cls, config: DataConfig) -> Reading:
+        """As the section ``data`` of the configuration wants it."""
+        return cls((config.levels[0], config.levels[1]) if config.levels else None, config.ground)
 
 
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def is_image(path: Path) -> bool:
-    """Whether the program reads this file: by its suffix, or, for DICOM files without one, by their first bytes."""
-    return path.name.lower().endswith(IMAGE_SUFFIXES) or medical.is_dicom(path)
-
-
-def without_suffix(path: str) -> str:
-    """The path without its image suffix (``.nii.gz`` counts as one; other dots are part of the name)."""
-    suffixes = [suffix for suffix in IMAGE_SUFFIXES if path.lower().endswith(suffix)]
-    return path[: -max(map(len, suffixes))] if suffixes else path
+AS_STORED = Reading()
 
 
 def missing(path: Path, what: str) -> str:
@@ -89,13 +81,6 @@ def _decoding(ref: ImageRef) -> Iterator[None]:
         raise UserError(f"cannot read the image '{ref}': {reason}") from error
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    # given a path, Pillow 13.0 maps uncompressed TIFFs into memory, and scrambles those with an orientation
-    with path.open("rb") as file, Image.open(file) as picture:
-        yield picture
-
-
 def image_shape(ref: ImageRef) -> tuple[int, int, int]:
     """Native ``(C, H, W)`` of an image, upright, from its header alone.
 
@@ -107,20 +92,16 @@ def image_shape(ref: ImageRef) -> tuple[int, int, int]:
             return medical.nifti_shape(ref.path, ref.slice)
         if medical.is_dicom(ref.path):
             return medical.dicom_shape(ref.path, ref.slice)
-        _refuse_slice(ref)
-        with _opened(ref.path) as picture:
-            picture.verify()
-        with _opened(ref.path) as picture:  # nothing may be asked of a verified picture
-            height, width = _upright_size(picture)
-            return (3 if _is_colour(picture) else 1, height, width)
+        return pictures.shape(ref.path, ref.slice)
 
 
-def read_image(ref: ImageRef) -> Tensor:
+def read_image(ref: ImageRef, reading: Reading = AS_STORED) -> Tensor:
     """Decode an image at its native size and channels.
 
-    8-bit values are divided by 255 and 16-bit ones by 65535; 32-bit integers and floats are stretched from their
-    least to their largest value. Transparency is laid over black, palettes are resolved, the EXIF orientation applied;
-    of several frames the first is taken. DICOM and NIfTI follow the file's window (see ``cae.data.medical``).
+    8-bit values are divided by 255. 16-bit ones follow ``reading.levels``, by default 0 to 65535; so do 32-bit integers
+    and floats, by default from their least to their largest value. Palettes are resolved, the EXIF orientation applied,
+    transparency laid over ``reading.ground``. Of a stack of pages the middle one is taken, of an animation the first.
+    DICOM and NIfTI follow the file's window, or else the levels (see ``cae.data.medical``).
 
     Returns:
         ``(C, H, W)`` float32 in [0, 1], C is 1 or 3.
@@ -130,18 +111,48 @@ def read_image(ref: ImageRef) -> Tensor:
     """
     with _decoding(ref):
         if medical.is_nifti(ref.path):
-            pixels = medical.read_nifti(ref.path, ref.slice)
+            pixels = medical.read_nifti(ref.path, ref.slice, reading.levels)
         elif medical.is_dicom(ref.path):
-            pixels = medical.read_dicom(ref.path, ref.slice)
+            pixels = medical.read_dicom(ref.path, ref.slice, reading.levels)
         else:
-            _refuse_slice(ref)
-            with _opened(ref.path) as picture:
-                pixels = _pixels(picture)
+            with pictures.opened(ref.path, ref.slice) as picture:
+                pixels = _scaled(*pictures.values(picture, reading.ground), reading.levels)
         return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)).clamp_(0, 1)
 
 
+def _scaled(stored: np.ndarray, largest: float | None, levels: tuple[float, float] | None) -> np.ndarray:
+    """Stored values of a picture as [0, 1]; 8 bits mean what they say, whatever the levels of deeper files."""
+    if largest == 255 or (largest is not None and levels is None):
+        return stored / np.float32(largest)
+    return medical.stretch(stored, *(levels or ()))
+
+
+def unscaled_range(ref: ImageRef) -> tuple[float, float, bool] | None:
+    """Least and largest stored value of a file of more than 8 bits without a window; None for every other file.
+
+    Returns:
+        both (medical files: the 0.5 and 99.5 percentiles), and whether the kind of file brings no range of its own.
+
+    Raises:
+        UserError: if the file is missing or cannot be decoded.
+    """
+    with _decoding(ref):
+        if medical.is_nifti(ref.path):
+            window = medical.nifti_percentiles(ref.path)
+            return None if window is None else (*window, True)
+        if medical.is_dicom(ref.path):
+            window = medical.dicom_percentiles(ref.path, ref.slice)
+            return None if window is None else (*window, True)
+        with pictures.opened(ref.path, ref.slice) as picture:
+            if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+                return None
+            stored, largest = pictures.values(picture, "black")
+        finite = stored[np.isfinite(stored)]
+        return (float(finite.min()), float(finite.max()), largest is None) if finite.size else None
+
+
 def read_mask(ref: ImageRef) -> Tensor:
-    """Decode a mask at its native size: everything but zero is inside (JPEG, which is never exact: above one half).
+    """Decode a mask at its native size: everything but zero is inside (for lossy files see ``cae.data.pictures``).
 
     Returns:
         ``(1, H, W)`` bool.
@@ -155,15 +166,16 @@ def read_mask(ref: ImageRef) -> Tensor:
         elif medical.is_dicom(ref.path):
             inside = medical.dicom_frame(ref.path, ref.slice)[1] > 0
         else:
-            _refuse_slice(ref)
-            with _opened(ref.path) as picture:
-                inside = _inside(picture)
+            with pictures.opened(ref.path, ref.slice) as picture:
+                inside = pictures.inside(picture)
         if inside.ndim == 3:
             inside = np.asarray(inside.any(axis=-1))
         return torch.from_numpy(np.ascontiguousarray(inside))[None]
 
 
-def load_image(ref: ImageRef, image_size: int, channels: int, crop: float = 1.0) -> Tensor:
+def load_image(
+    ref: ImageRef, image_size: int, channels: int, crop: float = 1.0, reading: Reading = AS_STORED
+) -> Tensor:
     """An image as the program wants it: ``(channels, image_size, image_size)`` float32 in [0, 1].
 
     Args:
@@ -171,8 +183,9 @@ def load_image(ref: ImageRef, image_size: int, channels: int, crop: float = 1.0)
         image_size: side in pixels.
         channels: 1 or 3.
         crop: share of the shorter side that is kept, centred.
+        reading: what the stored values mean.
     """
-    return fit(to_channels(read_image(ref), channels)[None], image_size, crop)[0]
+    return fit(to_channels(read_image(ref, reading), channels)[None], image_size, crop)[0]
 
 
 def load_mask(ref: ImageRef, image_size: int, crop: float = 1.0) -> Tensor:
@@ -202,59 +215,3 @@ def fit(images: Tensor, image_size: int, crop: float = 1.0) -> Tensor:
         images = interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
     top, left = (size[0] - image_size) // 2, (size[1] - image_size) // 2
     return images[..., top : top + image_size, left : left + image_size].contiguous()
-
-
-def _refuse_slice(ref: ImageRef) -> None:
-    if ref.slice is not None:
-        raise UserError(f"'{ref}' asks for a slice, but only NIfTI volumes and DICOM files have slices.")
-
-
-def _upright_size(picture: Image.Image) -> tuple[int, int]:
-    """Height and width after the EXIF orientation is applied."""
-    if isinstance(picture, TiffImagePlugin.TiffImageFile):
-        width, height = picture.tag_v2[256], picture.tag_v2[257]  # recent Pillow has turned `size` already
-    else:
-        width, height = picture.size
-    # asking a PNG without EXIF for it decodes the whole file
-    turns = picture.format != "PNG" or "exif" in picture.info
-    turned = turns and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
-
-
-def _is_colour(picture: Image.Image) -> bool:
-    if picture.mode in ("P", "PA"):
-        palette = np.asarray(picture.getpalette() or [0, 0, 0]).reshape(-1, 3)
-        return bool((palette != palette[:, :1]).any())
-    return picture.mode not in ("1", "L", "LA", "La", "I", "F") and not picture.mode.startswith("I;16")
-
-
-def _pixels(picture: Image.Image) -> np.ndarray:
-    """Decode to ``(C, H, W)`` float32 in [0, 1]."""
-    kind, colour = picture.format, _is_colour(picture)
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and kind == "PNG"):
-        return np.asarray(picture, dtype=np.float32)[None] / 65535
-    if picture.mode in ("I", "F"):
-        return medical.stretch(np.asarray(picture, dtype=np.float32))[None]
-    values = np.asarray(_over_black(picture), dtype=np.float32) / 255
-    return values.transpose(2, 0, 1) if colour else values[None, :, :, 0]
-
-
-def _over_black(picture: Image.Image) -> Image.Image:
-    """An 8-bit RGB picture with its transparency laid over black."""
-    has_alpha = picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
-    if not has_alpha or picture.mode == "1":
-        return picture.convert("RGB")
-    if picture.mode in ("La", "RGBa"):
-        picture = picture.convert(picture.mode.upper())
-    picture = picture.convert("RGBA")
-    return Image.composite(picture.convert("RGB"), Image.new("RGB", picture.size), picture.getchannel("A"))
-
-
-def _inside(picture: Image.Image) -> np.ndarray:
-    """Which pixels of a mask picture are not zero: ``(H, W)`` or ``(H, W, 3)`` bool."""
-    lossy = picture.format in ("JPEG", "MPO", "WEBP")
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode in ("P", "I", "F") or picture.mode.startswith("I;16"):
-        return np.asarray(picture) > 0
-    return np.asarray(_over_black(picture)) > (127 if lossy else 0)

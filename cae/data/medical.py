@@ -11,7 +11,7 @@ import numpy as np
 
 from cae.errors import UserError
 
-DICOM_SUFFIXES = (".dcm", ".dicom")
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # the last is Siemens'
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 PERCENTILES = (0.5, 99.5)  # window of a file that brings none
 
@@ -93,13 +93,19 @@ def dicom_frame(path: Path, frame: int | None = None) -> tuple[Any, np.ndarray]:
     return dataset, pixels[index] if frames > 1 else pixels
 
 
-def read_dicom(path: Path, frame: int | None = None) -> np.ndarray:
+def patient(path: Path) -> str:
+    """The PatientID of a DICOM file; empty where it brings none."""
+    return str(_pydicom().dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID") or "")
+
+
+def read_dicom(path: Path, frame: int | None = None, levels: tuple[float, float] | None = None) -> np.ndarray:
     """One DICOM image after rescaling and windowing: ``(C, H, W)`` float32 in [0, 1].
 
-    The first window of the file is used; without one, 8-bit values are divided by 255 and others stretched between
-    their 0.5 and 99.5 percentiles. MONOCHROME1, whose largest values are black, is inverted.
+    Modality LUT or rescaling come first, then the first window of the file or else its VOI LUT. Without either, 8-bit
+    values are divided by 255 and others stretched between ``levels``, by default their 0.5 and 99.5 percentiles. What
+    the file presents with its largest values black (MONOCHROME1, or an inverse presentation LUT) is inverted.
 
-    Reference: DICOM PS3.3 C.11.1 (rescale) and C.11.2.1.2 (window).
+    Reference: DICOM PS3.3 C.11.1 (modality LUT and rescale), C.11.2.1.2 (window), C.11.6 (presentation LUT shape).
     """
     dataset, pixels = dicom_frame(path, frame)
     if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
@@ -109,9 +115,39 @@ def read_dicom(path: Path, frame: int | None = None) -> np.ndarray:
         return stretch(pixels, 0, np.iinfo(pixels.dtype).max).transpose(2, 0, 1)
     if pixels.ndim == 3:  # pydicom 3 has converted YBR to RGB
         return stretch(pixels, 0, 2 ** int(dataset.BitsStored) - 1).transpose(2, 0, 1)
+    values = _window(_modality_values(pixels, dataset), dataset, levels)
+    inverse = dataset.get("PhotometricInterpretation") == "MONOCHROME1"
+    inverse = inverse or dataset.get("PresentationLUTShape") == "INVERSE"
+    return (1 - values if inverse else values)[None]
+
+
+def _modality_values(pixels: np.ndarray, dataset: Any) -> np.ndarray:
+    """Stored values of a grey image as the modality means them, float32 (DICOM PS3.3 C.11.1)."""
+    if dataset.get("ModalityLUTSequence"):
+        from pydicom.pixels import apply_modality_lut
+
+        return np.asarray(apply_modality_lut(pixels, dataset), dtype=np.float32)
     slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
-    values = _window(pixels.astype(np.float32) * slope + intercept, dataset)
-    return (1 - values if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else values)[None]
+    return pixels.astype(np.float32) * slope + intercept
+
+
+def dicom_percentiles(path: Path, frame: int | None = None) -> tuple[float, float] | None:
+    """The window that is read from the values of a DICOM file which brings none; None for every other file."""
+    dataset, pixels = dicom_frame(path, frame)
+    if pixels.ndim == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        return None
+    values = _modality_values(pixels, dataset)
+    return None if _has_window(dataset) or _is_plain(values, dataset) else _percentile_window(values)
+
+
+def _has_window(dataset: Any) -> bool:
+    centre_and_width = [dataset.get(name) not in (None, "") for name in ("WindowCenter", "WindowWidth")]
+    return all(centre_and_width) or bool(dataset.get("VOILUTSequence"))
+
+
+def _is_plain(values: np.ndarray, dataset: Any) -> bool:
+    """Whether values are 8-bit ones that mean 0 for black and 255 for white."""
+    return dataset.BitsStored == 8 and dataset.get("PixelRepresentation", 0) == 0 and values.max(initial=0) <= 255
 
 
 def _first(value: Any) -> float:
@@ -119,12 +155,17 @@ def _first(value: Any) -> float:
     return float(value) if not hasattr(value, "__len__") or isinstance(value, str) else float(value[0])
 
 
-def _window(values: np.ndarray, dataset: Any) -> np.ndarray:
-    """Map rescaled values to [0, 1] by the file's window (DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
-    if dataset.get("WindowCenter") in (None, "") or dataset.get("WindowWidth") in (None, ""):
-        if dataset.BitsStored == 8 and dataset.get("PixelRepresentation", 0) == 0 and values.max(initial=0) <= 255:
+def _window(values: np.ndarray, dataset: Any, levels: tuple[float, float] | None) -> np.ndarray:
+    """Map modality values to [0, 1] by the file's window (DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3), LUT or levels."""
+    if not _has_window(dataset):
+        if _is_plain(values, dataset):
             return stretch(values, 0, 255)
-        return stretch(values, *_percentile_window(values))
+        return stretch(values, *(levels or _percentile_window(values)))
+    if dataset.get("WindowCenter") in (None, "") or dataset.get("WindowWidth") in (None, ""):
+        from pydicom.pixels import apply_voi
+
+        bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+        return stretch(apply_voi(values.astype(np.int64), dataset), 0, 2**bits - 1)
     centre, width = _first(dataset.WindowCenter), _first(dataset.WindowWidth)
     function = dataset.get("VOILUTFunction", "LINEAR") or "LINEAR"
     if function == "SIGMOID":
@@ -139,54 +180,111 @@ def _window(values: np.ndarray, dataset: Any) -> np.ndarray:
 def nifti_shape(path: Path, index: int | None = None) -> tuple[int, int, int]:
     """``(C, H, W)`` of a NIfTI slice, from its header."""
     volume = _nibabel().load(path)
-    _choose(path, index, _depth(path, volume))
-    width, height = volume.shape[:2]
+    axes = _canonical_axes(path, volume)
+    _choose(path, index, _depth(volume, axes))
+    width, height = (volume.shape[axis] for axis, _ in axes[:2])
     return (3 if volume.get_data_dtype().names else 1, height, width)
 
 
-def _depth(path: Path, volume: Any) -> int:
+def _canonical_axes(path: Path, volume: Any) -> list[tuple[int, bool]]:
+    """Which stored axis runs to the patient's right, front and top, and whether it is stored the other way round.
+
+    A volume whose header tells no orientation, and a single image, are taken as they are stored.
+    """
     if len(volume.shape) < 2 or 0 in volume.shape:
         raise UserError(f"cannot read the image '{path}': a NIfTI file of shape {volume.shape} holds no image.")
-    return volume.shape[2] if len(volume.shape) > 2 else 1
+    if len(volume.shape) == 2 or not _is_oriented(volume):
+        return [(axis, False) for axis in range(min(len(volume.shape), 3))]
+    found = _nibabel().orientations.io_orientation(volume.affine)
+    if not np.isfinite(found).all():
+        return [(axis, False) for axis in range(3)]
+    axes = {int(canonical): (stored, bool(flip < 0)) for stored, (canonical, flip) in enumerate(found)}
+    return [axes[canonical] for canonical in range(3)]
+
+
+def _is_oriented(volume: Any) -> bool:
+    return any(int(volume.header[code]) > 0 for code in ("sform_code", "qform_code"))
+
+
+def _depth(volume: Any, axes: list[tuple[int, bool]]) -> int:
+    return volume.shape[axes[2][0]] if len(axes) > 2 else 1
 
 
 def nifti_slice(path: Path, index: int | None = None) -> np.ndarray:
-    """Stored values (scaled by the header) of a slice, the middle one by default: ``(H, W)`` or ``(H, W, 3)``.
+    """Stored values (scaled by the header) of an axial slice, the middle one by default: ``(H, W)`` or ``(H, W, 3)``.
 
-    Slices are counted on the third axis as stored, which is the last of a volume; of a time series the first volume is
-    taken. The first axis runs to the right and the second upwards, as viewers show it.
+    Whatever the order in which a volume is stored, its slices are counted from the feet up, the patient's right side is
+    on the right, the front up; of a time series the first volume is taken.
     """
     volume = _nibabel().load(path)
-    chosen = _choose(path, index, _depth(path, volume))
-    extra = (0,) * (len(volume.shape) - 3)
-    where = (slice(None), slice(None), chosen, *extra)[: len(volume.shape)]
-    values = np.asarray(volume.dataobj[where])
+    axes = _canonical_axes(path, volume)
+    chosen = _choose(path, index, _depth(volume, axes))
+    where: list[slice | int] = [slice(None)] * min(len(volume.shape), 3) + [0] * (len(volume.shape) - 3)
+    if len(axes) > 2:
+        axis, flipped = axes[2]
+        where[axis] = volume.shape[axis] - 1 - chosen if flipped else chosen
+    values = np.asarray(volume.dataobj[tuple(where)])
     if values.dtype.names:
         values = np.stack([values[name] for name in values.dtype.names[:3]], axis=-1)
+    (first, first_flipped), (second, second_flipped) = axes[:2]
+    if first > second:
+        values = values.swapaxes(0, 1)
+    values = values[:: -1 if first_flipped else 1, :: -1 if second_flipped else 1]
     return np.rot90(values)
 
 
-def read_nifti(path: Path, index: int | None = None) -> np.ndarray:
+def nifti_misfit(image: Path, mask: Path) -> str:
+    """Why the voxels of a mask do not lie on those of its image, as the end of a sentence; empty where they do."""
+    volumes = [_nibabel().load(path) for path in (image, mask)]
+    if any(len(volume.shape) < 3 for volume in volumes):
+        return ""
+    orders = [_canonical_axes(path, volume) for path, volume in zip((image, mask), volumes, strict=True)]
+    oriented = [_is_oriented(volume) for volume in volumes]
+    if oriented[0] != oriented[1]:
+        if orders[0] == orders[1]:
+            return ""  # what tells no orientation is taken as stored, which is here the order of the other
+        return f"the header of the {'mask' if oriented[0] else 'image'} tells no orientation, the other one does"
+    if not oriented[0]:
+        return ""
+    frames = [_nibabel().as_closest_canonical(volume).affine for volume in volumes]
+    spacing = np.linalg.norm(frames[0][:3, :3], axis=0)
+    corners = np.array([[0, 0, 0, 1], [*(volumes[0].shape[axis] - 1 for axis, _ in orders[0]), 1]], dtype=float)
+    distance = np.abs((corners @ (frames[0] - frames[1]).T)[:, :3]).max(initial=0) / max(spacing.min(), 1e-9)
+    return f"they lie {distance:.3g} voxels apart in space" if distance > 0.5 else ""
+
+
+def read_nifti(path: Path, index: int | None = None, levels: tuple[float, float] | None = None) -> np.ndarray:
     """One NIfTI slice after windowing: ``(C, H, W)`` float32 in [0, 1].
 
-    The window is the header's ``cal_min`` to ``cal_max`` or, without them, the 0.5 and 99.5 percentiles of the whole
-    volume, so that the slices of one volume stay comparable.
+    The window is the header's ``cal_min`` to ``cal_max`` or, without them, ``levels``, by default the 0.5 and 99.5
+    percentiles of the whole volume, so that the slices of one volume stay comparable.
     """
     values = nifti_slice(path, index)
     if values.ndim == 3:
         return stretch(values, 0, 255).transpose(2, 0, 1)
+    window = _nifti_calibration(path) or levels or nifti_percentiles(path)
+    return stretch(values.astype(np.float32), *(window or ()))[None]
+
+
+def _nifti_calibration(path: Path) -> tuple[float, float] | None:
+    """The window that the header brings."""
+    header = _nibabel().load(path).header
+    low, high = float(header["cal_min"]), float(header["cal_max"])
+    return (low, high) if high > low else None
+
+
+def nifti_percentiles(path: Path) -> tuple[float, float] | None:
+    """The window that is read from the values of a grey volume which brings none; None for every other."""
+    if _nibabel().load(path).get_data_dtype().names or _nifti_calibration(path):
+        return None
     state = path.stat()
-    return stretch(values.astype(np.float32), *_nifti_window(path, state.st_mtime_ns, state.st_size))[None]
+    return _volume_window(path, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=4096)
-def _nifti_window(path: Path, changed: int, size: int) -> tuple[float, float]:
-    """Window of a volume; ``changed`` and ``size`` tell a rewritten file from the one remembered."""
-    volume = _nibabel().load(path)
-    low, high = float(volume.header["cal_min"]), float(volume.header["cal_max"])
-    if high > low:
-        return low, high
-    return _percentile_window(np.asarray(volume.dataobj, dtype=np.float32))
+def _volume_window(path: Path, changed: int, size: int) -> tuple[float, float]:
+    """Window of a volume's values; ``changed`` and ``size`` tell a rewritten file from the one remembered."""
+    return _percentile_window(np.asarray(_nibabel().load(path).dataobj, dtype=np.float32))
 
 
 def _percentile_window(values: np.ndarray) -> tuple[float, float]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from cae.config import DataConfig
-from cae.data.images import list_images, without_suffix
-from cae.data.records import LOOKED_FOR, Listing, find_masks, make_records, root_folder
+from cae.data.file_listing import left_out_words, list_files, list_images, without_suffix
+from cae.data.listing import Listing
+from cae.data.records import LOOKED_FOR, find_masks, make_records, root_folder
 from cae.data.types import Splits
 from cae.errors import did_you_mean
 
@@ -37,7 +39,11 @@ def open_paired(config: DataConfig) -> Splits:
     count = max((label for _, label in everything), default=-1) + 1
     parts = {part: make_records(root, pairs, masks) for part, pairs in labelled.items()}
     classes = tuple(f"class {index}" for index in range(count))
-    return Listing(parts, classes, problems + mask_problems).open(config)
+    left_out = [list_files(root / f"{part}{side}_img") for part in labelled for side in DEFAULT_LABELS]
+    unread = sum((found.unread for found in left_out), Counter[str]())
+    skipped = sum((found.skipped for found in left_out), Counter[str]())
+    notes = left_out_words(root, unread, skipped)
+    return Listing(parts, classes, problems + mask_problems, notes).open(config)
 
 
 def _part(root: Path, part: str, problems: list[str]) -> list[tuple[Path, int]]:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from cae.config import DataConfig
-from cae.data.images import (
-    IMAGE_SUFFIXES,
-    ImageRef,
-    image_shape,
-    list_images,
-    load_image,
-    load_mask,
-    missing,
-    without_suffix,
-)
-from cae.data.splits import SPLITS, raise_problems, stratified_split
-from cae.data.types import Sample, Splits
+from cae.data import medical
+from cae.data.file_listing import IMAGE_SUFFIXES, left_out_words, list_files, list_images, without_suffix
+from cae.data.images import AS_STORED, ImageRef, Reading, image_shape, load_image, load_mask, missing
+from cae.data.splits import SHOWN_PROBLEMS, few, raise_problems
+from cae.data.types import Sample
 from cae.errors import UserError
 
 LOOKED_FOR = " ".join(IMAGE_SUFFIXES)
@@ -47,10 +40,17 @@ class FileSet:
         channels: 1 or 3.
         cache: keep decoded samples in memory.
         crop: share of the shorter side that is kept, centred.
+        reading: what the stored values mean.
     """
 
     def __init__(
-        self, records: Sequence[Record], image_size: int, channels: int, cache: bool = False, crop: float = 1.0
+        self,
+        records: Sequence[Record],
+        image_size: int,
+        channels: int,
+        cache: bool = False,
+        crop: float = 1.0,
+        reading: Reading = AS_STORED,
     ):
         self.records = list(records)
         self.labels = torch.tensor([record.label for record in self.records], dtype=torch.int64)
@@ -58,6 +58,7 @@ class FileSet:
         self.image_size = image_size
         self.channels = channels
         self.crop = crop
+        self.reading = reading
         self._cache: dict[int, Sample] | None = {} if cache else None
 
     def __len__(self) -> int:
@@ -77,7 +78,7 @@ class FileSet:
         return self._cache[index]
 
     def _read(self, record: Record) -> Sample:
-        image = load_image(record.image, self.image_size, self.channels, self.crop)
+        image = load_image(record.image, self.image_size, self.channels, self.crop, self.reading)
         mask = None if record.mask is None else load_mask(record.mask, self.image_size, self.crop)
         return Sample(image, record.label, record.id, mask)
 
@@ -92,56 +93,21 @@ class ImageFiles(FileSet):
         UserError: if there is no image, or some cannot be read; all of them are listed.
     """
 
-    def __init__(self, path: str | Path, image_size: int, channels: int, crop: float = 1.0):
+    def __init__(
+        self, path: str | Path, image_size: int, channels: int, crop: float = 1.0, reading: Reading = AS_STORED
+    ):
         ref = ImageRef.parse(path)
+        self.notes: list[str] = []  # what of the folder was not read
         if ref.path.is_dir():
-            found = list_images(ref.path)
-            records = [Record(ImageRef(file), file.relative_to(ref.path).as_posix()) for file in found]
+            found = list_files(ref.path)
+            records = [Record(ImageRef(file), file.relative_to(ref.path).as_posix()) for file in found.images]
             if not records:
                 raise UserError(f"no image in '{ref.path}' (looked for {LOOKED_FOR}).")
+            self.notes = left_out_words(ref.path, found.unread, found.skipped)
         else:
             records = [Record(ref, Path(str(ref)).name)]
         raise_problems(record_problems(records, mixed_channels=True))
-        super().__init__(records, image_size, channels, crop=crop)
-
-
-@dataclass
-class Listing:
-    """What a source found: records by split (``all`` where it brings no split), class names, and all that is wrong."""
-
-    parts: dict[str, list[Record]]
-    classes: tuple[str, ...]
-    problems: list[str] = field(default_factory=list)
-
-    def open(self, config: DataConfig) -> Splits:
-        """Split what the source did not split, check every file, and give the image sets.
-
-        Raises:
-            UserError: one that lists every problem of the source, with paths.
-        """
-        everything = [record for records in self.parts.values() for record in records]
-        raise_problems([*self.problems, *record_problems(everything, mixed_channels=config.mixed_channels)])
-        parts = _complete(self.parts, config)
-        sizes = (config.image_size, config.channels, config.cache, config.crop)
-        sets = [FileSet(parts[name], *sizes) for name in SPLITS]
-        return Splits(sets[0], sets[1], sets[2], self.classes)
-
-
-def _complete(parts: dict[str, list[Record]], config: DataConfig) -> dict[str, list[Record]]:
-    """Split off what the source does not bring: all three from ``all``, or val from train."""
-    if "all" in parts:
-        return _divide(parts["all"], config.val_share, config.test_share, config.seed)
-    if parts.get("val") is None and parts.get("train"):
-        divided = _divide(parts["train"], config.val_share, 0.0, config.seed)
-        return {"train": divided["train"], "val": divided["val"], "test": parts.get("test", [])}
-    return {name: parts.get(name, []) for name in SPLITS}
-
-
-def _divide(records: list[Record], val_share: float, test_share: float, seed: int) -> dict[str, list[Record]]:
-    groups = [record.id if record.group is None else record.group for record in records]
-    labels = [record.label for record in records]
-    split = stratified_split([record.id for record in records], labels, val_share, test_share, seed, groups)
-    return {name: [records[index] for index in indices] for name, indices in split.items()}
+        super().__init__(records, image_size, channels, crop=crop, reading=reading)
 
 
 def record_problems(records: Sequence[Record], *, mixed_channels: bool) -> list[str]:
@@ -155,6 +121,9 @@ def record_problems(records: Sequence[Record], *, mixed_channels: bool) -> list[
         if record.id in seen:
             problems.append(f"'{record.id}' appears more than once: keep one of them.")
         seen.add(record.id)
+        if len(problems) >= SHOWN_PROBLEMS and not record.image.path.is_file():
+            problems.append(f"no image file '{record.image.path}'")  # a search for its nearest name would not be shown
+            continue
         try:
             shape = image_shape(record.image)
             kinds[shape[0]].append(record.id)
@@ -164,18 +133,18 @@ def record_problems(records: Sequence[Record], *, mixed_channels: bool) -> list[
             problems += error.problems
     if kinds[1] and kinds[3] and not mixed_channels:
         problems.append(
-            f"grey and colour files are mixed: grey are {_few(kinds[1])}; colour are {_few(kinds[3])}. Convert them to "
+            f"grey and colour files are mixed: grey are {few(kinds[1])}; colour are {few(kinds[3])}. Convert them to "
             "one kind, or set `data.mixed_channels=true` to have all of them converted to `data.channels`."
         )
     return problems
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names[:3]) + (f" (+{len(names) - 3} more)" if len(names) > 3 else "")
-
-
 def _mask_problems(image: ImageRef, mask: ImageRef, shape: tuple[int, int, int]) -> list[str]:
     mask_shape = image_shape(mask)
+    if medical.is_nifti(image.path) and medical.is_nifti(mask.path):
+        misfit = medical.nifti_misfit(image.path, mask.path)
+        if misfit:
+            return [f"mask '{mask}' does not lie over its image '{image}': {misfit}. Resample it to its image."]
     if mask_shape[1:] == shape[1:]:
         return []
     sizes = [f"{width} × {height}" for _, height, width in (mask_shape, shape)]

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from cae.config import DataConfig
+from cae.data.images import Reading
 from cae.data.module import CAEDataModule
+from cae.data.notes import say_notes
 from cae.data.records import ImageFiles
 from cae.data.types import ImageSet, Sample
 from cae.errors import UserError
 
 OF_NO_ACCOUNT = {"batch_size", "workers", "cache", "flip"}  # options of the data that change no image of a split
-OF_FILES = ("image_size", "channels", "crop")  # those that change images given as files
+OF_FILES = ("image_size", "channels", "crop", "levels", "ground")  # those that change images given as files
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +69,9 @@ def image_files(config: DataConfig, path: str) -> ImageFiles:
     Raises:
         UserError: if there is no image, or some cannot be read; all of them are listed.
     """
-    return ImageFiles(path, config.image_size, config.channels, config.crop)
+    images = ImageFiles(path, config.image_size, config.channels, config.crop, Reading.of(config))
+    say_notes(images.notes)
+    return images
 
 
 def evenly_spread(images: ImageSet, most: int) -> Tensor:

@@ -6,6 +6,7 @@ from importlib import import_module
 
 from cae.config import DataConfig
 from cae.config.data_sources import SOURCES
+from cae.data.notes import say_notes
 from cae.data.splits import check_splits
 from cae.data.types import Splits
 from cae.errors import UserError, did_you_mean
@@ -13,6 +14,9 @@ from cae.errors import UserError, did_you_mean
 
 def open_source(config: DataConfig) -> Splits:
     """Open ``data.source``: three image sets and the class names, the same in every process.
+
+    What the user should know of the data is printed. Where the files need a scale that none of them brings, it is read
+    from the training split and written into ``config.levels``, so that it is saved with the run.
 
     Raises:
         UserError: one that lists everything wrong with the source, with paths.
@@ -23,4 +27,5 @@ def open_source(config: DataConfig) -> Splits:
     module, _, function = SOURCES[config.source].place.partition(":")
     splits: Splits = getattr(import_module(module), function)(config)
     check_splits(splits, config)
+    say_notes(splits.notes)
     return splits

@@ -27,6 +27,11 @@ def raise_problems(problems: Sequence[str]) -> None:
         raise UserError(distinct)
 
 
+def few(names: Sequence[str]) -> str:
+    """The first three names, quoted, and how many more there are."""
+    return ", ".join(f"'{name}'" for name in names[:3]) + (f" (+{len(names) - 3} more)" if len(names) > 3 else "")
+
+
 def stratified_split(
     ids: Sequence[str],
     labels: Sequence[int],
@@ -67,7 +72,7 @@ def stratified_split(
         by_class[min(labels[index] for index in indices)].append(group)
     split: dict[str, list[int]] = {name: [] for name in SPLITS}
     for units in by_class.values():
-        units.sort(key=lambda unit: hashlib.sha256(f"{seed}/{unit}".encode()).digest())
+        units.sort(key=lambda unit: hashlib.sha256(f"{seed}/{unit}".encode("utf-8", "surrogateescape")).digest())
         val, test = _counts(len(units), val_share, test_share)
         for place, unit in enumerate(units):
             name = "test" if place < test else "val" if place < test + val else "train"

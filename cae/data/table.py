@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from cae.config import DataConfig
+from cae.data.file_listing import natural_order
 from cae.data.images import ImageRef
-from cae.data.records import Listing, Record, data_file
-from cae.data.splits import ALIASES, SPLITS, raise_problems
+from cae.data.listing import Listing
+from cae.data.records import Record, data_file
+from cae.data.splits import ALIASES, SPLITS, few, raise_problems
 from cae.data.types import Splits
 from cae.errors import UserError, did_you_mean
 
 COLUMNS = ("path", "label", "split", "mask", "group")
 REQUIRED = ("path", "label")
+NO_LABEL = ("nan", "<na>", "n/a", "#n/a", "nat", "null")
 
 
 def open_table(config: DataConfig) -> Splits:
@@ -35,11 +40,11 @@ def open_table(config: DataConfig) -> Splits:
     raise_problems(_column_problems(table, config.columns, file))
     problems: list[str] = []
     cells = {key: table[name].tolist() for key, name in config.columns.items() if name in table.columns}
-    labels, classes = _labels(cells["label"], file, problems)
+    labels, classes = _labels([_known(cell) for cell in cells["label"]], file, problems)
     parts = _parts(cells.get("split"), len(table), file, problems)
     records = [_record(cells, row, label, file, problems) for row, label in enumerate(labels)]
     by_split = {name: [records[row] for row in rows] for name, rows in parts.items()}
-    return Listing(by_split, classes, problems).open(config)
+    return Listing(by_split, classes, problems, name_notes(classes)).open(config)
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -75,13 +80,38 @@ def _column_problems(table: pd.DataFrame, columns: dict[str, str], file: Path) -
     return problems
 
 
+def _known(label: str) -> str:
+    """The label, empty where it is only what a program writes for a missing one."""
+    return "" if label.lower() in NO_LABEL else label
+
+
+def name_notes(classes: Sequence[str]) -> list[str]:
+    """What is suspicious in the names of classes: nearly the same twice, or several in one."""
+    alike: dict[str, list[str]] = {}
+    for name in classes:
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        alike.setdefault(re.sub(r"[\s_-]+", "", plain), []).append(name)
+    notes = [
+        f"the labels {' and '.join(map(repr, names))} are classes of their own, though their names are nearly the same."
+        for names in alike.values()
+        if len(names) > 1
+    ]
+    joined = [name for name in classes if any(part.strip() in classes for part in re.split(r"[|;,+&]", name)[1:])]
+    joined += [name for name in classes if re.search(r"[|;]", name) and name not in joined]
+    if joined:
+        notes.append(
+            f"{len(joined)} labels seem to name several classes, but are each one of their own: {few(joined)}."
+        )
+    return notes
+
+
 def _labels(cells: list[str], file: Path, problems: list[str]) -> tuple[list[int], tuple[str, ...]]:
     """Labels as indices, and the class names."""
     problems += [f"{_row(file, row)}: no label." for row, cell in enumerate(cells) if not cell]
     # "1.0" is what a whole number becomes beside an empty cell
     numbers = [re.fullmatch(r"([+-]?\d+)(?:\.0+)?", cell) for cell in cells]
     if not any(numbers):
-        names = sorted({cell for cell in cells if cell})
+        names = sorted({cell for cell in cells if cell}, key=natural_order)
         return [names.index(cell) if cell else -1 for cell in cells], tuple(names)
     for row, (cell, number) in enumerate(zip(cells, numbers, strict=True)):
         if cell and (number is None or int(number[1]) < 0):

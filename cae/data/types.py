@@ -61,12 +61,16 @@ class ImageSet(Protocol):
 
 @dataclass(frozen=True)
 class Splits:
-    """What opening a source gives: three image sets and the names of their classes, in label order."""
+    """What opening a source gives: three image sets and the names of their classes, in label order.
+
+    ``notes`` are sentences about the data that the user should read.
+    """
 
     train: ImageSet
     val: ImageSet
     test: ImageSet
     classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

@@ -13,6 +13,7 @@ from cae.config.command_line import save_config
 from cae.config.fields import differing, get_value, shown
 from cae.errors import UserError
 from cae.files import read_json, write_json
+from cae.processes import is_first_process
 from cae.runs.run_config import load_run_config
 
 CAE_COMMAND = "python train.py cae …"
@@ -78,7 +79,7 @@ class RunFolder:
             UserError: if the stage has written here and neither is given, or the checkpoint is of another shape.
         """
         resume = self.config.resume == "last" or _requeued()
-        if not _is_first_process():  # the first one clears and saves; the others only need to know where to start
+        if not is_first_process():  # the first one clears and saves; the others only need to know where to start
             return self._start(stage) if resume else Start(None)
         existing = self.existing(stage)
         if resume:
@@ -116,7 +117,7 @@ class RunFolder:
     def explanations(self, kind: str) -> Path:
         """The folder ``explanations/<kind>``, made if need be; work there goes on, unless ``overwrite=true``."""
         path = self.path / "explanations" / kind
-        if self.config.overwrite and not _requeued() and _is_first_process():
+        if self.config.overwrite and not _requeued() and is_first_process():
             _remove(path)
         _make(path)
         return path
@@ -187,12 +188,6 @@ def _make(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder '{path}' cannot be made: {error.strerror}; set runs= to another place") from error
-
-
-def _is_first_process() -> bool:
-    """Whether this is the first of all processes of a distributed training, before Lightning has set anything up."""
-    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK", "JSM_NAMESPACE_RANK")
-    return all(os.environ.get(name, "0") in ("", "0") for name in names)
 
 
 def _requeued() -> bool:

@@ -7,18 +7,17 @@ import pytest
 import torch
 from PIL import Image
 
+from cae.data.file_listing import is_image, list_images, without_suffix
 from cae.data.images import (
     ImageRef,
+    Reading,
     fit,
     image_shape,
-    is_image,
-    list_images,
     load_image,
     load_mask,
     read_image,
     read_mask,
     to_channels,
-    without_suffix,
 )
 from cae.data.records import ImageFiles
 from cae.errors import UserError
@@ -62,18 +61,57 @@ def test_float_and_32_bit_tiffs_are_stretched_from_least_to_largest(tmp_path, dt
     assert torch.allclose(read_image(ref)[0], torch.tensor([[0.0, 0.25], [0.375, 1.0]]))
 
 
+def test_a_sixteen_bit_pgm_means_what_a_png_of_the_same_values_means(tmp_path):
+    values = np.array([[0, 1000], [32768, 65535]], dtype=np.uint16)
+    (tmp_path / "a.pgm").write_bytes(b"P5\n2 2\n65535\n" + values.astype(">u2").tobytes())
+    assert torch.equal(read_image(ImageRef(tmp_path / "a.pgm")), read_image(write(tmp_path / "a.png", values)))
+
+
+def test_levels_give_files_without_a_range_one_scale_and_leave_eight_bits_alone(tmp_path):
+    reading = Reading(levels=(0, 400))
+    dark = write(tmp_path / "dark.tif", np.array([[0, 100]], dtype=np.float32))
+    bright = write(tmp_path / "bright.tif", np.array([[200, 500]], dtype=np.int32))
+    deep = write(tmp_path / "deep.png", np.array([[40, 400]], dtype=np.uint16))
+    plain = write(tmp_path / "plain.png", np.array([[0, 255]], dtype=np.uint8))
+    assert read_image(dark, reading).flatten().tolist() == [0, 0.25]
+    assert read_image(bright, reading).flatten().tolist() == [0.5, 1]
+    assert torch.allclose(read_image(deep, reading).flatten(), torch.tensor([0.1, 1.0]))
+    assert read_image(plain, reading).flatten().tolist() == [0, 1]
+
+
+def test_of_a_stack_of_pages_the_middle_or_the_named_one_is_read(tmp_path):
+    pages = [Image.fromarray(np.full((6, 8), value, dtype=np.uint8)) for value in (0, 51, 255)]
+    path = tmp_path / "stack.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    assert read_image(ImageRef(path)).unique().tolist() == pytest.approx([0.2])
+    assert read_image(ImageRef.parse(f"{path}#2")).unique().tolist() == [1]
+    with pytest.raises(UserError, match=r"stack\.tif#3': the file has 3 page"):
+        read_image(ImageRef.parse(f"{path}#3"))
+    pyramid = tmp_path / "pyramid.tif"
+    pages[2].save(pyramid, save_all=True, append_images=[pages[0].resize((4, 3))])
+    assert read_image(ImageRef(pyramid)).min() == 1
+
+
 def test_a_float_tiff_with_missing_values_stays_in_range(tmp_path):
     image = read_image(write(tmp_path / "a.tif", np.array([[np.nan, 0], [1, np.inf]], dtype=np.float32)))
     assert image.flatten().tolist() == [0, 0, 1, 1]
 
 
-def test_transparency_is_laid_over_black(tmp_path):
+@pytest.mark.parametrize(("ground", "value"), [("white", 255), ("grey", 128), ("black", 0)])
+def test_transparency_is_laid_over_the_named_ground(tmp_path, ground, value):
     rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0]]], dtype=np.uint8)
-    image = read_image(write(tmp_path / "a.png", rgba))
-    assert (image * 255).round().permute(1, 2, 0).tolist() == [[[200, 100, 50], [0, 0, 0]]]
+    image = read_image(write(tmp_path / "a.png", rgba), Reading(ground=ground))
+    assert (image * 255).round().permute(1, 2, 0).tolist() == [[[200, 100, 50], [value] * 3]]
     grey = write(tmp_path / "b.png", Image.fromarray(np.array([[[200, 255], [200, 0]]], dtype=np.uint8), "LA"))
     assert image_shape(grey) == (1, 1, 2)
-    assert (read_image(grey) * 255).round().flatten().tolist() == [200, 0]
+    assert (read_image(grey, Reading(ground=ground)) * 255).round().flatten().tolist() == [200, value]
+
+
+def test_black_ink_on_transparent_ground_is_seen(tmp_path):
+    ink = np.zeros((6, 8, 4), dtype=np.uint8)
+    ink[2:4, 1:7, 3] = 255
+    image = read_image(write(tmp_path / "ink.png", ink))
+    assert torch.equal(image, torch.from_numpy(ink[..., 3] == 0).float().expand(3, 6, 8))
 
 
 def test_palettes_are_resolved_and_a_grey_palette_is_grey(tmp_path):
@@ -88,7 +126,7 @@ def test_palettes_are_resolved_and_a_grey_palette_is_grey(tmp_path):
     assert image_shape(ref)[0] == 1
     assert read_image(ref).tolist() == [[[0, 1]]]
     ref = write(tmp_path / "c.png", colour, transparency=0)
-    assert read_image(ref).permute(1, 2, 0).tolist() == [[[0, 0, 0], [0, 0, 1]]]
+    assert read_image(ref).permute(1, 2, 0).tolist() == [[[1, 1, 1], [0, 0, 1]]]
 
 
 def test_one_bit_and_cmyk_files_are_read(tmp_path):
@@ -176,6 +214,23 @@ def test_masks_are_everything_but_zero(tmp_path):
     assert read_mask(write(tmp_path / "d.tif", np.ones((2, 2), dtype=np.float32))).all()
 
 
+@pytest.mark.parametrize(("suffix", "value"), [(".jpg", 1), (".jpg", 100), (".webp", 1)])
+def test_a_lossy_mask_of_small_values_is_not_empty(tmp_path, suffix, value):
+    mask = np.zeros((24, 32), dtype=np.uint8)
+    mask[8:16, 8:24] = value
+    options = {"lossless": True} if suffix == ".webp" else {"quality": 95}
+    ref = write(tmp_path / f"a{suffix}", mask, **options)
+    assert torch.equal(read_mask(ref)[0], torch.from_numpy(mask > 0))
+
+
+def test_a_mask_drawn_in_opacity_alone_is_its_opaque_pixels(tmp_path):
+    rgba = np.zeros((6, 8, 4), dtype=np.uint8)
+    rgba[2:4, 3:6, 3] = 255
+    assert torch.equal(read_mask(write(tmp_path / "a.png", rgba))[0], torch.from_numpy(rgba[..., 3] > 0))
+    rgba[..., 3] = 255
+    assert not read_mask(write(tmp_path / "b.png", rgba)).any()
+
+
 def test_a_jpeg_mask_is_cut_at_one_half(tmp_path):
     square = np.zeros((32, 32), dtype=np.uint8)
     square[8:24, 8:24] = 255
@@ -217,6 +272,21 @@ def test_image_files_are_a_folder_or_one_file_without_labels(tmp_path):
     assert files[1].mask is None
     assert [sample.id for sample in files] == files.ids  # iteration ends, as indexing past the end raises IndexError
     assert ImageFiles(tmp_path / "a.png", 8, 3).ids == ["a.png"]
+
+
+def test_jpegs_under_other_suffixes_are_read(tmp_path):
+    for name in ("a.jfif", "b.jpe"):
+        write(tmp_path / name, Image.fromarray(RAMP), format="JPEG")
+    assert ImageFiles(tmp_path, 8, 1).ids == ["a.jfif", "b.jpe"]
+
+
+def test_files_that_are_not_read_are_counted_by_kind(tmp_path):
+    for name in ("a.png", "b.heic", "c.HEIC", "notes", "@eaDir/t.png", ".cache/t.png"):
+        write(tmp_path / name, Image.fromarray(RAMP), format="PNG")
+    first, second = ImageFiles(tmp_path, 8, 1).notes
+    assert first.startswith(f"3 file(s) below '{tmp_path}' were not read")
+    assert first.endswith("2 .heic, 1 no suffix.")
+    assert second == f"2 folder(s) below '{tmp_path}' were skipped: '.cache', '@eaDir'."
 
 
 def test_image_files_list_all_that_is_wrong(tmp_path):

@@ -7,39 +7,16 @@ import builtins
 import numpy as np
 import pytest
 import torch
+from dicom_files import write_dicom
 
-from cae.data.images import ImageRef, image_shape, is_image, list_images, read_image, read_mask
+from cae.data.file_listing import is_image, list_images
+from cae.data.images import ImageRef, Reading, image_shape, read_image, read_mask, unscaled_range
+from cae.data.medical import nifti_misfit
 from cae.data.records import ImageFiles
 from cae.errors import UserError
 
 pydicom = pytest.importorskip("pydicom")
 nibabel = pytest.importorskip("nibabel")
-
-
-def write_dicom(path, pixels, photometric="MONOCHROME2", **tags):
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
-
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    colour = pixels.ndim == 3 and pixels.shape[-1] == 3
-    frames = pixels.shape[0] if pixels.ndim == 3 and not colour else None
-    dataset.Rows, dataset.Columns = pixels.shape[:2] if colour else pixels.shape[-2:]
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = (3 if colour else 1), photometric
-    if colour:
-        dataset.PlanarConfiguration = 0
-    if frames:
-        dataset.NumberOfFrames = frames
-    bits = pixels.dtype.itemsize * 8
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = bits, bits, bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    for name, value in tags.items():
-        setattr(dataset, name, value)
-    dataset.PixelData = pixels.tobytes()
-    dataset.save_as(path, enforce_file_format=True)
-    return ImageRef(path)
 
 
 def test_a_dicom_window_follows_the_standard(tmp_path):
@@ -150,6 +127,87 @@ def test_a_nifti_volume_gives_its_middle_or_the_named_slice_in_one_common_window
     for reader in (image_shape, read_image):
         with pytest.raises(UserError, match=r"a\.nii#9': the file has 9 slice"):
             reader(ImageRef.parse("a.nii#9", tmp_path))
+
+
+def stored_as(path, image, axes):
+    orient = nibabel.orientations
+    there = orient.ornt_transform(orient.io_orientation(image.affine), orient.axcodes2ornt(axes))
+    nibabel.save(image.as_reoriented(there), path)
+    return ImageRef(path, 2)
+
+
+@pytest.mark.parametrize("axes", ["LPS", "PSR", "RSA", "AIL", "IRP"])
+def test_a_volume_gives_the_same_slices_in_every_storage_order(tmp_path, axes):
+    values = np.random.default_rng(0).integers(0, 100, (4, 5, 6)).astype(np.float32)
+    image = nibabel.Nifti1Image(values, np.eye(4))
+    image.header["cal_max"] = 100
+    plain, turned = stored_as(tmp_path / "a.nii.gz", image, "RAS"), stored_as(tmp_path / "b.nii.gz", image, axes)
+    assert image_shape(turned) == image_shape(plain) == (1, 5, 4)
+    assert torch.equal(read_image(turned), read_image(plain))
+    assert torch.allclose(read_image(plain)[0] * 100, torch.from_numpy(np.rot90(values[..., 2]).copy()))
+    mask = nibabel.Nifti1Image((values > 50).astype(np.uint8), np.eye(4))
+    assert torch.equal(read_mask(stored_as(tmp_path / "m.nii", mask, axes)), (read_image(plain) > 0.5))
+
+
+def test_a_volume_whose_header_tells_no_orientation_is_read_as_stored(tmp_path):
+    values = np.random.default_rng(0).integers(0, 100, (4, 5, 6)).astype(np.float32)
+    image = nibabel.Nifti1Image(values, None)
+    image.header["cal_max"] = 100
+    nibabel.save(image, tmp_path / "a.nii")
+    expected = torch.from_numpy(np.rot90(values[..., 3]).copy()) / 100
+    assert torch.allclose(read_image(ImageRef(tmp_path / "a.nii"))[0], expected)
+
+
+def test_a_mask_that_does_not_lie_on_the_voxels_of_its_image_is_a_misfit(tmp_path):
+    image = nibabel.Nifti1Image(np.ones((4, 5, 6), dtype=np.float32), np.eye(4))
+    shifted = np.eye(4)
+    shifted[0, 3] = 3
+    paths = {name: tmp_path / f"{name}.nii" for name in ("image", "same", "turned", "shifted", "untold")}
+    for name in ("image", "same"):
+        nibabel.save(image, paths[name])
+    stored_as(paths["turned"], image, "LPS")
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), shifted), paths["shifted"])
+    nibabel.save(nibabel.Nifti1Image(image.get_fdata(), None), paths["untold"])
+    assert nifti_misfit(paths["image"], paths["same"]) == nifti_misfit(paths["turned"], paths["image"]) == ""
+    assert nifti_misfit(paths["image"], paths["shifted"]) == "they lie 3 voxels apart in space"
+    assert nifti_misfit(paths["image"], paths["untold"]) == ""  # stored in the same order
+    assert "the header of the mask tells no orientation" in nifti_misfit(paths["turned"], paths["untold"])
+
+
+@pytest.mark.parametrize("kind", ["dicom", "nifti"])
+def test_levels_are_one_scale_for_files_without_a_window(tmp_path, kind):
+    values = np.array([[0, 100], [200, 1000]], dtype=np.int16)
+    ref = write_dicom(tmp_path / "a.dcm", values) if kind == "dicom" else write_nifti(tmp_path / "a.nii", values)
+    image = read_image(ref, Reading(levels=(0, 400)))
+    assert sorted(image.flatten().tolist()) == [0, 0.25, 0.5, 1]
+    assert unscaled_range(ref)[2]
+    window = write_dicom(tmp_path / "b.dcm", values, WindowCenter=500.5, WindowWidth=1001)
+    assert torch.equal(read_image(window, Reading(levels=(0, 400))), read_image(window))
+    assert unscaled_range(window) is None
+
+
+def test_look_up_tables_and_inverse_presentation_of_dicom_are_applied(tmp_path):
+    from pydicom.dataset import Dataset
+
+    def table(values, bits):
+        item = Dataset()
+        item.add_new("LUTDescriptor", "US", [len(values), 0, bits])
+        item.add_new("LUTData", "US", values)
+        return [item]
+
+    stored = np.array([[0, 1, 2, 3]], dtype=np.uint16)
+    voi = write_dicom(tmp_path / "voi.dcm", stored, VOILUTSequence=table([0, 255, 51, 102], 8))
+    assert torch.allclose(read_image(voi)[0, 0], torch.tensor([0.0, 1.0, 0.2, 0.4]))
+    modality = write_dicom(
+        tmp_path / "modality.dcm", stored, ModalityLUTSequence=table([0, 300, 100, 200], 16), WindowCenter=150.5,
+        WindowWidth=301,
+    )  # fmt: skip
+    assert torch.allclose(read_image(modality)[0, 0], torch.tensor([0, 1, 1 / 3, 2 / 3]), atol=1e-6)
+    plain = np.array([[0, 51, 255]], dtype=np.uint8)
+    inverse = write_dicom(tmp_path / "inverse.dcm", plain, PresentationLUTShape="INVERSE")
+    both = write_dicom(tmp_path / "both.dcm", plain, "MONOCHROME1", PresentationLUTShape="INVERSE")
+    for ref in (inverse, both):
+        assert torch.allclose(read_image(ref)[0, 0], torch.tensor([1.0, 0.8, 0.0]))
 
 
 def test_the_first_volume_of_a_time_series_is_taken(tmp_path):

@@ -147,6 +147,38 @@ def test_a_class_may_be_called_train(tmp_path):
     assert open_source(config("folder", tmp_path)).classes == ("car", "train")
 
 
+def test_classes_that_are_numbers_come_in_their_natural_order(tmp_path):
+    for number in range(12):
+        for index in range(3):
+            picture(tmp_path / str(number) / f"{index}.png", 20 * number + index)
+    splits = open_source(config("folder", tmp_path))
+    assert splits.classes == tuple(map(str, range(12)))
+    assert all(sample.id.startswith(f"{sample.label}/") for sample in splits.train)
+
+
+def test_what_a_folder_holds_beside_its_images_is_counted(tmp_path):
+    for part in ("train", "test", "unlabelled"):
+        for name in ("a", "b"):
+            for index in range(4):
+                picture(tmp_path / part / name / f"{index}.png")
+    for index in range(3):
+        (tmp_path / "train" / "a" / f"{index}.heic").write_text("x")
+    (tmp_path / "train" / "a" / ".cache").mkdir()
+    notes = open_source(config("folder", tmp_path)).notes
+    assert f"1 folder(s) of '{tmp_path}' are none of train, val and test, and not read: 'unlabelled'." in notes
+    assert any(note.startswith("3 file(s) below") and note.endswith(": 3 .heic.") for note in notes)
+    assert f"1 folder(s) below '{tmp_path}' were skipped: '.cache'." in notes
+
+
+def test_thumbnails_of_other_programs_are_no_images_and_no_class(tmp_path):
+    for name in ("a", "b", "@eaDir", "a/thumbnails"):
+        for index in range(4):
+            picture(tmp_path / name / f"{index}.png")
+    splits = open_source(config("folder", tmp_path))
+    assert splits.classes == ("a", "b")
+    assert sum(len(part) for part in ids(splits)) == 8
+
+
 def test_masks_lie_in_a_parallel_tree_and_may_be_missing(classes_folder):
     mask = np.zeros((8, 8), dtype=np.uint8)
     mask[2:4, 2:5] = 1
@@ -338,6 +370,28 @@ def test_whole_numbers_are_labels_in_their_order(tmp_path, labels, classes, name
     splits = open_source(config("table", write_table(tmp_path, rows(12, labels), name)))
     assert splits.classes == classes
     assert sum(part.labels.bincount() for part in (splits.train, splits.val, splits.test)).tolist() == [6, 6]
+
+
+@pytest.mark.parametrize("empty", ["nan", "NaN", "<NA>", "NULL", "n/a"])
+def test_what_programs_write_for_a_missing_label_is_no_class(tmp_path, empty):
+    path = write_table(tmp_path, rows(12))
+    frame = pd.read_csv(path)
+    frame.loc[4, "label"] = empty
+    frame.to_csv(path, index=False)
+    assert problems("table", path) == [f"'{path}', row 5: no label."]
+
+
+def test_suspicious_names_of_classes_are_told(tmp_path):
+    path = write_table(tmp_path, rows(20, ("cat", "Cat ", "dog", "cat|dog", "caf\u00e9 au", "cafe\u0301_au")))
+    notes = open_source(config("table", path)).notes
+    assert "the labels 'Cat' and 'cat' are classes of their own, though their names are nearly the same." in notes
+    assert sum("nearly the same" in note for note in notes) == 2
+    assert any(note.startswith("1 labels seem to name several classes") and "'cat|dog'" in note for note in notes)
+
+
+def test_labels_that_are_words_come_in_their_natural_order(tmp_path):
+    path = write_table(tmp_path, rows(16, ("grade 2", "grade 10", "grade 1")))
+    assert open_source(config("table", path)).classes == ("grade 1", "grade 2", "grade 10")
 
 
 def test_columns_may_have_any_name(tmp_path):

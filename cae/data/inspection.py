@@ -1,0 +1,143 @@
+"""What the pixels of a source are like: levels of its training split, empty masks, constant images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from cae.config import DataConfig
+from cae.data import pictures
+from cae.data.images import fit, read_mask, unscaled_range
+from cae.data.records import FileSet, Record
+from cae.data.splits import few
+
+LEVEL_FILES = 200  # files whose values are read for the levels of a set
+MASK_FILES = 1000  # masks that are looked at when a source is opened
+IMAGE_FILES = 32  # images that are looked at
+FULL = 65535
+Item = TypeVar("Item")
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of the items, evenly spread."""
+    if len(items) <= most:
+        return list(items)
+    return [items[place * len(items) // most] for place in range(most)]
+
+
+def find_levels(config: DataConfig, train: Sequence[Record]) -> list[str]:
+    """Read ``data.levels`` from the training split where its files need them; tell what was found.
+
+    Files without a range of their own (floats, 32-bit integers, DICOM and NIfTI without a window) get one scale for the
+    whole set: from the least to the largest value of the files that are looked at. It is written into ``config``, and
+    so saved with the run. 16-bit files have a range; where they hardly use it, a note says so.
+    """
+    if config.levels or config.scale == "file":
+        return []
+    looked_at = [unscaled_range(record.image) for record in spread(train, LEVEL_FILES)]
+    ranges = [found for found in looked_at if found is not None]
+    if not ranges:
+        return []
+    low, high = min(found[0] for found in ranges), max(found[1] for found in ranges)
+    if not any(found[2] for found in ranges):
+        return _narrow_note(high)
+    if not high > low:
+        return []
+    config.levels = [low, high]
+    notes = [
+        f"files without a range of their own: values from {low:.6g} to {high:.6g}, those of the training split, "
+        "become 0 to 1 in all of them (`data.levels`; `data.scale=file` stretches each file alone)."
+    ]
+    usual = median(found[1] - found[0] for found in ranges)
+    if high - low > 10 * usual:
+        notes.append(
+            f"the files of the set disagree in their levels: half of them span less than {usual:.4g} of "
+            f"{high - low:.4g}. Set `data.levels` to what they have in common, or `data.scale=file`."
+        )
+    return notes
+
+
+def _narrow_note(largest: float) -> list[str]:
+    """What to say of 16-bit files whose largest value is this."""
+    if largest >= FULL / 4:
+        return []
+    bits = next((bits for bits in (8, 10, 12, 14) if largest < 2**bits), 14)
+    return [
+        f"the 16-bit files hold no value above {largest:.0f} of {FULL}, so that their images are nearly black: set "
+        f"`data.levels=[0,{2**bits - 1}]` if they are of {bits} bits."
+    ]
+
+
+def mask_notes(config: DataConfig, records: Sequence[Record]) -> list[str]:
+    """How many masks are empty, become so, lose pixels to the crop, or cover almost everything."""
+    masked = [record for record in records if record.mask is not None]
+    looked_at = spread(masked, MASK_FILES)
+    found: dict[str, list[str]] = {}
+    for record in looked_at:
+        if record.mask is not None:
+            fate = mask_fate(read_mask(record.mask), config.image_size, config.crop)
+            found.setdefault(fate, []).append(record.id)
+    of = f"of {len(looked_at)} masks" + (" looked at" if len(looked_at) < len(masked) else "")
+    return [f"{len(found[fate])} {of} {words}: {few(found[fate])}." for fate, words in _FATES.items() if fate in found]
+
+
+_FATES = {
+    "empty": "are empty in their files",
+    "outside": "become empty, as what they mark is cropped away",
+    "small": "become empty, as what they mark is smaller than a pixel of `data.image_size`",
+    "cut": "lose more than a tenth of their pixels to the crop",
+    "full": "cover more than nine tenths of their image (inverted?)",
+}
+
+
+def mask_fate(mask: Tensor, image_size: int, crop: float) -> str:
+    """What becomes of a mask ``(1, H, W)`` bool: ``empty``, ``outside``, ``small``, ``cut``, ``full`` or ``kept``."""
+    total = int(mask.sum())
+    if not total:
+        return "empty"
+    height, width = mask.shape[-2:]
+    side = max(1, round(crop * min(height, width)))
+    top, left = (height - side) // 2, (width - side) // 2
+    inside = int(mask[..., top : top + side, left : left + side].sum())
+    if not inside:
+        return "outside"
+    if not bool((fit(mask[None].to(torch.float32), image_size, crop) >= 0.5).any()):
+        return "small"
+    if inside < 0.9 * total:
+        return "cut"
+    return "full" if total > 0.9 * height * width else "kept"
+
+
+def image_notes(images: FileSet) -> list[str]:
+    """How many of some images of a set are of one grey value everywhere.
+
+    Raises:
+        UserError: if one of them cannot be decoded.
+    """
+    places = spread(range(len(images)), IMAGE_FILES)
+    constant = [images.ids[place] for place in places if _is_constant(images[place].image)]
+    if not constant:
+        return []
+    return [f"{len(constant)} of {len(places)} images looked at are of one colour everywhere: {few(constant)}."]
+
+
+def _is_constant(image: Tensor) -> bool:
+    return bool((image == image[..., :1, :1]).all())
+
+
+def page_notes(records: Sequence[Record]) -> list[str]:
+    """How many TIFF files are stacks, of which one page is taken because none was named."""
+    stacks = [
+        record.id
+        for record in records
+        if record.image.slice is None
+        and record.image.path.suffix.lower() in (".tif", ".tiff")
+        and pictures.page_count(record.image.path) > 1
+    ]
+    if not stacks:
+        return []
+    return [f"{len(stacks)} files are stacks of pages, of which the middle one is taken: {few(stacks)}."]

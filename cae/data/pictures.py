@@ -1,0 +1,136 @@
+"""Picture files that Pillow reads: pages, orientation, transparency and levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, TiffImagePlugin, features
+
+from cae.errors import UserError
+
+SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm", ".jp2",
+    *((".avif",) if features.check("avif") else ()),
+)  # fmt: skip
+GROUNDS = {"white": 255, "grey": 128, "black": 0}  # what lies behind transparent pixels
+LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF")
+FAINT = 16  # in a lossy mask that is nowhere brighter, the values are class numbers and not grey levels
+
+
+@contextmanager
+def opened(path: Path, page: int | None = None) -> Iterator[Image.Image]:
+    """A picture file, at one of its pages: the first, or the middle one of a TIFF whose pages are all of one size.
+
+    Raises:
+        UserError: if it has no such page.
+    """
+    # given a path, Pillow 13.0 maps uncompressed TIFFs into memory, and scrambles those with an orientation
+    with path.open("rb") as file, Image.open(file) as picture:
+        count = int(getattr(picture, "n_frames", 1))
+        if page is not None and count == 1:
+            raise UserError(f"'{path}#{page}' asks for a slice, but the file holds a single picture.")
+        if page is not None and page >= count:
+            raise UserError(f"'{path}#{page}': the file has {count} page(s), 0 to {count - 1}.")
+        chosen = (count // 2 if _is_stack(picture, count) else 0) if page is None else page
+        if chosen or count > 1:
+            picture.seek(chosen)
+        yield picture
+
+
+def page_count(path: Path) -> int:
+    """How many pages of one size a TIFF file holds; 1 for every other picture."""
+    with path.open("rb") as file, Image.open(file) as picture:
+        count = int(getattr(picture, "n_frames", 1))
+        return count if _is_stack(picture, count) else 1
+
+
+def _is_stack(picture: Image.Image, count: int) -> bool:
+    """Whether the pages of a TIFF are slices of one stack: the levels of a pyramid and thumbnails differ in size."""
+    if count < 2 or picture.format != "TIFF":
+        return False
+    sizes = set()
+    for page in range(count):
+        picture.seek(page)
+        sizes.add(picture.size)
+    return len(sizes) == 1
+
+
+def shape(path: Path, page: int | None = None) -> tuple[int, int, int]:
+    """Native ``(C, H, W)`` of a picture, upright, from its header alone; its integrity is checked as far as it goes."""
+    with path.open("rb") as file, Image.open(file) as picture:
+        picture.verify()
+    with opened(path, page) as picture:  # nothing may be asked of a verified picture
+        height, width = _upright_size(picture)
+        return (3 if _is_colour(picture) else 1, height, width)
+
+
+def values(picture: Image.Image, ground: str) -> tuple[np.ndarray, float | None]:
+    """Stored values ``(C, H, W)`` float32, and the largest that the kind of file can hold, None where there is none.
+
+    Palettes are resolved, the EXIF orientation applied, transparency laid over ``ground`` (a key of ``GROUNDS``).
+    """
+    kind, colour = picture.format, _is_colour(picture)
+    picture = ImageOps.exif_transpose(picture)
+    # Pillow opens PGM files of 16 bits as 32-bit integers, scaled to 65535
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and kind in ("PNG", "PPM")):
+        return np.asarray(picture, dtype=np.float32)[None], 65535
+    if picture.mode in ("I", "F"):
+        return np.asarray(picture, dtype=np.float32)[None], None
+    stored = np.asarray(_over(picture, GROUNDS[ground]), dtype=np.float32)
+    return (stored.transpose(2, 0, 1) if colour else stored[None, :, :, 0]), 255
+
+
+def inside(picture: Image.Image) -> np.ndarray:
+    """Which pixels of a mask picture are inside: ``(H, W)`` or ``(H, W, 3)`` bool.
+
+    Everything but zero; in a lossy file, which is never exact, above half of its largest value, unless that is so small
+    that the values are class numbers. Where the colours say nothing, the opaque pixels of a transparent picture.
+    """
+    lossy = picture.format in LOSSY
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("P", "I", "F") or picture.mode.startswith("I;16"):
+        return np.asarray(picture) > 0
+    stored = np.asarray(_over(picture, 0))
+    if not stored.any() and _has_alpha(picture):
+        stored = np.asarray(picture.convert("RGBA").getchannel("A"))
+        if stored.min() == stored.max():  # nothing is drawn at all, neither in colour nor in opacity
+            return np.zeros(stored.shape, dtype=bool)
+    largest = int(stored.max(initial=0))
+    return stored > (largest / 2 if lossy and largest > FAINT else 0)
+
+
+def _upright_size(picture: Image.Image) -> tuple[int, int]:
+    """Height and width after the EXIF orientation is applied."""
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        width, height = picture.tag_v2[256], picture.tag_v2[257]  # recent Pillow has turned `size` already
+    else:
+        width, height = picture.size
+    # asking a PNG without EXIF for it decodes the whole file
+    turns = picture.format != "PNG" or "exif" in picture.info
+    turned = turns and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
+
+
+def _is_colour(picture: Image.Image) -> bool:
+    if picture.mode in ("P", "PA"):
+        palette = np.asarray(picture.getpalette() or [0, 0, 0]).reshape(-1, 3)
+        return bool((palette != palette[:, :1]).any())
+    return picture.mode not in ("1", "L", "LA", "La", "I", "F") and not picture.mode.startswith("I;16")
+
+
+def _has_alpha(picture: Image.Image) -> bool:
+    return picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info
+
+
+def _over(picture: Image.Image, ground: int) -> Image.Image:
+    """An 8-bit RGB picture with its transparency laid over a grey value."""
+    if not _has_alpha(picture) or picture.mode == "1":
+        return picture.convert("RGB")
+    if picture.mode in ("La", "RGBa"):
+        picture = picture.convert(picture.mode.upper())
+    picture = picture.convert("RGBA")
+    behind = Image.new("RGB", picture.size, (ground,) * 3)
+    return Image.composite(picture.convert("RGB"), behind, picture.getchannel("A"))
