@@ -1,4 +1,4 @@
-"""The one exception that stands for a mistake of the user."""
+"""The exception that stands for a mistake of the user, and its kinds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ class UserError(Exception):
     def __init__(self, problems: str | Iterable[str]):
         self.problems = [problems] if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class NotFiniteError(UserError):
+    """Scores of a classifier that are NaN or infinite: it is damaged, or what it was given is."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

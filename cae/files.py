@@ -82,6 +82,26 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, he
         save_file(copies, temporary, metadata={kind: json.dumps(header)})
 
 
+def non_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold a NaN or an infinite value."""
+    return [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all().item()]
+
+
+def write_weights(path: str | Path, weights: Mapping[str, Tensor], kind: str, header: Any) -> None:
+    """The same for what a training made: the only way in which weights are exported.
+
+    Raises:
+        UserError: if a value is not finite; nothing is written then.
+    """
+    bad = non_finite(weights)
+    if bad:
+        raise UserError(
+            f"'{path}' is not written: {len(bad)} of {len(weights)} tensors hold values that are not finite (the first "
+            f"is {bad[0]!r}), as after a training that diverged; train anew with a lower learning rate."
+        )
+    write_tensors(path, weights, kind, header)
+
+
 def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
     """The header under the name ``kind`` (empty where there is none) and all tensors, on the CPU.
 

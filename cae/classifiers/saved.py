@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from cae.classifiers.checkpoints import existing_file, load_weights, read_metadata, read_state_dict
@@ -15,7 +13,7 @@ from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, OracleConfig
 from cae.errors import UserError
-from cae.files import atomic_path, write_json
+from cae.files import write_json, write_weights
 
 OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}
 
@@ -51,9 +49,7 @@ def save_classifier(
         "metrics": dict(metrics or {}),
     }
     path = Path(folder) / f"{name}.safetensors"
-    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={"classifier": json.dumps(description)})
+    write_weights(path, network.state_dict(), "classifier", description)
     write_json(path.with_suffix(".json"), description)
     return path
 

@@ -26,7 +26,7 @@ from cae.classifiers.outputs import (
     select_output,
 )
 from cae.classifiers.preprocessing import Preprocessing, remedy
-from cae.errors import UserError
+from cae.errors import NotFiniteError, UserError
 
 SCORES = ("auto", "logits", "probabilities")
 
@@ -224,7 +224,9 @@ class TargetClassifier(nn.Module):
         # on an accelerator the checks wait for the device, so they are left out where gradients flow: in training steps
         checked = rows.device.type == "cpu" or not torch.is_grad_enabled()
         if checked and not bool((rows < torch.inf).all()):
-            raise UserError(f"The classifier {self._name()} gave NaN or infinite scores: check its weights and input.")
+            raise NotFiniteError(
+                f"The classifier {self._name()} gave NaN or infinite scores: check its weights and input."
+            )
         if self.scores == "logits":
             return torch.cat([torch.zeros_like(rows), rows], 1) if rows.shape[1] == 1 else rows
         if checked and not bool(look_like_shares(rows)):

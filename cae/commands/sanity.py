@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections.abc import Callable
 
 import torch
@@ -11,7 +9,7 @@ import torch
 from cae.config import Config
 from cae.errors import UserError
 from cae.files import write_json
-from cae.runs.run_folder import OUTPUTS
+from cae.runs.result_folder import remove_results
 from cae.sanity.context import SanityContext, SanityRecord
 from cae.sanity.control_models import sanity_folder
 from cae.sanity.criteria import Rule
@@ -27,7 +25,6 @@ TESTS: dict[str, Callable[[SanityContext], SanityRecord]] = {
     "guards": null_case_test,
 }
 MARKED = "shortcut", "labels"  # tests for which markers are planted
-TAKEN = {"explanations", *(name for names in OUTPUTS.values() for name in names)}
 
 
 def sanity(config: Config) -> None:
@@ -39,7 +36,7 @@ def sanity(config: Config) -> None:
     _check(config)
     folder, context = sanity_folder(config), SanityContext(config)
     if config.overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_results(folder)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     found: dict[str, float | bool] = {}
@@ -75,10 +72,9 @@ def _check(config: Config) -> None:
         )
     if not options.tests:
         problems.append("sanity.tests names no test.")
-    if not re.fullmatch(r"\w([\w. -]*[\w-])?", options.folder) or options.folder in TAKEN:
-        problems.append(
-            "sanity.folder must be a plain folder name, without / or \\, and not that of another command, but got "
-            f"{options.folder!r}."
-        )
+    try:
+        sanity_folder(config)
+    except UserError as error:
+        problems += error.problems
     if problems:
         raise UserError(problems)

@@ -44,7 +44,7 @@ def traverse(config: Config) -> None:
     options = config.traverse
     chosen = select_images(config.data, run.data, options.images, options.split, options.limit)
     reference = open_reference(run)
-    folder = run.folder.explanations(options.folder)
+    folder = run.folder.explanations(options.folder, "traverse.folder")
     places = {id: place for place, id in enumerate(chosen.ids)}
     index = Index(folder, places, rows_to_continue(folder, identity(run)))
     files = OutputFiles(folder, options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from cae.counterfactuals.find import WORDS, targets_for
 from cae.data.images import ImageRef, Reading, load_image
 from cae.data.selection import image_ids, image_options
 from cae.errors import UserError, did_you_mean
+from cae.runs.run_folder import RunFolder
 from cae.runs.trained_run import TrainedRun
 
 
@@ -27,11 +27,11 @@ class Reference:
 
 def check_options(config: Config, classes: tuple[str, ...]) -> None:
     """Raise one UserError with what is wrong with the target and the folder of a traversal."""
-    problems, folder, target = [], config.traverse.folder, config.counterfactual.target
-    if not re.fullmatch(r"\w([\w. -]*[\w-])?", folder) or folder == "manifold":
-        problems.append(
-            f"traverse.folder must be a plain folder name, without / or \\, and not 'manifold', but got {folder!r}."
-        )
+    problems, target = list[str](), config.counterfactual.target
+    try:
+        RunFolder(config).check_explanations(config.traverse.folder, "traverse.folder")
+    except UserError as error:
+        problems += error.problems
     if target not in (*classes, *WORDS):
         try:
             targets_for(torch.zeros(1, len(classes)), target, classes)

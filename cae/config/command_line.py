@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -27,6 +28,7 @@ from cae.config.parsing import Setting, foreign_reference, read_argument, read_f
 from cae.config.recipes import list_recipes, recipe_path
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path
+from cae.signals import EndingSignals
 
 INTERRUPTED = 130  # what a shell reports of a program stopped by Ctrl-C
 
@@ -111,27 +113,42 @@ def save_config(config: Config, path: str | Path) -> None:
 
 
 def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | None = None) -> NoReturn:
-    """Run a program's ``main`` and exit: 2 after a mistake of the user, told in words; 130 after Ctrl-C.
+    """Run a program's ``main`` and exit: 2 after a mistake of the user, told in words.
 
-    Any other exception is a fault of the program and keeps its traceback.
+    The exit code is 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, with a sentence how to go on. Any other
+    exception is a fault of the program and keeps its traceback.
     """
+    with EndingSignals() as signals:
+        try:
+            code = _exit_code(main, list(sys.argv[1:] if argv is None else argv))
+        except BaseException:  # whatever the signal met on its way out
+            if signals.received is None:
+                raise
+            code = INTERRUPTED
+        if signals.received is not None or code == INTERRUPTED:
+            code = signals.exit_code or INTERRUPTED
+            _say_how_to_go_on(signals.received)
+    raise SystemExit(code)
+
+
+def _exit_code(main: Callable[[list[str]], int | None], arguments: list[str]) -> int:
     try:
-        code = main(list(sys.argv[1:] if argv is None else argv)) or 0
+        code = main(arguments) or 0
         sys.stdout.flush()
     except UserError as error:
         print(error_text(error), file=sys.stderr)
-        code = 2
+        return 2
     except KeyboardInterrupt:
-        code = _interrupted()
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of `--help | head` has left; stay silent when Python closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        return 0
     except SystemExit as stop:
         # pytorch-lightning (2.6) turns Ctrl-C during training into sys.exit(1)
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
-        code = _interrupted()
-    raise SystemExit(code)
+        return INTERRUPTED
+    return code
 
 
 def error_text(error: UserError) -> str:
@@ -169,9 +186,16 @@ def _print_and_exit(text: str) -> NoReturn:
     raise SystemExit(0)
 
 
-def _interrupted() -> int:
-    print("interrupted; the same command goes on from there (a training with resume=last added)", file=sys.stderr)
-    return INTERRUPTED
+def _say_how_to_go_on(signal: str | None) -> None:
+    if os.environ.get("LOCAL_RANK", "0") not in ("", "0"):  # the first process of a distributed training says it
+        return
+    cause = f"stopped by {signal}" if signal else "interrupted"
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        print(
+            f"{cause}; finished results and the last checkpoint are saved: the same command goes on from there (a "
+            "training with resume=last added)",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
 
 
 def _flag_problems(flags: Sequence[str]) -> list[str]:

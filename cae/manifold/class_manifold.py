@@ -18,7 +18,7 @@ from cae.config import ManifoldConfig
 from cae.data.types import Batch
 from cae.devices import device_of
 from cae.errors import UserError
-from cae.files import read_tensors, write_tensors
+from cae.files import read_tensors, write_weights
 from cae.manifold.code_paths import Polylines
 from cae.manifold.graph import CodeGraph, nearest
 from cae.manifold.mapper import MapperGraph, build_mapper, principal_lens
@@ -110,7 +110,7 @@ class ClassManifold:
         tensors = {"codes": self.codes, "probabilities": self.probabilities, "labels": self.labels}
         metadata = {"classes": self.classes, "config": asdict(self.config), "seed": self.seed}
         metadata["fingerprints"] = self.fingerprints
-        write_tensors(path, {**tensors, "ids": ids}, "manifold", metadata)
+        write_weights(path, {**tensors, "ids": ids}, "manifold", metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassManifold:

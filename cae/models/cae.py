@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cae.config import ModelConfig
 from cae.config.former_options import present_values
 from cae.errors import UserError
-from cae.files import read_tensors, write_tensors
+from cae.files import read_tensors, write_weights
 from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
 
 
@@ -191,7 +191,7 @@ class CAE(nn.Module):
     def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write weights (safetensors) with sizes and ``metadata`` in the header, atomically."""
         header = {"kind": "cae", "image_shape": list(self.image_shape), "model": asdict(self.model), **(metadata or {})}
-        write_tensors(path, self.state_dict(), "cae", header)
+        write_weights(path, self.state_dict(), "cae", header)
 
     @classmethod
     def load(cls, path: str | Path) -> CAE:

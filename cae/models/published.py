@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cae.errors import UserError
-from cae.files import write_tensors
+from cae.files import write_weights
 from cae.models.cae import Codes, read_weights
 from cae.models.published_networks import PublishedDecoder, PublishedEncoders
 
@@ -61,7 +61,7 @@ class PublishedCAE(nn.Module):
         """Write weights (safetensors) with sizes and ``metadata`` in the header, atomically."""
         own = {"kind": "cae", "preset": "published", "image_shape": list(self.image_shape), "model": self.sizes}
         header = {**own, **(metadata or {})}
-        write_tensors(path, self.state_dict(), "cae", header)
+        write_weights(path, self.state_dict(), "cae", header)
 
     @classmethod
     def load(cls, path: str | Path) -> PublishedCAE:

@@ -14,6 +14,7 @@ from cae.config.fields import differing, get_value, shown
 from cae.errors import UserError
 from cae.files import read_json, write_json
 from cae.processes import is_first_process
+from cae.runs.result_folder import remove_results, result_folder, taken_by_others
 from cae.runs.run_config import load_run_config
 
 CAE_COMMAND = "python train.py cae …"
@@ -30,6 +31,8 @@ OUTPUTS = {
 }  # fmt: skip
 _CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkpoints", "cae": "checkpoints",
                 "ncc": "ncc_checkpoints", "sampler": "sampler_checkpoints"}  # fmt: skip
+# What no stage has for itself.
+_OF_ALL = ("explanations", "config.yaml", "metrics.json", "report.html", "wandb", "lightning_logs")
 _METRICS = {
     "classifier": ("classifier/",),
     "oracle": ("oracle/",),
@@ -114,13 +117,35 @@ class RunFolder:
             raise UserError(f"'{path}' is missing: make it with `{command}`, or set name= to the run that has it")
         return path
 
-    def explanations(self, kind: str) -> Path:
-        """The folder ``explanations/<kind>``, made if need be; work there goes on, unless ``overwrite=true``."""
-        path = self.path / "explanations" / kind
+    def explanations(self, name: str, option: str | None = None) -> Path:
+        """The folder ``explanations/<name>``, made if need be; work there goes on, unless ``overwrite=true``.
+
+        Args:
+            name: of the folder.
+            option: where the user gave it, such as ``traverse.folder``; None for a name of the program's own.
+
+        Raises:
+            UserError: if it is no folder of this run, or that of another command.
+        """
+        path = self.check_explanations(name, option)
         if self.config.overwrite and not _requeued() and is_first_process():
-            _remove(path)
+            remove_results(path)
         _make(path)
         return path
+
+    def check_explanations(self, name: str, option: str | None = None) -> Path:
+        """Path of ``explanations/<name>``; refuses what ``explanations`` refuses, and changes nothing."""
+        return result_folder(self.path, "explanations", name, option, taken_by_others(option))
+
+    def beside_trainings(self, name: str, option: str) -> Path:
+        """Path of a folder of the run beside what its trainings write.
+
+        Raises:
+            UserError: if it is no folder of this run, or that of a training.
+        """
+        stages = (f"{stage}_{logger}" for stage in OUTPUTS for logger in ("tensorboard", "logs"))
+        outputs = (output for names in OUTPUTS.values() for output in names)
+        return result_folder(self.path, "", name, option, {*_OF_ALL, *outputs, *stages})
 
     def _start(self, stage: str) -> Start:
         return Start(self.last_checkpoint(stage), finished=(self.path / OUTPUTS[stage][0]).exists())

@@ -88,8 +88,12 @@ def marker_model(config: Config) -> ControlModel:
 
 
 def sanity_folder(config: Config) -> Path:
-    """Where models and results of the sanity tests lie."""
-    return RunFolder(config).path / config.sanity.folder
+    """Where models and results of the sanity tests lie.
+
+    Raises:
+        UserError: if ``sanity.folder`` is no folder of the run, or that of a training.
+    """
+    return RunFolder(config).beside_trainings(config.sanity.folder, "sanity.folder")
 
 
 def control_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:

@@ -23,6 +23,7 @@ from cae.config import Config, LoggingConfig, TrainerConfig
 from cae.devices import parse_devices
 from cae.errors import UserError
 from cae.files import atomic_path
+from cae.training.finite import FiniteTraining
 
 # what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
 EXPECTED_WARNINGS = (
@@ -145,7 +146,7 @@ def build_trainer(
             ``<folder>/metrics.csv``.
         max_epochs: epochs to train, None for no bound.
         max_steps: optimiser steps to train, -1 for no bound.
-        callbacks: Lightning callbacks, checkpoints among them.
+        callbacks: Lightning callbacks, checkpoints among them; ``FiniteTraining`` comes before them.
         resume: continue the CSV file instead of beginning a new one.
         settings: further arguments of ``pl.Trainer``; they win.
 
@@ -174,7 +175,8 @@ def build_trainer(
         "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
     }
     loggers = build_loggers(config.logging, folder, stage, config.name, resume)
-    fixed = {"default_root_dir": folder, "logger": loggers, "callbacks": list(callbacks)}
+    guarded = [FiniteTraining(config, stage), *callbacks]
+    fixed = {"default_root_dir": folder, "logger": loggers, "callbacks": guarded}
     try:
         return pl.Trainer(**{**defaults, **fixed, "plugins": [AtomicCheckpointIO()], **settings})
     except (MisconfigurationException, ValueError) as error:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from cae.errors import UserError
-from cae.files import read_tensors, write_tensors
+from cae.files import read_tensors, write_weights
 from explainers.caes.cause_effect_pairs import SMALLEST_DEVIATION, standardised
 
 FORMAT = "ncc-1"
@@ -113,7 +113,7 @@ class NeuralCausation:
         }
         sizes = [{"width": network.width, "dropout": network.dropout} for network in self.networks]
         header = {"format": FORMAT, "networks": sizes, **self.header}
-        write_tensors(path, tensors, "ncc", header)
+        write_weights(path, tensors, "ncc", header)
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> NeuralCausation:

@@ -14,6 +14,7 @@ from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
 from cae.metrics.statistics import holm, sign_test
 from cae.runs.classifier_run import ClassifierRun, open_classifier
+from cae.runs.run_folder import RunFolder
 from explainers.base import Explainer
 from explainers.caes.figures import class_figure
 from explainers.caes.mask_sources import (
@@ -41,7 +42,9 @@ def caes(config: Config) -> None:
     Raises:
         UserError: for options that do not fit the run, or if no class has enough images.
     """
-    run, options = open_classifier(config), config.caes
+    options = config.caes
+    RunFolder(config).check_explanations(options.folder, "caes.folder")
+    run = open_classifier(config)
     data = run.require_data()
     classes = _chosen_classes(options.classes, data.classes)
     split = data.dataset(options.split)
@@ -53,7 +56,7 @@ def caes(config: Config) -> None:
     size = options.batch_size
     explainers = build_explainers(run, {name: {"batch_size": size, **settings[name]} for name in methods})
     ncc = NeuralCausation.load(options.ncc)
-    place = run.folder.explanations(options.folder)
+    place = run.folder.explanations(options.folder, "caes.folder")
     scores: Scores = {}
     for name, found in images.items():
         if len(found.images) < LEAST_IMAGES_FOR_RATIOS or (has_masks and found.masks is None):

@@ -22,6 +22,7 @@ from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.runs.classifier_run import ClassifierRun, open_classifier
+from cae.runs.run_folder import RunFolder
 from explainers.base import Explainer
 from explainers.commands.resources import build_explainers
 from explainers.commands.tables import write_csv, write_tables
@@ -49,13 +50,14 @@ def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
     Raises:
         UserError: for options that do not fit; if some images could not be read, after all others are explained.
     """
+    RunFolder(config).check_explanations(folder, "explain.folder")
     options = parse_options(config.explain.options, names)
     opened = open_classifier(config, needs_data=config.explain.images is None)
     _check_target(config.explain.target, opened.classifier.classes)
     asked = config.explain
     chosen = select_images(config.data, opened.data, asked.images, asked.split, asked.limit)
     methods = build_explainers(opened, {name: {"batch_size": asked.batch_size, **options[name]} for name in names})
-    place = opened.folder.explanations(folder)
+    place = opened.folder.explanations(folder, "explain.folder")
     parameters = {name: method.parameters for name, method in methods.items()}
     continue_work(place, _identity(opened), "explain.folder", parts=parameters)
     work = _Comparison(opened, methods, chosen, place)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cae.errors import UserError
-from cae.files import read_tensors, write_json, write_tensors
+from cae.files import read_tensors, write_json, write_weights
 from explainers.infills.base import Sampler
 from explainers.infills.patch_distribution import PatchDistribution
 
@@ -62,7 +62,7 @@ class LearnedSampler(Sampler):
         """Write ``sampler.json`` and, last, ``sampler.safetensors``."""
         header = {"kind": "sampler", "sizes": self.distribution.sizes, **self.facts}
         write_json(Path(folder) / "sampler.json", header)
-        write_tensors(Path(folder) / "sampler.safetensors", self.distribution.state_dict(), "sampler", header)
+        write_weights(Path(folder) / "sampler.safetensors", self.distribution.state_dict(), "sampler", header)
 
     @classmethod
     def load(cls, folder: str | Path) -> LearnedSampler:

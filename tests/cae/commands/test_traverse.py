@@ -397,6 +397,7 @@ def test_an_image_of_the_users_choice_can_be_the_reference(runs, capsys):
     [
         (["counterfactual.target=mas"], "did you mean 'mass'"),
         (["traverse.folder=../x"], "traverse.folder must be a plain folder name"),
+        (["traverse.folder=..", "overwrite=true"], "traverse.folder must be a plain folder name"),
         (["traverse.folder=manifold"], "traverse.folder must be a plain folder name"),
         (["traverse.images=absent"], "no image file 'absent'"),
     ],
