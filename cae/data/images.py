@@ -203,11 +203,22 @@ def to_channels(images: Tensor, channels: int) -> Tensor:
     return (images * weights).sum(dim=-3, keepdim=True)
 
 
+def _without_ends(images: Tensor) -> Tensor:
+    """Images without the ends of their long side that no crop of the centre keeps.
+
+    A line of 20,000 pixels would be enlarged to as many times its width before all but its centre is thrown away.
+    """
+    height, width = images.shape[-2:]
+    spare = [max(0, (side - 4 * min(height, width)) // 2) for side in (height, width)]
+    return images[..., spare[0] : height - spare[0], spare[1] : width - spare[1]]
+
+
 def fit(images: Tensor, image_size: int, crop: float = 1.0) -> Tensor:
     """Resize (bilinear, antialiased) and crop the centre: ``(N, C, image_size, image_size)`` in [0, 1].
 
     Of the short side, the share ``crop`` is kept, as ImageNet classifiers are tested (0.875).
     """
+    images = _without_ends(images)
     height, width = images.shape[-2:]
     scale = image_size / (crop * min(height, width))
     size = (max(image_size, round(height * scale)), max(image_size, round(width * scale)))

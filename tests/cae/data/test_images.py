@@ -192,6 +192,21 @@ def test_fit_crops_the_centre_and_resizes_the_short_side():
     assert torch.allclose(fit(torch.full((1, 1, 5, 9), 0.3), 16), torch.tensor(0.3))
 
 
+def test_a_line_of_pixels_is_cropped_before_it_is_enlarged(monkeypatch):
+    enlarged = []
+    real = torch.nn.functional.interpolate
+
+    def watched(images, **options):
+        enlarged.append(options["size"])
+        return real(images, **options)
+
+    monkeypatch.setattr("cae.data.images.interpolate", watched)
+    line = torch.zeros(1, 1, 1, 20_000)
+    line[..., 9_999:10_001] = 1
+    assert torch.equal(fit(line, 64), torch.ones(1, 1, 64, 64))
+    assert enlarged == [(64, 256)]
+
+
 def test_fit_is_antialiased():
     stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
     assert (fit(stripes, 8)[..., 1:-1] - 0.5).abs().max() < 0.05

@@ -455,6 +455,16 @@ def test_all_problems_of_a_table_come_in_one_error(tmp_path):
     assert len(found.splitlines()) == 6
 
 
+def test_the_nearest_name_is_searched_only_for_problems_that_are_shown(tmp_path, monkeypatch):
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["path,label", *(f"images/{index}.png,{'ab'[index % 2]}" for index in range(300))]))
+    asked = []
+    monkeypatch.setattr("cae.data.images.did_you_mean", lambda word, known: asked.append(word) or "")
+    found = problems("table", path)
+    assert len(asked) == 20
+    assert found[-1] == "(+280 more)"
+
+
 def test_a_table_without_rows_or_of_another_kind_is_refused(tmp_path):
     (tmp_path / "empty.csv").write_text("path,label\n")
     assert "has no rows" in problems("table", tmp_path / "empty.csv")[0]
