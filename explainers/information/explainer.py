@@ -20,6 +20,7 @@ from explainers.information.extras import extras_of
 from explainers.information.marginalisation import InformationEngine, InformationTable
 from explainers.information.pixel_maps import ScaleMap, combined, refined, scale_map
 from explainers.information.window_plan import WindowPlan
+from explainers.inputs import class_number
 
 DEFAULT_SAMPLER = "masked_blur"  # needs no training images, and takes one fill of each window
 COMBINATIONS = ("mean", "largest")
@@ -168,8 +169,8 @@ class InformationMap(Explainer):
             rival = int(others.argmax())
         return Quantity(
             self.quantity,
-            rival=self._class_number(rival),
-            group=[self._class_number(item) for item in self.group or ()],
+            rival=class_number(rival, self.classifier.classes),
+            group=[class_number(item, self.classifier.classes) for item in self.group or ()],
             examples=self.laplace or math.inf,
             bias=self.bias,
             published=self.compat == "published",
