@@ -143,6 +143,11 @@ def get_explainer(
 
     Raises:
         UserError: for an unknown name or option, or a classifier that cannot serve the method.
+
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    >>> explainer = get_explainer("occlusion", network, classes=["cat", "dog"], window=4)
+    >>> explainer(np.zeros((8, 8, 3), np.uint8), target="dog").attribution.shape
+    torch.Size([1, 1, 8, 8])
     """
     cls = explainer_class(name)
     bare = not isinstance(classifier, TargetClassifier)
