@@ -10,9 +10,12 @@ import numpy as np
 import torch
 from captum.attr import Attribution
 from captum.log import log_usage
+from torch import nn
 
 from cae.classifiers import TargetClassifier
+from cae.classifiers.identity import state_digest
 from cae.errors import UserError
+from explainers.bare import BareModelExplainer
 from explainers.base import Explainer, Inputs, Target
 
 ExplainFunction = Callable[..., np.ndarray]
@@ -29,7 +32,8 @@ def as_captum(explainer: Explainer) -> Attribution:
 
 class _CaptumAttribution(Attribution):
     def __init__(self, explainer: Explainer):
-        super().__init__(explainer.classifier.probabilities)
+        # the classifier of a bare network is there only when images have come
+        super().__init__(lambda images: explainer.classifier.probabilities(images))
         self.explainer = explainer
 
     # captum 0.9.0: NoiseTunnel calls what its own decorator has wrapped, and fails on a plain method
@@ -51,15 +55,19 @@ def as_quantus(explainer: Explainer, seed: int = 0) -> ExplainFunction:
     def explain(model: Any, inputs: Any, targets: Any, **_: Any) -> np.ndarray:
         images = torch.as_tensor(np.asarray(inputs), dtype=torch.float32).clamp(0, 1)
         classes = [int(target) for target in np.asarray(targets).reshape(-1)]
-        return _explaining(explainer, model)(images, classes, seed).attribution.cpu().numpy()
+        known = explainer.for_images(images) if isinstance(explainer, BareModelExplainer) else explainer
+        return _explaining(known, model)(images, classes, seed).attribution.cpu().numpy()
 
     return explain
 
 
 def _explaining(explainer: Explainer, model: Any) -> Explainer:
     """The explainer for the classifier that Quantus hands over."""
-    if model is explainer.classifier or model is explainer.classifier.network:
+    own = explainer.classifier.network
+    if model is explainer.classifier or model is own:
         return explainer
+    if isinstance(model, type(own)) and isinstance(own, nn.Module) and state_digest(model) == state_digest(own):
+        return explainer  # the user's own network, of which the classifier holds a copy
     if not isinstance(model, TargetClassifier):
         raise UserError(
             f"Quantus must be given the explainer's TargetClassifier as its model, but was given a "

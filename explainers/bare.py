@@ -42,23 +42,23 @@ class BareModelExplainer(Explainer):
     def __call__(self, images: Any, target: Target = None, seed: int = 0, progress: bool = False) -> Explanation:
         """Explain images, as ``Explainer`` does."""
         images = as_images(images, input_channels(self._model) or 3)
-        return self._for(images)(images, target, seed, progress)
+        return self.for_images(images)(images, target, seed, progress)
 
     def attribute(self, inputs: Inputs, target: Target = None, seed: int = 0) -> Inputs:
         """The map alone, as ``Explainer`` gives it."""
-        return self._for(inputs[0] if isinstance(inputs, tuple) else inputs).attribute(inputs, target, seed)
+        return self.for_images(inputs[0] if isinstance(inputs, tuple) else inputs).attribute(inputs, target, seed)
 
     def explain_image(self, instance: Instance) -> InstanceResult:
         """Explain one image."""
-        return self._for(instance.image[None]).explain_image(instance)
+        return self.for_images(instance.image[None]).explain_image(instance)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The hyper-parameters, known when the first images were explained."""
         return next(iter(self._made.values())).parameters if self._made else {}
 
-    def _for(self, images: Tensor) -> Explainer:
-        """The explainer for images of this shape."""
+    def for_images(self, images: Tensor) -> Explainer:
+        """The explainer of the wrapped model for images ``(B, C, H, W)`` of this shape."""
         if images.ndim != 4:
             raise UserError(f"Images must be (B, C, H, W), but are {tuple(images.shape)}.")
         channels, height, width = images.shape[1:]

@@ -155,6 +155,11 @@ def get_explainer(
 
     Raises:
         UserError: for an unknown name or option, or a classifier that cannot serve the method.
+
+    >>> network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    >>> explainer = get_explainer("occlusion", network, classes=["cat", "dog"], window=4)
+    >>> explainer(np.zeros((8, 8, 3), np.uint8), target="dog").attribution.shape
+    torch.Size([1, 1, 8, 8])
     """
     # with torch, which a list of methods should not wait for
     from cae.classifiers import TargetClassifier

@@ -17,14 +17,14 @@ SMALLEST_PROBABILITY = 1e-12  # where probabilities become logits
 TOLERANCE = 1e-3
 COMPANY = 1e-2  # largest difference of an image's scores alone and in company, relative to their size
 ROUNDED = 0.05  # how far the sums of rounded probabilities are from 1, at most
-# operations that change the form of scores, not what they are
+# operations that change the form of scores or pool them, not what they are
 PASSING = (
     "View|UnsafeView|ReshapeAlias|Alias|Squeeze|Unsqueeze|Select|Slice|Clone|ToCopy|Clamp|ClampMin|ClampMax|Transpose"
-    "|T|Permute|Expand"
+    "|T|Permute|Expand|Mean|AdaptiveAvgPool2D"
 )
 SCALING = ("Add", "Sub", "Mul", "Div")  # by a constant, such as a temperature
 ENDINGS = {"Sigmoid": "sigmoid", "Softmax": "softmax"} | dict.fromkeys(
-    ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution", "LogSoftmax"), "logits"
+    ("Addmm", "Mm", "Bmm", "Baddbmm", "Convolution", "LogSoftmax", "Relu"), "logits"
 )
 
 

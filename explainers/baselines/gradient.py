@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
 from cae.errors import UserError
@@ -190,8 +190,24 @@ class GradCam(GradientExplainer):
 
         method = LayerGradCam(self.output_of(instance.target), self._layer.module)
         # with frozen weights, the layer has a gradient only if the image asks for one
-        coarse = method.attribute(image.requires_grad_(), attribute_to_layer_input=self._layer.input)
+        image = image.requires_grad_()
+        if self._layer.channels_last:
+            coarse = _channels_last_map(self.output_of(instance.target), self._layer.module, image)
+        else:
+            coarse = method.attribute(image, attribute_to_layer_input=self._layer.input)
         return LayerAttribution.interpolate(coarse, tuple(image.shape[2:]), interpolate_mode="bilinear")[0]
+
+
+def _channels_last_map(output: Callable[[Tensor], Tensor], layer: nn.Module, image: Tensor) -> Tensor:
+    """Grad-CAM ``(1, 1, h, w)`` of a layer that gives ``(1, h, w, F)``, which captum would read as ``(1, F, h, w)``."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_hook(lambda _, __, maps: seen.append(maps))
+    try:
+        score = output(image).sum()
+    finally:
+        handle.remove()
+    (gradient,) = torch.autograd.grad(score, seen[-1])
+    return (gradient.mean((1, 2), keepdim=True) * seen[-1]).sum(3)[:, None].detach()
 
 
 def _refuse(problems: list[str]) -> None:

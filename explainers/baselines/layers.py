@@ -18,11 +18,15 @@ from cae.errors import UserError, did_you_mean
 
 @dataclass(frozen=True, eq=False)
 class FeatureLayer:
-    """A module whose output, or ``input``, is feature maps ``(B, F, h, w)``; ``name`` as ``named_modules`` has it."""
+    """A module whose output, or ``input``, is feature maps ``(B, F, h, w)``; ``name`` as ``named_modules`` has it.
+
+    With ``channels_last``, the maps are ``(B, h, w, F)``.
+    """
 
     name: str
     module: nn.Module
     input: bool
+    channels_last: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,21 +58,32 @@ def feature_layer(classifier: TargetClassifier, name: str | None = None) -> Feat
     passages = _passages(network, classifier.preprocess)
     modules = dict(network.named_modules())
     if name is not None:
-        return _named(name, modules, passages)
+        return _named(name, modules, passages, classifier.preprocess.size)
     calls = Counter(passage.name for passage in passages if not passage.input)
     size = classifier.preprocess.size
     # a module that runs several times, such as a shared activation, stands for no one layer
     places = [k for k, passage in enumerate(passages) if calls[passage.name] == 1 and _is_map(passage.shape, size)]
     if not places or _tokens_follow(passages[places[-1] :]):
+        usable = [
+            passage.name
+            for passage in passages
+            if not passage.input
+            and calls[passage.name] == 1
+            and (_is_map(passage.shape, size) or _is_map(_channels_first(passage.shape), size))
+        ]
+        advice = (
+            f"name one with `layer_name`, such as {', '.join(map(repr, usable[-4:]))}"
+            if usable
+            else ("none of its layers gives any, so use another method")
+        )
         raise UserError(
-            f"gradcam found no layer of feature maps before the head of {type(network).__name__}; name one with "
-            f"`layer_name`, such as {', '.join(repr(key) for key in list(modules)[-4:])}."
+            f"gradcam found no layer of feature maps before the head of {type(network).__name__}; {advice}."
         )
     found = passages[places[-1]]
     return FeatureLayer(found.name, modules[found.name], found.input)
 
 
-def _named(name: str, modules: dict[str, nn.Module], passages: list[_Passage]) -> FeatureLayer:
+def _named(name: str, modules: dict[str, nn.Module], passages: list[_Passage], size: tuple[int, int]) -> FeatureLayer:
     if name not in modules:
         raise UserError(
             f"`layer_name` {name!r} is no layer of the network{did_you_mean(name, modules)}; the last ones are "
@@ -78,7 +93,10 @@ def _named(name: str, modules: dict[str, nn.Module], passages: list[_Passage]) -
     if len(shapes) != 1 or len(shapes[0]) != 4:
         given = " and ".join(map(str, shapes)) or "nothing"
         raise UserError(f"`layer_name` {name!r} must give feature maps (B, F, h, w), once, but gives {given}.")
-    return FeatureLayer(name, modules[name], False)
+    turned = _channels_first(shapes[0])
+    nearer = not _is_map(shapes[0], size) or _skew(turned, size) < _skew(shapes[0], size)
+    last = _is_map(turned, size) and nearer
+    return FeatureLayer(name, modules[name], False, last)
 
 
 def _passages(network: nn.Module, preprocess: Preprocessing) -> list[_Passage]:
@@ -116,12 +134,22 @@ class _removed:
         self.handle.remove()
 
 
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the same tensor with the last axis moved behind the batch."""
+    return (*shape[:1], *shape[-1:], *shape[1:-1])
+
+
 def _is_map(shape: tuple[int, ...], size: tuple[int, int]) -> bool:
     """Whether a tensor is channels first, with more than one cell, of about the proportions of the image."""
     if len(shape) != 4 or shape[2] * shape[3] < 4:
         return False
     height, width = shape[2] / size[0], shape[3] / size[1]
-    return max(height, width) <= 1 and abs(height - width) <= 2 / min(size) + 0.05 * max(height, width)
+    return max(height, width) <= 1 and _skew(shape, size) <= 2 / min(size) + 0.05 * max(height, width)
+
+
+def _skew(shape: tuple[int, ...], size: tuple[int, int]) -> float:
+    """How far the proportions of maps, channels first, are from those of the image."""
+    return abs(shape[2] / size[0] - shape[3] / size[1])
 
 
 def _tokens_follow(passages: list[_Passage]) -> bool:

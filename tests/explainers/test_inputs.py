@@ -9,10 +9,11 @@ from PIL import Image
 from tiny_classifiers import linear_classifier, random_images, small_network
 from torch import nn
 
+from cae.classifiers import TargetClassifier
 from cae.classifiers.bare import wrap_model
 from cae.errors import UserError
 from explainers import Explanation, get_explainer
-from explainers.adapters import as_captum
+from explainers.adapters import as_captum, as_quantus
 from explainers.inputs import as_images, as_targets
 
 
@@ -183,8 +184,21 @@ def test_a_failure_names_the_image_at_which_it_came():
             raise RuntimeError("429 too many requests")
         return 5 * array.mean((2, 3))
 
-    from cae.classifiers import TargetClassifier
-
     classifier = TargetClassifier(moody, ("a", "b", "c"), image_shape=(3, 32, 32))
     with pytest.raises(UserError, match=r"Image 1 \(counted from 0\) of 3: .*429 too many requests"):
         get_explainer("occlusion", classifier, window=8, stride=8, batch_size=1)(random_images(3, 3))
+
+
+def test_the_adapters_take_an_explainer_of_a_bare_network():
+    attr = pytest.importorskip("captum.attr")
+    network, images = small_network().network, random_images(1)
+    expected = get_explainer("occlusion", small_network(), window=8)(images, target=1).attribution
+    explainer = get_explainer("occlusion", network, window=8)
+    smooth = attr.NoiseTunnel(as_captum(explainer)).attribute(images, nt_samples=2, stdevs=1e-6, target=1)
+    assert torch.allclose(smooth, expected, atol=1e-3)
+    wrapped = TargetClassifier(network, "abc", image_shape=(1, 32, 32))
+    for found in (explainer, get_explainer("occlusion", wrapped, window=8)):
+        assert np.array_equal(as_quantus(found)(network, images.numpy(), [1]), expected.numpy())
+    other = small_network(seed=1).network
+    with pytest.raises(UserError, match="may be another classifier"):
+        as_quantus(explainer)(other, images.numpy(), [1])

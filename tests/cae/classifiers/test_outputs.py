@@ -173,6 +173,7 @@ def test_the_last_operation_tells_what_scores_are():
     assert ending(nn.Linear(3, 3)(z)) == "logits"
     assert ending(nn.Linear(3, 3)(z) / 2 + 1) == "logits"
     assert ending(2 * z.softmax(1)) == ending(z.softmax(1) / z.sum()) == "unknown"
+    assert ending(nn.Conv2d(3, 3, 1)(z[..., None, None]).relu().mean((2, 3))) == "logits"
     assert ending(z + 1) == ending(torch.zeros(2)) == "unknown"
     assert output_kind(torch.full((2, 2), 0.5), "logits", False) == ("logits", "")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from tiny_classifiers import black_box, linear_classifier, names, random_images, small_network
@@ -141,8 +143,33 @@ def test_a_vision_transformer_is_refused_rather_than_misread():
     models = pytest.importorskip("torchvision.models")
     network = models.VisionTransformer(32, 8, 1, 2, 16, 32, num_classes=3)
     classifier = TargetClassifier(network, names(3), image_shape=(3, 32, 32))
-    with pytest.raises(UserError, match="found no layer"):
+    with pytest.raises(UserError, match="found no layer") as error:
         GradCam(classifier)
+    proposed = re.findall("'([^']+)'", str(error.value))
+    assert proposed
+    for name in proposed:
+        assert GradCam(classifier, layer_name=name)(random_images(1, 3)).attribution.isfinite().all()
+
+
+class LastAndFirst(nn.Module):
+    """The same maps once with channels last and once with channels first, pooled into a linear head."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Conv2d(1, 6, 4, 4)
+        self.last, self.first, self.head = nn.ReLU(), nn.Identity(), nn.Linear(6, 2)
+
+    def forward(self, images):
+        maps = self.last(self.body(images).permute(0, 2, 3, 1))
+        return self.head(self.first(maps.permute(0, 3, 1, 2)).mean((2, 3)))
+
+
+def test_a_channels_last_layer_is_read_as_what_it_is():
+    classifier = TargetClassifier(LastAndFirst(), names(2), image_shape=(1, 32, 32))
+    images = random_images(2)
+    maps = [GradCam(classifier, layer_name=name)(images, target=1).attribution for name in ("first", "last")]
+    assert maps[0].abs().max() > 0
+    assert torch.allclose(*maps, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", [IntegratedGradients, SmoothGrad, GradCam])
