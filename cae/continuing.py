@@ -75,10 +75,10 @@ def continue_work(
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Identity and parts of a note, also of one of the former form."""
     note = read_json(path)
-    if "common" in note:
-        return note["common"], note["methods"]
-    parts = note.pop(_PARTS, {})
-    return note, parts
+    common, parts = (note["common"], note.get("methods")) if "common" in note else (note, note.pop(_PARTS, {}))
+    if not isinstance(common, dict) or not isinstance(parts, dict):
+        raise UserError(f"'{path}' is damaged, it holds no names of options: start anew with overwrite=true.")
+    return common, parts
 
 
 def _refuse(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], elsewhere: str) -> None:

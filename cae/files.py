@@ -12,7 +12,9 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from csv import Error as CSVError
 from pathlib import Path
+from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
 from cae.errors import UserError
@@ -20,12 +22,21 @@ from cae.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+# what readers raise over the content of a file; a RecursionError is a RuntimeError
+FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, PickleError, CSVError)
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, with the same suffix, that replaces it when the block ends without an error."""
+    """A temporary path beside ``path``, with the same suffix, that replaces it when the block ends without an error.
+
+    Raises:
+        UserError: if a folder is in its place.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder where a file is to be written: move it away.")
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -43,10 +54,70 @@ def write_json(path: str | Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def read_json(path: str | Path) -> Any:
-    """Read JSON; an absent file gives an empty dict."""
+def read_json(path: str | Path, kind: type = dict) -> Any:
+    """Read JSON that holds a dict, or another ``kind``; an absent file gives an empty one.
+
+    Raises:
+        UserError: if the file is damaged, holds something else, or is no file; with ways out.
+    """
     path = Path(path)
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not path.exists():
+        return kind()
+    with damaged(path, "JSON", "the command that wrote it makes it anew"):
+        content = json.loads(existing_text(path))
+        if not isinstance(content, kind):
+            raise ValueError(f"it holds a {type(content).__name__} instead of a {kind.__name__}")
+    return content
+
+
+def existing_text(path: str | Path) -> str:
+    """The text of an ordinary file.
+
+    Raises:
+        OSError: if it is none, such as a folder or a pipe, or cannot be read.
+        ValueError: if it is not UTF-8.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise OSError("it is no ordinary file")
+    return path.read_text(encoding="utf-8")
+
+
+@contextmanager
+def damaged(path: str | Path, words: str, otherwise: str) -> Iterator[None]:
+    """Put what goes wrong while a file of the program's own is read into words.
+
+    Args:
+        path: the file.
+        words: what it is to be read as.
+        otherwise: what happens when it is moved away.
+    """
+    try:
+        yield
+    except FAULTS as error:
+        reason = (str(error).strip().splitlines() or [""])[0] or type(error).__name__
+        raise UserError(
+            f"'{path}' is damaged, it cannot be read as {words} ({reason}): restore it from a copy, or move it away: "
+            f"{otherwise}."
+        ) from error
+
+
+def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, Any]:
+    """A checkpoint of a training, on the CPU; no code in it is run. ``to_continue`` asks for more than the weights.
+
+    Raises:
+        UserError: if the file is damaged or none; with ways out.
+    """
+    import torch
+
+    with damaged(path, "a checkpoint", "resume=last then goes on from another one, overwrite=true begins anew"):
+        if not Path(path).is_file():
+            raise OSError("it is no ordinary file")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        missing = {"state_dict", *(("epoch", "global_step") if to_continue else ())} - set(content)
+        if missing:
+            raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+    return content
 
 
 def update_json(path: str | Path, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +185,8 @@ def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
 
     with safe_open(str(path), framework="pt") as file:
         header = json.loads((file.metadata() or {}).get(kind, "{}"))
+        if not isinstance(header, dict):
+            raise ValueError(f"its header {kind!r} is no mapping")
         return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cae.classifiers.state_dicts import best_prefixes, is_auxiliary, weights_inside, with_own_head, without_prefixes
 from cae.errors import UserError, did_you_mean
+from cae.files import existing_text
 
 LIBRARIES = {"torchvision": "torchvision.models.{}()", "timm": "timm.create_model('{}')"}
 CONVERSION = "torch.save(model.state_dict(), 'weights.pt')"
@@ -41,10 +42,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
         with _in_words(path), safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
     beside = path.with_suffix(".json")
-    text = header.get("classifier") or (beside.read_text(encoding="utf-8") if beside.is_file() else "{}")
     try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
+        content = json.loads(header.get("classifier") or (existing_text(beside) if beside.is_file() else "{}"))
+    except ValueError as error:
         raise UserError(f"The description of '{path}' is not valid JSON: {error}.") from error
     return content if isinstance(content, dict) and {"model", "classes"} <= content.keys() else {}
 

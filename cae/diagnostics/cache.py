@@ -29,7 +29,7 @@ def cached_diagnostics(
     """What ``diagnose`` finds; kept in ``diagnostics.json`` of the run, and put into its ``metrics.json``."""
     path = folder / "diagnostics.json"
     known, of = read_json(path), _identity(cae, classifier, oracle, config)
-    if same_work(known.get("of"), of):
+    if same_work(known.get("of"), of) and isinstance(known.get("metrics"), dict):
         metrics = known["metrics"]
     else:
         metrics = diagnose(cae, classifier, oracle, manifold, data, config, progress=config.logging.progress)

@@ -124,7 +124,7 @@ class ClassManifold:
             ids = json.loads(bytes(tensors["ids"].tolist()))
             config = ManifoldConfig(**metadata["config"])
             classes, seed, prints = tuple(metadata["classes"]), metadata["seed"], metadata["fingerprints"]
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"'{path}' is not a class manifold as this program writes it: {error}.") from error
         return cls(codes, probabilities, labels, tuple(ids), classes, config, seed, prints)
 

@@ -73,8 +73,14 @@ class PublishedCAE(nn.Module):
         header, weights = read_weights(path)
         if not is_published(header):
             raise UserError(f"'{path}' holds a CAE of another preset than `published`; set cae.preset to its own.")
-        cae = cls(tuple(header["image_shape"]), **header["model"])
-        cae.load_state_dict(weights)
+        try:
+            cae = cls(tuple(header["image_shape"]), **header["model"])
+            cae.load_state_dict(weights)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise UserError(
+                f"'{path}' was written by another version of this program, or altered ({error}); train the CAE anew "
+                "with `python train.py cae … overwrite=true`."
+            ) from error
         return cae.eval()
 
 

@@ -212,7 +212,7 @@ def read_features(path: Path) -> dict[tuple[str, str], Tensor]:
     try:
         tensors = read_tensors(path, "features")[1]
         keys = json.loads(bytes(tensors["keys"].tolist()))
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read ({error}): start anew with overwrite=true.") from error
     return {(id, target): triple for (id, target), triple in zip(keys, tensors["features"], strict=True)}
 

@@ -19,7 +19,7 @@ from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, Config, OracleConfig
 from cae.data.types import Batch
 from cae.errors import UserError
-from cae.files import update_json
+from cae.files import read_checkpoint, update_json
 from cae.training.augmentation import random_noise, random_shift
 from cae.training.trainer import build_trainer, check_same_options, checkpoint_to_continue, close_loggers
 
@@ -296,7 +296,7 @@ def _fit(module: ClassifierModule, config: Config, data: CAEDataModule, folder: 
     module.order = EpochOrder(len(data.train), module.hparams["seed"])
     loader = _with_sampler(data.train_dataloader(), module.order)
     if last is not None:
-        checkpoint = torch.load(last, map_location="cpu", weights_only=True)
+        checkpoint = read_checkpoint(last, to_continue=True)
         before = _present_options(checkpoint.get("hyper_parameters", {}))
         check_same_options(before, dict(module.hparams), last, stage)
         module.order.set_epoch(checkpoint["epoch"] + 1)  # workers begin to read before the epoch begins
@@ -304,7 +304,7 @@ def _fit(module: ClassifierModule, config: Config, data: CAEDataModule, folder: 
     epochs = module.hparams["epochs"]
     trainer = build_trainer(config, folder, stage, max_epochs=epochs, callbacks=callbacks, resume=last is not None)
     trainer.fit(module, loader, data.val_dataloader(), ckpt_path=last, weights_only=True)
-    best = torch.load(folder / f"{stage}_checkpoints" / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
+    best = read_checkpoint(folder / f"{stage}_checkpoints" / f"{BEST}.ckpt")
     module.load_state_dict(best["state_dict"])
     data.setup("test")
     images = cast("Dataset", data.test)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
+
+from cae.files import read_checkpoint
 
 # how the name of a parameter began -> how it begins now
 RENAMED = {
@@ -29,7 +30,7 @@ def present_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def checkpoint_state(path: str | Path) -> dict[str, Tensor]:
     """The weights in a checkpoint of a CAE training, on the CPU, by their present names."""
-    return present_state(torch.load(path, map_location="cpu", weights_only=True)["state_dict"])
+    return present_state(read_checkpoint(path)["state_dict"])
 
 
 def _present_name(name: str) -> str:

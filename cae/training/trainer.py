@@ -22,7 +22,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 from cae.config import Config, LoggingConfig, TrainerConfig
 from cae.devices import parse_devices
 from cae.errors import UserError
-from cae.files import atomic_path
+from cae.files import atomic_path, damaged, existing_text, read_checkpoint
 from cae.training.finite import FiniteTraining
 
 # what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
@@ -50,6 +50,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with atomic_path(os.fspath(path)) as temporary:
             torch.save(checkpoint, temporary)
 
+    def load_checkpoint(
+        self, path: str | os.PathLike, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a checkpoint onto the CPU, whatever is asked for; a damaged one is named."""
+        return read_checkpoint(os.fspath(path), to_continue=True)
+
 
 class ContinuedCSVLogger(CSVLogger):
     """``<folder>/<name>/metrics.csv``, written through at every line; a resumed run continues the file.
@@ -62,8 +68,7 @@ class ContinuedCSVLogger(CSVLogger):
         self._history: list[dict[str, Any]] = []
         path = Path(self.log_dir) / "metrics.csv"
         if keep and path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                self._history = [{key: value for key, value in row.items() if value} for row in csv.DictReader(file)]
+            self._history = read_log(path)
 
     @property
     def experiment(self) -> Any:
@@ -91,6 +96,26 @@ class ContinuedCSVLogger(CSVLogger):
         else:
             writer.metrics = []  # all of them stay where they are
         self._history = []
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Lines of a ``metrics.csv``, without empty cells; a last line that was cut off is left out.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    with damaged(path, "the log of a training", "the training then goes on with a new log"):
+        rows = list(csv.DictReader(existing_text(path).splitlines(), strict=True))
+        if rows and not _whole(rows[-1]):
+            rows.pop()
+        bad = [number for number, row in enumerate(rows, start=2) if not _whole(row)]
+        if bad:
+            raise ValueError(f"line {bad[0]} is no line of it")
+    return [{key: value for key, value in row.items() if value} for row in rows]
+
+
+def _whole(row: Mapping[str | None, Any]) -> bool:
+    return None not in row and None not in row.values() and str(row.get("step", "")).isdigit()
 
 
 def _strategy(config: TrainerConfig, devices: str | int | list[int]) -> str:

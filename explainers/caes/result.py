@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import SafetensorError
 from torch import Tensor
 
-from cae.files import read_tensors, write_tensors
+from cae.errors import UserError
+from cae.files import FAULTS, read_tensors, write_tensors
 
 STATEMENT = "CaES formula not public; terms as defined here."
 
@@ -122,11 +124,18 @@ class CausalScores:
 
     @classmethod
     def load(cls, path: str | Path) -> CausalScores:
-        """Read what ``save`` wrote."""
-        words, arrays = read_tensors(path, "causal_scores")
-        rows = words["terms"] if "terms" in words else words["readouts"]  # the key of former versions
-        return cls(
-            tuple(ScoreTerm(**row) for row in rows),
-            tuple(Difference(**row) for row in words["differences"]),
-            arrays, words["facts"], words["statement"],
-        )  # fmt: skip
+        """Read what ``save`` wrote.
+
+        Raises:
+            UserError: if the file is damaged or holds something else.
+        """
+        try:
+            words, arrays = read_tensors(path, "causal_scores")
+            rows = words["terms"] if "terms" in words else words["readouts"]  # the key of former versions
+            return cls(
+                tuple(ScoreTerm(**row) for row in rows),
+                tuple(Difference(**row) for row in words["differences"]),
+                arrays, words["facts"], words["statement"],
+            )  # fmt: skip
+        except (SafetensorError, *FAULTS) as error:
+            raise UserError(f"'{path}' cannot be read as causal scores ({error}): make them anew.") from error

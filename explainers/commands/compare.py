@@ -125,12 +125,13 @@ class _Comparison:
         for id in ids:
             path = self._measures(id)
             if path.exists():
-                rows[id] = read_json(path)["values"]
+                rows[id] = _values(path, dict)
         self._list_explanations(ids)
-        checks = {name: read_json(self.folder / "checks" / f"{name}.json") for name in self.methods}
+        paths = {name: self.folder / "checks" / f"{name}.json" for name in self.methods}
+        checks = {name: {"values": _values(path, list)} for name, path in paths.items() if path.exists()}
         specific = {name: method.class_specific for name, method in self.methods.items()}
         if rows:
-            print(write_tables(self.folder, rows, {k: v for k, v in checks.items() if v}, specific))
+            print(write_tables(self.folder, rows, checks, specific))
         places = f"maps in '{self.folder / 'maps'}', figures in '{self.folder / 'figures'}'"
         print(f"{len(ids)} images of {self.chosen.words}; {places}")
 
@@ -181,7 +182,7 @@ class _Comparison:
 
     def _measured(self, suite: MetricSuite, sample: Sample, found: Mapping[str, Explanation]) -> None:
         path = self._measures(sample.id)
-        before = read_json(path).get("values", {})
+        before = _values(path, dict) if path.exists() else {}
         maps = {name: explanation.attribution[0] for name, explanation in found.items() if name not in before}
         if not maps:
             return
@@ -207,7 +208,16 @@ class _Comparison:
                 write_json(path, {"images": len(images), "values": found})
 
     def _drawn(self, picture: Path) -> bool:
-        return picture.exists() and read_json(picture.with_suffix(".json")) == list(self.methods)
+        return picture.exists() and read_json(picture.with_suffix(".json"), list) == list(self.methods)
 
     def _measures(self, id: str) -> Path:
         return self.folder / "measures" / f"{file_name(id)}.json"
+
+
+def _values(path: Path, kind: type) -> Any:
+    """The rows of a file of measurements, a dict or a list of them."""
+    values = read_json(path).get("values")
+    rows = list(values.values()) if isinstance(values, dict) else values
+    if not isinstance(values, kind) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"'{path}' is damaged, it holds no measurements: remove it, and they are made anew.")
+    return values

@@ -12,7 +12,7 @@ from cae.data import CAEDataModule, ImageSet
 from cae.data.selection import evenly_spread
 from cae.data.stream import BalancedStream, stream_loader
 from cae.errors import UserError
-from cae.files import update_json
+from cae.files import read_checkpoint, update_json
 from cae.runs.run_folder import RunFolder
 from cae.training.cae import checkpoints
 from cae.training.callbacks import TrainingClock
@@ -76,7 +76,7 @@ def train_sampler(
     )
     loader = stream_loader(data.train, stream, data.config.workers)
     trainer.fit(module, loader, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
-    module.load_state_dict(torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"])
+    module.load_state_dict(read_checkpoint(best.best_model_path)["state_dict"])
     metrics: dict[str, float] = {}
     if trainer.is_global_zero:
         metrics = {**measure(module.average.eval(), config, data), "seconds/sampler_training": clock.seconds}
