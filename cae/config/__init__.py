@@ -1,5 +1,7 @@
 """Every option, from file and command line to a checked ``Config``."""
 
+from typing import TYPE_CHECKING
+
 from cae.config.explain_options import (
     CausalConfig,
     CounterfactualConfig,
@@ -22,6 +24,10 @@ from cae.config.options import (
     SamplerConfig,
     TrainerConfig,
 )
+from cae.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from cae.config.command_line import load_config
 
 __all__ = [
     "CAEConfig",
@@ -42,4 +48,8 @@ __all__ = [
     "SanityConfig",
     "TrainerConfig",
     "TraverseConfig",
+    "load_config",
 ]
+
+# reading files and arguments builds on the sections above
+__getattr__, __dir__ = lazy_names(__name__, {"load_config": "cae.config.command_line"})
