@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType, TracebackType
 from typing import Any
@@ -66,4 +67,11 @@ class EndingSignals:
         if hasattr(signal, "SIGCHLD"):
             # PyTorch takes the end of loader processes, which the signal may have met too, for a fault
             signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        sys.excepthook = _main_thread_alone
         raise Stopped(self.received)
+
+
+def _main_thread_alone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say nothing of threads that share tensors with loader processes: those have just ended, as they should."""
+    if threading.current_thread() is threading.main_thread():
+        sys.__excepthook__(kind, error, trace)

@@ -156,6 +156,8 @@ def get_explainer(
     Raises:
         UserError: for an unknown name or option, or a classifier that cannot serve the method.
 
+    >>> import numpy as np
+    >>> from torch import nn
     >>> network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
     >>> explainer = get_explainer("occlusion", network, classes=["cat", "dog"], window=4)
     >>> explainer(np.zeros((8, 8, 3), np.uint8), target="dog").attribution.shape

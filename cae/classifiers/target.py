@@ -100,13 +100,13 @@ class TargetClassifier(nn.Module):
         self._identity = identity
         self._feature_source: str | None = None
         self._onnx: OnnxForward | None = None
-        self.requires_grad_(False)
-        self.eval()
+        self.requires_grad_(False).eval()
         own, first = self.image_shape[0], input_channels(network)
         channels = [network_channels] if network_channels else list(dict.fromkeys([own, first or own]))
         blanks = self._try_out(channels, size, mean, std)
         self.scores = scores
         self._examine(blanks)
+        self.eval()  # the preprocessing too, which the trial has chosen
 
     def train(self, mode: bool = True) -> TargetClassifier:
         """Stay in evaluation mode, whatever ``mode`` says: a target that learns is no target."""

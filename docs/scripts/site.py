@@ -15,6 +15,7 @@ from reference import api_pages, reference_pages  # noqa: E402
 
 from benchmarks._pages import navigation  # noqa: E402
 
+SHIM = '<script src="https://unpkg.com/iframe-worker/shim"></script>'  # the theme's, from outside
 COPIES = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}  # pages that lie beside README.md
 
 
@@ -35,3 +36,13 @@ def on_files(files: Files, config: Any) -> Files:
     for address, text in pages.items():
         files.append(File.generated(config, address, content=text))
     return files
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """A page without scripts from elsewhere."""
+    return output.replace(SHIM, "")
+
+
+def on_post_template(output_content: str, template_name: str, config: Any) -> str:
+    """The same for pages that are no documents, such as 404.html."""
+    return output_content.replace(SHIM, "")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cae.canvas import mapped
+from cae.canvas import colour_mapped
 from explainers.explanation import Explanation
 from explainers.figures import displayed, maps_picture
 
@@ -49,7 +49,8 @@ def test_an_explanation_draws_its_maps_in_a_notebook(count):
         assert picture.height > -(-tiles // 6) * 168
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
     ends = [
-        tuple(map(int, colour)) for colour in np.array(mapped(np.array([[-1.0, 1.0]] * 2), "RdBu_r", -1, 1))[0, [0, -1]]
+        tuple(map(int, colour))
+        for colour in np.array(colour_mapped(np.array([[-1.0, 1.0]] * 2), "RdBu_r", -1, 1))[0, [0, -1]]
     ]
     for colour in ends:  # the map, and the colour bar below it
         assert (colours == colour).all(1).sum() >= tiles
