@@ -42,6 +42,7 @@ class EndingSignals:
     def __enter__(self) -> EndingSignals:
         numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
         if threading.current_thread() is threading.main_thread():
+            sys.excepthook = _lost_connections_pass  # forked loader processes take it with them
             for number in numbers:
                 before = signal.getsignal(number)
                 if before is not signal.SIG_IGN:
@@ -52,6 +53,7 @@ class EndingSignals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.received is None:  # else the program is ending, in which no second signal may disturb it
+            sys.excepthook = sys.__excepthook__
             for number, before in self._before.items():
                 signal.signal(number, before)
 
@@ -67,11 +69,11 @@ class EndingSignals:
         if hasattr(signal, "SIGCHLD"):
             # PyTorch takes the end of loader processes, which the signal may have met too, for a fault
             signal.signal(signal.SIGCHLD, lambda number, frame: None)
-        sys.excepthook = _main_thread_alone
         raise Stopped(self.received)
 
 
-def _main_thread_alone(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Say nothing of threads that share tensors with loader processes: those have just ended, as they should."""
-    if threading.current_thread() is threading.main_thread():
+def _lost_connections_pass(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Say nothing where a thread that shares tensors between processes finds the other one ended, as it should."""
+    lost = isinstance(error, (OSError, EOFError)) and threading.current_thread() is not threading.main_thread()
+    if not lost:
         sys.__excepthook__(kind, error, trace)
