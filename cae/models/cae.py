@@ -17,6 +17,7 @@ from cae.config.former_options import present_values
 from cae.errors import UserError
 from cae.files import read_tensors, write_weights
 from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
+from cae.models.resampling import surroundings
 
 
 @dataclass(frozen=True)
@@ -212,28 +213,6 @@ class CAE(nn.Module):
                 "with `python train.py cae … overwrite=true`."
             ) from error
         return cae.eval()
-
-
-def surroundings(images: Tensor, mask: Tensor) -> Tensor:
-    """What the pixels outside a mask suggest for each place: means of ever larger squares, the near ones first.
-
-    A square counts as far as it lies outside the mask, and every doubling of its side a tenth as much, so that a hole
-    is filled from its border. ``images (B, C, H, W)`` and ``mask (B, 1, H, W)`` in [0, 1] to the shape of the images.
-    """
-    kept = 1 - mask
-    total, weight = torch.zeros_like(images), torch.full_like(mask, 1e-4)
-    side, share = 4, 1.0
-    while side <= min(images.shape[-2:]):
-        total = total + share * _pooled(images * kept, side)
-        weight = weight + share * _pooled(kept, side)
-        side, share = 2 * side, share / 10
-    return total / weight
-
-
-def _pooled(x: Tensor, side: int) -> Tensor:
-    """The mean over squares of ``side`` pixels, spread out again."""
-    small = F.avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
-    return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

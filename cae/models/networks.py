@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cae.models.resampling import bilinear, doubled_convolution
+
 STRENGTH = 4.0  # per squared standard deviation of a code; see Editor
 
 
@@ -75,9 +77,9 @@ class ClassEncoder(nn.Module):
         layers: list[nn.Module] = [Fold(channels, channels_at(width, 1))]
         for level in range(1, levels):
             inputs, outputs = channels_at(width, level), channels_at(width, level + 1)
-            layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 4, 2, 1)]
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), nn.Conv2d(inputs, outputs, 4, 2, 1)]
         top = channels_at(width, levels)
-        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.ReLU())
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.ReLU(inplace=True))
         self.head = nn.Linear(2 * top, class_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -117,9 +119,12 @@ class Evidence(nn.Module):
         """Features of ``Trunk`` and maps of ``ClassEncoder.read`` to features of the same shapes."""
         found = []
         for feature, first, convolution in zip(features, self.first, self.maps, strict=True):
-            size = feature.shape[-2:]
-            maps = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in evidence[first:]]
-            found.append(feature + convolution(torch.cat(maps, dim=1)))
+            maps = evidence[first:]
+            # a convolution of single pixels and a resampling commute: the small maps are convolved, few channels grow
+            weights = convolution.weight.split([level.shape[1] for level in maps], dim=1)
+            for level, weight in zip(maps, weights, strict=True):
+                feature = feature + bilinear(F.conv2d(level, weight), feature.shape[-2:])
+            found.append(feature + convolution.bias[:, None, None])
         return found
 
 
@@ -191,7 +196,7 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, 2H, 2W)``."""
-        return self.conv(F.interpolate(F.silu(self.norm(x)), scale_factor=2.0, mode="nearest"))
+        return doubled_convolution(F.silu(self.norm(x)), self.conv.weight, self.conv.bias)
 
 
 class Modulated(nn.Module):
@@ -206,7 +211,7 @@ class Modulated(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """``x (B, inputs, H, W)`` and ``style (B, style)`` to ``(B, outputs, H, W)``."""
         gain, bias = self.affine(style)[..., None, None].chunk(2, dim=1)
-        return self.conv(F.silu(self.norm(x) * (1 + gain) + bias))
+        return self.conv(F.silu(torch.addcmul(bias, self.norm(x), 1 + gain)))
 
 
 class Editor(nn.Module):
@@ -262,7 +267,7 @@ class Editor(nn.Module):
 
 def _doubled(x: Tensor) -> Tensor:
     # bilinear: an edit that flickers from pixel to pixel is what an adversarial pattern looks like
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return bilinear(x, (2 * x.shape[-2], 2 * x.shape[-1]))
 
 
 class Discriminator(nn.Module):
@@ -279,10 +284,10 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = [Fold(channels, channels_at(width, 1))]
         for level in range(1, levels):
             inputs, outputs = channels_at(width, level), channels_at(width, level + 1)
-            layers += [nn.BatchNorm2d(inputs), nn.LeakyReLU(0.2), nn.Conv2d(inputs, outputs, 4, 2, 1)]
+            layers += [nn.BatchNorm2d(inputs), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(inputs, outputs, 4, 2, 1)]
         top = channels_at(width, levels)
-        layers += [nn.BatchNorm2d(top), nn.LeakyReLU(0.2), nn.Conv2d(top, top, 3, 1, 1)]
-        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.LeakyReLU(0.2))
+        layers += [nn.BatchNorm2d(top), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(top, top, 3, 1, 1)]
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.LeakyReLU(0.2, inplace=True))
         self.head = nn.Linear(2 * top, classes + 1)
         self.to(memory_format=torch.channels_last)
 
@@ -299,9 +304,9 @@ class LeakageAdversary(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(code_channels, 2 * width, 3, 1, 1),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(2 * width, 2 * width, 3, 2, 1),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
         )
         self.head = nn.Linear(4 * width, classes)
 

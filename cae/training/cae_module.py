@@ -75,7 +75,9 @@ class CAEModule(CAETrainingModule):
             {"params": generator, "lr": config.learning_rate},
             {"params": others, "lr": config.discriminator_learning_rate},
         ]
-        optimiser = torch.optim.Adam(groups, betas=(0.5, 0.99))
+        # one pass over all weights; with mixed precision Lightning cannot clip the gradients of such an optimiser
+        fused = self.device.type == "cpu" and self.trainer.precision == "32-true"
+        optimiser = torch.optim.Adam(groups, betas=(0.5, 0.99), fused=fused or None)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._learning_rate_factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

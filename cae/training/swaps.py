@@ -106,7 +106,7 @@ def choose_donors(predictions: Tensor, recipients: Tensor, same_class_share: flo
     """
     same = predictions[recipients, None] == predictions[None, :]
     itself = recipients[:, None] == torch.arange(len(predictions), device=predictions.device)
-    sizes = torch.bincount(predictions)[predictions].float()
+    sizes = (predictions[:, None] == predictions[None, :]).sum(1).float()  # of each one's class
     other = (~same).float() / sizes
     other = other / other.sum(1, keepdim=True).clamp_min(1e-9)
     own = (same & ~itself).float()
