@@ -116,9 +116,12 @@ class TargetClassifier(nn.Module):
         """The same as ``logits``."""
         return self.logits(images)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1]; logarithms where the network gives probabilities."""
-        return self._as_logits(self._raw(self._input(images)))
+    def logits(self, images: Tensor, by_module: bool = False) -> Tensor:
+        """Logits ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1]; logarithms where the network gives probabilities.
+
+        ``by_module`` has PyTorch compute even where ``compute_with_onnx`` was asked for: hooks see nothing of ONNX.
+        """
+        return self._as_logits(self._raw(self._input(images), by_module))
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1]."""
@@ -207,9 +210,9 @@ class TargetClassifier(nn.Module):
         weights = self.network.parameters() if isinstance(self.network, nn.Module) else iter(())
         return next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
 
-    def _raw(self, inputs: Tensor) -> Tensor:
+    def _raw(self, inputs: Tensor, by_module: bool = False) -> Tensor:
         """What the network gives for preprocessed images, ``(B, K)`` or ``(B, 1)``, in single precision or better."""
-        if self._onnx is not None and inputs.device.type == "cpu" and not torch.is_grad_enabled():
+        if self._onnx is not None and not by_module and inputs.device.type == "cpu" and not torch.is_grad_enabled():
             output = self._onnx(inputs)
         elif isinstance(self.network, nn.Module):
             self._settle()

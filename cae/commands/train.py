@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own
+from cae.classifiers import TargetClassifier, load_classifier, load_own, readable
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.diagnostics.cache import cached_diagnostics
@@ -50,7 +50,7 @@ def cae_stage(config: Config) -> None:
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
         return
     else:  # stopped between training and measuring
-        cae, _ = load_cae(run.path / "cae.safetensors")
+        cae, _ = load_cae(run.path / "cae.safetensors", lambda: readable(classifier))
     _measure(config, data, cae, classifier, oracle, run)
 
 

@@ -140,6 +140,12 @@ class ModelConfig:
     """Sizes of the class association embedding (CAE)."""
 
     class_dim: int = option(8, "length of the class code", low=1, high=1024)
+    class_code: str = option(
+        "auto",
+        "where the class code is read: in the classifier's own features, or by an encoder that learns from the images; "
+        "auto: the classifier, where it shows features and gradients",
+        choices=("auto", "classifier", "encoder"),
+    )
     individual_channels: int = option(16, "channels of the individual code", low=1)
     width: int = option(16, "channels at the first stage of encoder and decoder", low=4)
     individual_downsampling: int = option(2, "halvings of the image size down to the individual code", low=1, high=6)

@@ -103,14 +103,18 @@ class Evidence(nn.Module):
     by then what tells the classes in thousands of images.
 
     Args:
-        inputs: channels of the class encoder's maps, at 1/2, 1/4, … of the image side.
+        inputs: channels of the class encoder's maps, fine to coarse.
+        levels: halvings of the image side down to each map.
         outputs: channels of the trunk's features, the coarsest first, down to 1/2 of the image side.
     """
 
-    def __init__(self, inputs: Sequence[int], outputs: Sequence[int]):
+    def __init__(self, inputs: Sequence[int], levels: Sequence[int], outputs: Sequence[int]):
         super().__init__()
         # each feature gets the maps of its own resolution and of all coarser ones; where there are none, the coarsest
-        self.first = [min(len(outputs) - 1 - place, len(inputs) - 1) for place in range(len(outputs))]
+        self.first = [
+            next((place for place, level in enumerate(levels) if level >= own), len(inputs) - 1)
+            for own in range(len(outputs), 0, -1)
+        ]
         self.maps = nn.ModuleList(
             nn.Conv2d(sum(inputs[first:]), channels, 1) for first, channels in zip(self.first, outputs, strict=True)
         )

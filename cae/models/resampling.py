@@ -22,7 +22,7 @@ def bilinear(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
         return x
     if not x.is_cuda:
         return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
-    rows, columns = (_interpolation(short, long).to(x) for short, long in zip(x.shape[-2:], size, strict=True))
+    rows, columns = (_interpolation(a, b, x.device).to(x.dtype) for a, b in zip(x.shape[-2:], size, strict=True))
     # along channels-last memory both are products of one matrix with a batch
     last = x.permute(0, 2, 3, 1)
     tall = (rows @ last.flatten(2)).unflatten(2, last.shape[2:])
@@ -35,17 +35,18 @@ def doubled_convolution(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tenso
     Each of the four pixels that one became sees 2 x 2 of the former ones: that is a convolution of the small maps to
     4 O channels, which are then laid out side by side.
     """
-    phases = _PHASES.to(weight)
+    phases = _phases(weight.device).to(weight.dtype)
     kernels = torch.einsum("pay,qbx,ocyx->opqcab", phases, phases, weight).flatten(0, 2)
     outputs = F.conv2d(x, kernels.contiguous(memory_format=torch.channels_last), padding=1)
     images = F.pixel_shuffle(outputs, 2)
     return images if bias is None else images + bias[:, None, None]
 
 
-# where the taps of a kernel fall on the former pixels -1, 0 and 1: for the first and the second pixel of each pair
-_PHASES = torch.tensor(
-    [[[1.0, 0.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]]
-)
+@lru_cache(maxsize=8)
+def _phases(device: torch.device) -> Tensor:
+    """Where the taps of a kernel fall on the former pixels -1, 0 and 1: for the first and the second of each pair."""
+    first, second = [[1.0, 0, 0], [0, 1, 1], [0, 0, 0]], [[0.0, 0, 0], [1, 1, 0], [0, 0, 1]]
+    return torch.tensor([first, second], device=device)
 
 
 def surroundings(images: Tensor, mask: Tensor) -> Tensor:
@@ -68,23 +69,29 @@ def _pyramid(x: Tensor) -> Tensor:
     sides = tuple(FINEST_SQUARE * 2**level for level in range(16) if FINEST_SQUARE * 2**level <= min(height, width))
     if not sides:
         return torch.zeros_like(x)
-    pool_rows, spread_rows, pool_columns, spread_columns, share = (
-        matrix.to(x) for matrix in _pyramid_matrices(height, width, sides)
-    )
-    means = pool_rows @ (x @ pool_columns.T)
-    return spread_rows @ (share * means) @ spread_columns.T
+    matrices = _pyramid_matrices(height, width, sides, x.device)
+    # in full precision: what lies far from a large mask counts a thousandth of what lies near
+    with torch.autocast(x.device.type, enabled=False):
+        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        pool_rows, spread_rows, pool_columns, spread_columns, share = (matrix.to(x.dtype) for matrix in matrices)
+        means = pool_rows @ (x @ pool_columns.T)
+        return spread_rows @ (share * means) @ spread_columns.T
 
 
 @lru_cache(maxsize=32)
-def _pyramid_matrices(height: int, width: int, sides: tuple[int, ...]) -> tuple[Tensor, ...]:
+def _pyramid_matrices(height: int, width: int, sides: tuple[int, ...], device: torch.device) -> tuple[Tensor, ...]:
     """Means and spreads of all levels, one below and one beside another, and what each pair of rows counts."""
     rows, columns = [[_means(length, side) for side in sides] for length in (height, width)]
     spread_rows = torch.cat([_interpolation(len(level), height) for level in rows], dim=1)
     spread_columns = torch.cat([_interpolation(len(level), width) for level in columns], dim=1)
     share = torch.block_diag(
-        *(COARSER_SHARE**level * torch.ones(len(a), len(b)) for level, (a, b) in enumerate(zip(rows, columns, strict=True)))
+        *(
+            COARSER_SHARE**level * torch.ones(len(a), len(b))
+            for level, (a, b) in enumerate(zip(rows, columns, strict=True))
+        )
     )
-    return torch.cat(rows), spread_rows, torch.cat(columns), spread_columns, share
+    matrices = torch.cat(rows), spread_rows, torch.cat(columns), spread_columns, share
+    return tuple(matrix.to(device) for matrix in matrices)
 
 
 def _means(length: int, side: int) -> Tensor:
@@ -95,7 +102,8 @@ def _means(length: int, side: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _interpolation(short: int, long: int) -> Tensor:
+def _interpolation(short: int, long: int, device: torch.device | None = None) -> Tensor:
     """``(long, short)``: linear interpolation, the edges of both aligned."""
     unit = torch.eye(short)[:, None]  # a line for each sample
-    return F.interpolate(unit, size=long, mode="linear", align_corners=False)[:, 0].T.contiguous()
+    matrix = F.interpolate(unit, size=long, mode="linear", align_corners=False)[:, 0].T.contiguous()
+    return matrix if device is None else matrix.to(device)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own, save_classifier
+from cae.classifiers import TargetClassifier, load_classifier, load_own, readable, save_classifier
 from cae.classifiers.saved import OWN_NETWORKS, build_network
 from cae.config import Config
 from cae.config.checks import check_config
@@ -191,7 +191,7 @@ def control_model(
     start = run.prepare("cae")
     if not start.finished:
         train_cae(config, data, classifier, classifier, run.path, start.checkpoint)
-    cae, header = load_cae(run.path / "cae.safetensors")
+    cae, header = load_cae(run.path / "cae.safetensors", lambda: readable(classifier))
     if header.get("classifier") != classifier.fingerprint():
         raise UserError(f"'{run.path}' explains another classifier than the present one: {_REMEDY}")
     manifold = ClassManifold.load(run.path / "manifold.safetensors")

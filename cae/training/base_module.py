@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from cae.classifiers import TargetClassifier
+from cae.classifiers import ClassifierReader, TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.data.module import flip
@@ -32,19 +32,30 @@ class FrozenClassifiers:
         training_logits: ``(N, K)`` logits of the target for the training images.
         rows: row of each training image in ``training_logits``, by its id; empty where images are altered before they
             are used.
+        reader: of the target's features, where class codes are read in them.
+        training_features: ``(N, F)`` of the training images, by the reader.
+        calibration: ``(n, C, H, W)`` training images that tell mean and spread of what the reader sees.
     """
 
     target: TargetClassifier
     oracle: TargetClassifier
     training_logits: Tensor
     rows: Mapping[str, int] = field(default_factory=dict)
+    reader: ClassifierReader | None = None
+    training_features: Tensor | None = None
+    calibration: Tensor | None = None
 
     @torch.no_grad()
-    def logits(self, batch: Batch) -> Tensor:
-        """The target's logits ``(B, K)``; a training image is not classified a second time."""
+    def read(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The target's logits ``(B, K)`` and what its reader sees, ``(B, F)``; a training image is not read twice."""
         if not self.rows:
-            return self.target.logits(batch.images).float()
-        return self.training_logits[[self.rows[name] for name in batch.ids]].to(batch.images.device)
+            if self.reader is None:
+                return self.target.logits(batch.images).float(), None
+            reading = self.reader(batch.images, maps=False)
+            return reading.logits, reading.features
+        rows, device = [self.rows[name] for name in batch.ids], batch.images.device
+        features = None if self.training_features is None else self.training_features[rows].to(device)
+        return self.training_logits[rows].to(device), features
 
 
 class CAETrainingModule(pl.LightningModule, ABC):

@@ -13,10 +13,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cae.classifiers import TargetClassifier
-from cae.config import Config
+from cae.classifiers import ClassifierReader, TargetClassifier, readable
+from cae.config import CAEConfig, Config
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream, Progress, stream_loader
+from cae.devices import device_of
 from cae.errors import UserError
 from cae.files import update_json
 from cae.manifold.class_manifold import ClassManifold
@@ -30,6 +31,7 @@ from cae.training.published_module import PublishedModule
 from cae.training.trainer import build_trainer, say
 
 GRID_IMAGES = 8  # of the sample grids
+CALIBRATION_IMAGES = 256  # that tell mean and spread of the classifier's features and maps
 
 
 def train_cae(
@@ -72,7 +74,7 @@ def train_cae(
         default_root_dir=folder / "checkpoints",  # where Lightning leaves, and finds, what a requeued job goes on from
     )  # fmt: skip
     device = trainer.strategy.root_device
-    classifiers = gather_classifiers(data, classifier.to(device), oracle.to(device))
+    classifiers = gather_classifiers(config.cae, data, classifier.to(device), oracle.to(device))
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data.image_shape, classifiers)
     if checkpoint is not None:
@@ -106,31 +108,67 @@ def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:
         )
 
 
-def gather_classifiers(data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier) -> FrozenClassifiers:
-    """The frozen classifiers, with the target's logits of the training images, which are computed once.
+def gather_classifiers(
+    config: CAEConfig, data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier
+) -> FrozenClassifiers:
+    """The frozen classifiers, with the target's logits and features of the training images, computed once.
 
     Raises:
         UserError: if the target predicts one class for all training or all validation images.
     """
-    logits, ids = logits_of(target, data.train, data.config.batch_size)
+    reader = reader_for(config, target)
+    logits, ids, features = logits_of(target, data.train, data.config.batch_size, reader)
     _report_predictions(logits.argmax(1), data.classes, "training")
-    validation_logits, _ = logits_of(target, data.val, data.config.batch_size)
+    validation_logits, *_ = logits_of(target, data.val, data.config.batch_size)
     _report_predictions(validation_logits.argmax(1), data.classes, "validation")
     # mirrored images are others than those that were classified
     rows = {} if data.config.flip else {name: row for row, name in enumerate(ids)}
-    return FrozenClassifiers(target, oracle, logits, rows)
+    if reader is None:
+        return FrozenClassifiers(target, oracle, logits, rows)
+    calibration = _spread(data.train, CALIBRATION_IMAGES).to(device_of(target))
+    return FrozenClassifiers(target, oracle, logits, rows, reader, features, calibration)
+
+
+def reader_for(config: CAEConfig, target: TargetClassifier) -> ClassifierReader | None:
+    """What reads class codes in the classifier's features; None where an encoder learns them from the images.
+
+    Raises:
+        UserError: if ``cae.model.class_code=classifier`` asks for features that this classifier does not show.
+    """
+    wanted = config.model.class_code
+    follows = config.preset == "default" and config.target == "classifier" and not config.black_box
+    if wanted == "encoder" or (wanted == "auto" and not follows):
+        return None
+    reader = readable(target) if follows else None
+    if reader is None and wanted == "classifier":
+        raise UserError(
+            "`cae.model.class_code=classifier` reads class codes in the classifier's features, which needs a PyTorch "
+            "network with gradients and a linear layer at its end, and a CAE that follows it (cae.preset=default, "
+            "cae.target=classifier, cae.black_box=false); set it to encoder or auto."
+        )
+    return reader
 
 
 @torch.no_grad()
-def logits_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str]]:
-    """The classifier's logits ``(N, K)`` for every image of a set, on the CPU, and the images' ids."""
+def logits_of(
+    classifier: TargetClassifier, images: ImageSet, batch_size: int, reader: ClassifierReader | None = None
+) -> tuple[Tensor, list[str], Tensor | None]:
+    """The classifier's logits ``(N, K)`` for every image of a set, their ids, and the reader's features ``(N, F)``.
+
+    All are on the CPU.
+    """
     loader: DataLoader = DataLoader(images, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
     device = next(iter(classifier.parameters()), torch.zeros(())).device
-    logits, ids = [], []
+    logits, ids, features = [], [], []
     for batch in loader:
-        logits.append(classifier.logits(batch.images.to(device)).float().cpu())
         ids += batch.ids
-    return torch.cat(logits), ids
+        if reader is None:
+            logits.append(classifier.logits(batch.images.to(device)).float().cpu())
+        else:
+            reading = reader(batch.images.to(device), maps=False)
+            logits.append(reading.logits.cpu())
+            features.append(reading.features.cpu())
+    return torch.cat(logits), ids, torch.cat(features) if features else None
 
 
 def train_loader(config: Config, data: CAEDataModule, logits: Tensor, progress: Progress) -> DataLoader:

@@ -106,7 +106,7 @@ def tiny_trainer(steps: int, **settings: Any) -> pl.Trainer:
 def train_few_steps(config: Config, classifier: TargetClassifier, steps: int) -> tuple[pl.LightningModule, pl.Trainer]:
     """Train the module of the preset on tiny data."""
     data = tiny_data(config)
-    classifiers = gather_classifiers(data, classifier, level_classifier(config.data.image_size))
+    classifiers = gather_classifiers(config.cae, data, classifier, level_classifier(config.data.image_size))
     pl.seed_everything(config.seed, verbose=False)
     module, trainer = build_module(config, data.image_shape, classifiers), tiny_trainer(steps)
     trainer.fit(module, train_loader(config, data, classifiers.training_logits, trainer))

@@ -155,12 +155,12 @@ def test_a_black_box_is_asked_once_about_images_and_once_about_each_queried_swap
 def test_known_logits_are_those_that_the_classifier_would_give():
     config = tiny_config()
     data, classifier = tiny_data(config), level_classifier()
-    classifiers = gather_classifiers(data, classifier, level_classifier())
+    classifiers = gather_classifiers(config.cae, data, classifier, level_classifier())
     batch = next(iter(train_loader(config, data, classifiers.training_logits, tiny_trainer(1))))
-    known = classifiers.logits(batch)
+    known = classifiers.read(batch)[0]
     torch.testing.assert_close(known, classifier.logits(batch.images).detach(), atol=1e-5, rtol=1e-5)
     config.data.flip = True  # mirrored images are not those that were classified
-    assert not gather_classifiers(data, classifier, level_classifier()).rows
+    assert not gather_classifiers(config.cae, data, classifier, level_classifier()).rows
 
 
 def test_a_single_predicted_class_is_refused_in_words(tmp_path):
@@ -254,7 +254,7 @@ def test_a_training_stopped_within_an_epoch_goes_on_at_the_next_step(tmp_path, f
 
     def fit(checkpoint=None, callbacks=()):
         data = tiny_data(config)
-        classifiers = gather_classifiers(data, level_classifier(), level_classifier())
+        classifiers = gather_classifiers(config.cae, data, level_classifier(), level_classifier())
         pl.seed_everything(config.seed, verbose=False)
         module = build_module(config, data.image_shape, classifiers)
         trainer = tiny_trainer(12, callbacks=list(callbacks), reload_dataloaders_every_n_epochs=1)
