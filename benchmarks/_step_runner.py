@@ -10,20 +10,21 @@ import os
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from typing import Any
 
 sys.path.insert(0, os.getcwd())
 
-import torch  # noqa: E402
-from torch.profiler import ProfilerActivity, profile  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
-import cae.training.cae as training  # noqa: E402
-from cae.classifiers import TargetClassifier  # noqa: E402
-from cae.classifiers.saved import build_network  # noqa: E402
-from cae.config.command_line import parse  # noqa: E402
-from cae.data import CAEDataModule  # noqa: E402
-from cae.training.base_module import CAETrainingModule  # noqa: E402
+import cae.training.cae as training
+from cae.classifiers import TargetClassifier
+from cae.classifiers.saved import build_network
+from cae.config.command_line import parse
+from cae.data import CAEDataModule
+from cae.training.base_module import CAETrainingModule
 
 # operations that move no data
 VIEWS = {
@@ -106,10 +107,8 @@ def run(options: list[str], warm_up: int, timed: int, count: bool) -> dict[str, 
         before(module, *arguments)
 
     CAETrainingModule.on_train_batch_start = start  # type: ignore[method-assign]
-    try:
+    with suppress(EnoughError):
         training.train_cae(config, data, classifier, classifier, folder)
-    except EnoughError:
-        pass
     taken = [(b[0] - a[0], b[1] - a[1]) for a, b in zip(steps.marks, steps.marks[1:], strict=False)]
     wall, used = (sorted(column) for column in zip(*taken, strict=True))
     middle = len(taken) // 2

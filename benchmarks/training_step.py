@@ -46,7 +46,9 @@ CASES = {
     "published": {"published 256, one pair": [*PUBLISHED, "data.batch_size=2"]},
     "gpu": {
         **{
-            f"lesions {side} {precision}": [*LESIONS, f"data.image_size={side}", *deeper, f"trainer.precision={precision}"]
+            f"lesions {side} {precision}": [
+                *LESIONS, f"data.image_size={side}", *deeper, f"trainer.precision={precision}",
+            ]
             for side, deeper in ((64, []), (128, DEEPER), (256, DEEPER))
             for precision in ("32-true", "bf16-mixed")
         },

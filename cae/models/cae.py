@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,8 @@ class CAE(nn.Module):
     ):
         super().__init__()
         self.image_shape = tuple(image_shape)
-        self.model = model = model or ModelConfig()
+        code = "encoder" if reader is None else "classifier"
+        self.model = model = replace(model or ModelConfig(), class_code=code)
         channels, levels, width = image_shape[0], model.individual_downsampling, model.width
         self.class_encoder: ClassEncoder | FeatureEncoder
         if reader is None:
@@ -227,9 +228,7 @@ class CAE(nn.Module):
 
     def save(self, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write weights (safetensors) with sizes and ``metadata`` in the header, atomically."""
-        code = "classifier" if isinstance(self.class_encoder, FeatureEncoder) else "encoder"
-        model = {**asdict(self.model), "class_code": code}
-        header = {"kind": "cae", "image_shape": list(self.image_shape), "model": model, **(metadata or {})}
+        header = {"kind": "cae", "image_shape": list(self.image_shape), "model": asdict(self.model), **(metadata or {})}
         write_weights(path, self.state_dict(), "cae", header)
 
     @classmethod
@@ -253,7 +252,7 @@ class CAE(nn.Module):
                 "them: open the run with `cae.load_run`, or give `load_cae` the classifier."
             )
         try:
-            model = ModelConfig(**{"class_code": "encoder", **present_values("cae.model", header["model"])})
+            model = ModelConfig(**present_values("cae.model", header["model"]))
             cae = cls(tuple(header["image_shape"]), model, None if own else reader)
             cae.load_state_dict(weights)
         except (KeyError, TypeError, RuntimeError) as error:
@@ -266,7 +265,7 @@ class CAE(nn.Module):
 
 def reads_itself(header: Mapping[str, Any]) -> bool:
     """Whether the CAE of this file's header has a class encoder of its own, as all former ones have."""
-    return header.get("model", {}).get("class_code", "encoder") == "encoder"
+    return header.get("model", {}).get("class_code") != "classifier"
 
 
 def _level(side: Sequence[int], size: Sequence[int]) -> int:
