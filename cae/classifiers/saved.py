@@ -18,9 +18,9 @@ from cae.files import write_json, write_weights
 OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}
 
 
-def build_network(model: str, classes: int, channels: int, width: int) -> nn.Module:
-    """An untrained network of the program's own, by name."""
-    return OWN_NETWORKS[model](classes, channels=channels, width=width)
+def build_network(model: str, classes: int, channels: int, width: int, reductions: int = 0) -> nn.Module:
+    """An untrained network of the program's own, by name; ``reductions`` as in ``reductions_for``."""
+    return OWN_NETWORKS[model](classes, channels=channels, width=width, reductions=reductions)
 
 
 def save_classifier(
@@ -40,6 +40,7 @@ def save_classifier(
     description = {
         "model": config.model,
         "width": config.width,
+        "reductions": getattr(network, "reductions", 0),
         "classes": list(classes),
         "channels": image_shape[0],
         "image_size": list(image_shape[1:]),
@@ -75,7 +76,8 @@ def _from_description(path: Path, description: Mapping[str, Any]) -> TargetClass
     classes, channels, model = description["classes"], description["channels"], description["model"]
     if model not in OWN_NETWORKS:
         raise UserError(f"'{path}' holds a network of the unknown kind {model!r} (known: {', '.join(OWN_NETWORKS)}).")
-    network = build_network(model, len(classes), channels, description["width"])
+    # before version 0.3 no network had any
+    network = build_network(model, len(classes), channels, description["width"], description.get("reductions", 0))
     load_weights(network, read_state_dict(path), path, model)
     height, width = description["image_size"]
     return TargetClassifier(

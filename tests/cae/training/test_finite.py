@@ -13,7 +13,8 @@ from cae.config.command_line import load_config
 from cae.errors import UserError
 from cae.files import non_finite, write_weights
 from cae.training.cae import train_cae
-from cae.training.classifier import ClassifierModule, train_classifier, train_oracle
+from cae.training.classifier import train_classifier, train_oracle
+from cae.training.classifier_module import ClassifierModule
 from cae.training.finite import losses_of
 from explainers.caes.ncc_training import ncc_command
 from explainers.infills.training import sampler_command
