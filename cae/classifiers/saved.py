@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cae.classifiers.checkpoints import existing_file, load_weights, read_metadata, read_state_dict
 from cae.classifiers.networks import PlainConvNet, SmallResNet
@@ -31,10 +31,13 @@ def save_classifier(
     image_shape: tuple[int, int, int],
     metrics: Mapping[str, float] | None = None,
     name: str = "classifier",
+    matrices: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
 
-    The description is also in the header of the weights, so that they can be moved alone.
+    The description is also in the header of the weights, so that they can be moved alone. ``matrices (K, K)`` of test
+    images may be ``confusion``, by label and prediction, and of an oracle ``agreement``, by the classifier's prediction
+    and its own.
     """
     target = config if isinstance(config, ClassifierConfig) else None
     description = {
@@ -48,6 +51,7 @@ def save_classifier(
         "mean": list(target.mean) if target else [],
         "std": list(target.std) if target else [],
         "metrics": dict(metrics or {}),
+        **{what: matrix.long().tolist() for what, matrix in (matrices or {}).items()},
     }
     path = Path(folder) / f"{name}.safetensors"
     write_weights(path, network.state_dict(), "classifier", description)

@@ -28,8 +28,8 @@ def classifier_stage(config: Config) -> None:
         return
     metrics = train_classifier(config, data, run.path)
     say(
-        f"classifier: balanced accuracy {metrics['classifier/balanced_accuracy']:.1%} on the test images (accuracy "
-        f"{metrics['classifier/test_accuracy']:.1%}), written to '{run.path}'"
+        f"classifier: balanced accuracy {metrics['classifier/test_balanced_accuracy']:.1%} on the test images "
+        f"(accuracy {metrics['classifier/test_accuracy']:.1%}), written to '{run.path}'"
     )
 
 

@@ -42,21 +42,26 @@ def balanced_order(labels: Tensor, count: int, generator: torch.Generator) -> Te
 
 
 class BalancedOrder(Sampler[int]):
-    """A balanced random order that depends on seed and epoch alone, so that a resumed training keeps it."""
+    """A balanced random order that depends on seed and epoch alone, so that a resumed training keeps it.
 
-    def __init__(self, labels: Tensor, count: int, seed: int):
+    Several processes are dealt its images in turn, equally many each: N batches of B that go together are one of N B.
+    """
+
+    def __init__(self, labels: Tensor, count: int, seed: int, rank: int = 0, world_size: int = 1):
         self.labels, self.count, self.seed, self.epoch = labels, count, seed, 0
+        self.rank, self.world_size = rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return self.count // self.world_size
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch, 0))
-        yield from balanced_order(self.labels, self.count, generator).tolist()
+        order = balanced_order(self.labels, self.count, generator)
+        yield from order[self.rank :: self.world_size][: len(self)].tolist()
 
 
 class WithLabels:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader
 
 from cae.classifiers.saved import OWN_NETWORKS, save_classifier
 from cae.classifiers.target import TargetClassifier
@@ -19,6 +19,7 @@ from cae.data.types import ImageSet
 from cae.devices import device_for, device_of
 from cae.errors import UserError
 from cae.files import read_checkpoint, update_json
+from cae.metrics.agreement import accuracy, balanced_accuracy, recalls
 from cae.training.cae import logits_of
 from cae.training.class_balance import BalancedOrder, WithLabels
 from cae.training.classifier_module import ClassifierModule, calibrate
@@ -40,7 +41,8 @@ def train_classifier(config: Config, data: CAEDataModule, folder: str | Path) ->
     """Train the classifier to be explained and write it into the run folder.
 
     Writes ``classifier.safetensors``, ``classifier.json``, ``classifier_checkpoints/``, ``classifier_logs/`` and the
-    metrics ``classifier/test_accuracy`` and ``classifier/recall/<class>`` (each in [0, 1]) into ``metrics.json``.
+    metrics ``classifier/test_accuracy``, ``classifier/test_balanced_accuracy`` and ``classifier/recall/<class>`` (each
+    in [0, 1]) and the ``classifier/temperature`` by which its logits were divided into ``metrics.json``.
 
     Raises:
         UserError: if the options name no network of our own, or the folder already holds a classifier.
@@ -72,9 +74,10 @@ def train_oracle(
 ) -> dict[str, float]:
     """Train the second classifier, on the target's predictions or on the labels, and write it into the run folder.
 
-    Writes ``oracle.safetensors``, ``oracle.json``, ``oracle_checkpoints/``, ``oracle_logs/`` and the metrics
-    ``oracle/test_accuracy`` (against the labels) and ``oracle/agreement`` (with the target's predictions), on the test
-    split, each in [0, 1], into ``metrics.json``. Learning rate and augmentation are those of the classifier.
+    Writes ``oracle.safetensors``, ``oracle.json``, ``oracle_checkpoints/``, ``oracle_logs/`` and the metrics of a
+    classifier (against the labels), ``oracle/agreement`` and ``oracle/balanced_agreement`` (with the target's
+    predictions), on the test split, each in [0, 1], into ``metrics.json``. Learning rate, augmentation and patience are
+    those of the classifier.
 
     Raises:
         UserError: if the folder already holds an oracle.
@@ -125,9 +128,13 @@ def _train_and_save(
     )
     trainer = _fit(module, config, data, folder, name, labels)
     calibrate(module.network, float(module.temperature))
-    metrics = _test_metrics(module, name, data.classes)
+    matrices = {"confusion": module.confusion.cpu()}
+    if name == "oracle":
+        matrices["agreement"] = module.agreement.cpu()
+    metrics = {f"{name}/temperature": float(module.temperature)} | test_metrics(matrices, name, data.classes)
     if trainer.is_global_zero:
-        save_classifier(folder, module.network, options, data.classes, data.image_shape, metrics, name=name)
+        shape = data.image_shape
+        save_classifier(folder, module.network, options, data.classes, shape, metrics, name, matrices)
         update_json(folder / "metrics.json", metrics)
     trainer.strategy.barrier(f"{name} saved")
     return metrics
@@ -174,28 +181,36 @@ def _fit(
 ) -> pl.Trainer:
     """Train or continue, load the weights of the best epoch, and count on the test split.
 
-    Every process of a distributed training tests the whole split: dealt out, some images would be counted twice.
+    Every process of a distributed training validates and tests on whole splits: dealt out, some images would be
+    counted twice.
     """
     _check_splits(data)
     last = checkpoint_to_continue(config, folder, stage)
     train, val = (data.train, data.val) if labels is None else _relabelled(data, labels)
     most, steps = rounds(len(train), data.config.batch_size, module.hparams["epochs"])
-    batch_size = min(len(train), data.config.batch_size)
-    module.order = BalancedOrder(train.labels, steps * batch_size, module.hparams["seed"])
-    loader = _over(data.train_dataloader(), train, module.order, batch_size)
+    callbacks = [_patience(module, steps), *_checkpoints(folder / f"{stage}_checkpoints")]
+    trainer = build_trainer(
+        config,
+        folder,
+        stage,
+        max_epochs=most,
+        callbacks=callbacks,
+        resume=last is not None,
+        use_distributed_sampler=False,
+    )
+    batch_size, seed = min(len(train), data.config.batch_size), module.hparams["seed"]
+    module.order = BalancedOrder(train.labels, steps * batch_size, seed, trainer.global_rank, trainer.world_size)
     if last is not None:
         checkpoint = read_checkpoint(last, to_continue=True)
         before = _present_options(checkpoint.get("hyper_parameters", {}))
         check_same_options(before, dict(module.hparams), last, stage)
         module.order.set_epoch(checkpoint["epoch"] + 1)  # workers begin to read before the epoch begins
-    callbacks = [_patience(module, steps), *_checkpoints(folder / f"{stage}_checkpoints")]
-    trainer = build_trainer(config, folder, stage, max_epochs=most, callbacks=callbacks, resume=last is not None)
+    loader = _in_order(data.train_dataloader(), train, module.order, batch_size)
     trainer.fit(module, loader, data.loader(val), ckpt_path=last, weights_only=True)
     best = read_checkpoint(folder / f"{stage}_checkpoints" / f"{BEST}.ckpt")
     module.load_state_dict(best["state_dict"])
     data.setup("test")
-    whole: DistributedSampler = DistributedSampler(cast("Dataset", data.test), num_replicas=1, rank=0, shuffle=False)
-    trainer.test(module, _over(data.test_dataloader(), data.test, whole), verbose=False)
+    trainer.test(module, data.test_dataloader(), verbose=False)
     close_loggers(trainer)
     return trainer
 
@@ -227,13 +242,13 @@ def _check_splits(data: CAEDataModule) -> None:
         )
 
 
-def _over(loader: DataLoader, images: Any, sampler: Sampler, batch_size: int | None = None) -> DataLoader:
-    """The same loader over other images, with another choice and order of them."""
+def _in_order(loader: DataLoader, images: Any, order: BalancedOrder, batch_size: int) -> DataLoader:
+    """The same loader over other images, in an order of its own; images that fill no batch are dropped."""
     return DataLoader(
         images,
-        batch_size=batch_size or loader.batch_size,
-        sampler=sampler,
-        drop_last=loader.drop_last,
+        batch_size=batch_size,
+        sampler=order,
+        drop_last=len(order) >= batch_size,
         collate_fn=loader.collate_fn,
         num_workers=loader.num_workers,
         persistent_workers=loader.persistent_workers,
@@ -248,24 +263,21 @@ def _checkpoints(folder: Path) -> list[pl.Callback]:
     return [best, ModelCheckpoint(folder, LAST, **settings)]
 
 
-def _test_metrics(module: ClassifierModule, name: str, classes: Sequence[str]) -> dict[str, float]:
-    """On the test split: accuracy, balanced accuracy, recall of each class; of a pupil agreement with its teacher."""
-    found = {f"{name}/temperature": float(module.temperature)}
-    agreement = module.agreement.cpu()
-    if agreement.any():
-        found[f"{name}/agreement"] = float(agreement.diagonal().sum() / agreement.sum())
-        found[f"{name}/balanced_agreement"] = float(_recalls(agreement).nanmean())
-    confusion = module.confusion.cpu()
-    found[f"{name}/test_accuracy"] = float(confusion.diagonal().sum() / confusion.sum())
-    recalls = _recalls(confusion)
-    found[f"{name}/balanced_accuracy"] = float(recalls.nanmean())
-    return found | {
-        f"{name}/recall/{cls}": float(recall)
-        for cls, recall in zip(classes, recalls, strict=True)
-        if not recall.isnan()
+def test_metrics(matrices: Mapping[str, Tensor], name: str, classes: Sequence[str]) -> dict[str, float]:
+    """Figures of the test split, each in [0, 1]: accuracy, balanced accuracy, recalls; of an oracle also its agreement.
+
+    Args:
+        matrices: ``confusion (K, K)`` by label and prediction; ``agreement (K, K)`` by the classifier's prediction.
+        name: ``classifier`` or ``oracle``.
+        classes: names of the K classes; those without images have no recall.
+    """
+    confusion, agreement = matrices["confusion"], matrices.get("agreement")
+    found = {
+        f"{name}/test_accuracy": accuracy(confusion),
+        f"{name}/test_balanced_accuracy": balanced_accuracy(confusion),
     }
-
-
-def _recalls(confusion: Tensor) -> Tensor:
-    """Share of each row ``(K,)`` on the diagonal of ``(K, K)``; NaN for an empty row."""
-    return confusion.diagonal() / confusion.sum(1)
+    if agreement is not None:
+        found[f"{name}/agreement"] = accuracy(agreement)
+        found[f"{name}/balanced_agreement"] = balanced_accuracy(agreement)
+    shares = zip(classes, recalls(confusion).tolist(), strict=True)
+    return found | {f"{name}/recall/{cls}": share for cls, share in shares if not math.isnan(share)}

@@ -110,7 +110,7 @@ class ClassifierModule(pl.LightningModule):
         return random_noise(images, options["noise"], clamp=True)
 
     def on_train_epoch_start(self) -> None:
-        """Choose the order of the images; Lightning tells a sampler the epoch only outside of distributed training."""
+        """Choose the order of the images."""
         if self.order is not None:
             self.order.set_epoch(self.current_epoch)
 
@@ -143,7 +143,7 @@ class ClassifierModule(pl.LightningModule):
 
         That is the error, balanced over the classes; between ties the calibrated loss decides.
         """
-        sums = self.trainer.strategy.reduce(self.validation.clone(), reduce_op="sum")
+        sums = self.validation  # of all images, in every process
         accuracy, loss, self.temperature = balanced_scores(sums)
         self.log("val/balanced_accuracy", accuracy, prog_bar=True, sync_dist=True)
         self.log("val/accuracy", sums[:, 1].sum() / sums[:, 0].sum(), sync_dist=True)

@@ -70,7 +70,7 @@ def test_a_separable_task_is_learned_and_the_run_folder_is_complete(data, tmp_pa
     metrics = train_classifier(options(), data, folder)
     assert metrics == {
         "classifier/test_accuracy": 1.0,
-        "classifier/balanced_accuracy": 1.0,
+        "classifier/test_balanced_accuracy": 1.0,
         "classifier/recall/rows": 1.0,
         "classifier/recall/columns": 1.0,
         "classifier/temperature": 1.0,
@@ -176,8 +176,8 @@ def test_the_oracle_learns_predictions_or_labels(data, tmp_path, labels, accurac
     config = options()
     config.oracle.labels = labels
     metrics = train_oracle(config, data, target, tmp_path)
-    found = {name: metrics[f"oracle/{name}"] for name in ("test_accuracy", "balanced_accuracy")}
-    assert found == {"test_accuracy": accuracy, "balanced_accuracy": accuracy}
+    found = {name: metrics[f"oracle/{name}"] for name in ("test_accuracy", "test_balanced_accuracy")}
+    assert found == {"test_accuracy": accuracy, "test_balanced_accuracy": accuracy}
     assert (metrics["oracle/agreement"], metrics["oracle/balanced_agreement"]) == (agreement, agreement)
     oracle = load_own(tmp_path, "oracle")
     batch = next(iter(data.test_dataloader()))
