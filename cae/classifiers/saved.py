@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cae.classifiers.checkpoints import existing_file, load_weights, read_metadata, read_state_dict
 from cae.classifiers.networks import PlainConvNet, SmallResNet
@@ -18,9 +18,9 @@ from cae.files import write_json, write_weights
 OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}
 
 
-def build_network(model: str, classes: int, channels: int, width: int) -> nn.Module:
-    """An untrained network of the program's own, by name."""
-    return OWN_NETWORKS[model](classes, channels=channels, width=width)
+def build_network(model: str, classes: int, channels: int, width: int, reductions: int = 0) -> nn.Module:
+    """An untrained network of the program's own, by name; ``reductions`` as in ``reductions_for``."""
+    return OWN_NETWORKS[model](classes, channels=channels, width=width, reductions=reductions)
 
 
 def save_classifier(
@@ -31,15 +31,19 @@ def save_classifier(
     image_shape: tuple[int, int, int],
     metrics: Mapping[str, float] | None = None,
     name: str = "classifier",
+    matrices: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
 
-    The description is also in the header of the weights, so that they can be moved alone.
+    The description is also in the header of the weights, so that they can be moved alone. ``matrices (K, K)`` of test
+    images may be ``confusion``, by label and prediction, and of an oracle ``agreement``, by the classifier's prediction
+    and its own.
     """
     target = config if isinstance(config, ClassifierConfig) else None
     description = {
         "model": config.model,
         "width": config.width,
+        "reductions": getattr(network, "reductions", 0),
         "classes": list(classes),
         "channels": image_shape[0],
         "image_size": list(image_shape[1:]),
@@ -47,6 +51,7 @@ def save_classifier(
         "mean": list(target.mean) if target else [],
         "std": list(target.std) if target else [],
         "metrics": dict(metrics or {}),
+        **{what: matrix.long().tolist() for what, matrix in (matrices or {}).items()},
     }
     path = Path(folder) / f"{name}.safetensors"
     write_weights(path, network.state_dict(), "classifier", description)
@@ -75,7 +80,8 @@ def _from_description(path: Path, description: Mapping[str, Any]) -> TargetClass
     classes, channels, model = description["classes"], description["channels"], description["model"]
     if model not in OWN_NETWORKS:
         raise UserError(f"'{path}' holds a network of the unknown kind {model!r} (known: {', '.join(OWN_NETWORKS)}).")
-    network = build_network(model, len(classes), channels, description["width"])
+    # before version 0.3 no network had any
+    network = build_network(model, len(classes), channels, description["width"], description.get("reductions", 0))
     load_weights(network, read_state_dict(path), path, model)
     height, width = description["image_size"]
     return TargetClassifier(

@@ -27,7 +27,10 @@ def classifier_stage(config: Config) -> None:
     if run.prepare("classifier").finished:
         return
     metrics = train_classifier(config, data, run.path)
-    say(f"classifier: test accuracy {metrics['classifier/test_accuracy']:.1%}, written to '{run.path}'")
+    say(
+        f"classifier: balanced accuracy {metrics['classifier/test_balanced_accuracy']:.1%} on the test images "
+        f"(accuracy {metrics['classifier/test_accuracy']:.1%}), written to '{run.path}'"
+    )
 
 
 def oracle_stage(config: Config) -> None:

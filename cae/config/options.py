@@ -111,13 +111,25 @@ class ClassifierConfig:
     )
     mean: list[float] = option([], "per-channel mean that the classifier's inputs are normalised by; empty for none")
     std: list[float] = option([], "per-channel standard deviation for the same; empty for none")
-    epochs: int = option(8, "passes over the training split", low=1)
-    learning_rate: float = option(2e-3, "peak learning rate (one-cycle schedule, AdamW)", low=0)
+    epochs: int | None = option(
+        None, "passes over the training split at most; by default those of 2,000 steps, or 8 if these are more", low=1
+    )
+    patience: int = option(
+        300, "steps without a better balanced accuracy in validation after which training ends", low=1
+    )
+    learning_rate: float = option(2e-3, "learning rate (AdamW)", low=0)
     weight_decay: float = option(1e-2, "weight decay", low=0)
     noise: float = option(
         0.1, "largest noise added to training images, on [0, 1]; guards against adversarial edits", low=0, high=1
     )
-    shift: int = option(3, "largest random shift of training images, in pixels", low=0)
+    shift: int | None = option(
+        None, "largest random shift of training images, in pixels; by default a twentieth of the side", low=0
+    )
+    rotation: float = option(10.0, "largest random rotation of training images, in degrees", low=0, high=180)
+    scale: float = option(0.15, "largest random change of the size of what training images show", low=0, high=1)
+    grey_levels: float = option(
+        0.2, "largest random change of the contrast of training images; of the brightness, half of it", low=0, high=1
+    )
 
 
 @dataclass
@@ -131,7 +143,7 @@ class OracleConfig:
         "what it learns: the target's predictions, or the dataset's labels",
         choices=("predictions", "dataset"),
     )
-    epochs: int = option(6, "passes over the training split", low=1)
+    epochs: int | None = option(None, "passes over the training split at most, as for the classifier", low=1)
     seed: int = option(1000, "its own seed", low=0)
 
 
