@@ -158,7 +158,7 @@ def _cae(config: Config) -> Iterator[str]:
         )
     for name in ("individual_downsampling", "class_downsampling"):
         halvings = getattr(cae.model, name)
-        if 2**halvings > size:
+        if halvings is not None and 2**halvings > size:
             yield f"'cae.model.{name}' halves the image {halvings} times, which data.image_size={size} does not allow"
 
 

@@ -160,8 +160,18 @@ class ModelConfig:
     )
     individual_channels: int = option(16, "channels of the individual code", low=1)
     width: int = option(16, "channels at the first stage of encoder and decoder", low=4)
-    individual_downsampling: int = option(2, "halvings of the image size down to the individual code", low=1, high=6)
-    class_downsampling: int = option(4, "halvings of the image size in the class encoder before pooling", low=1, high=7)
+    individual_downsampling: int | None = option(
+        None,
+        "halvings of the image size down to the individual code; by default to about 16 places a side",
+        low=1,
+        high=6,
+    )
+    class_downsampling: int | None = option(
+        None,
+        "halvings of the image size in class encoder and discriminator; by default to about 4 places a side",
+        low=1,
+        high=7,
+    )
     residual_blocks: int = option(2, "residual blocks at the resolution of the individual code", low=0)
     mask: bool = option(True, "a mask decides where a swapped class code may change the image")
     evidence: bool = option(True, "the editor sees the class encoder's maps: where it finds what tells the classes")
@@ -227,6 +237,14 @@ class CAEConfig:
     discriminator_learning_rate: float = option(1e-3, "learning rate of discriminator and leakage adversary", low=0)
     gradient_clip: float = option(1.0, "largest gradient norm of each optimiser; 0 for none", low=0)
     ema: float = option(0.99, "decay of the averaged weights used for validation and export", low=0, high=0.99999)
+    augment: bool | None = option(
+        None,
+        "turn, scale and move training images and change their grey levels at random; by default where there are fewer "
+        "than 3,000 of them",
+    )
+    patience: int = option(
+        3, "validations in a row that are no better than the best so far, after which the training ends", low=1
+    )
     robust_views: bool = option(True, "the classifier sees generated images shifted, blurred or noisy at random")
     coherency_on: str = option(
         "both",

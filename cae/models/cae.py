@@ -20,6 +20,7 @@ from cae.files import read_tensors, write_weights
 from cae.models.feature_encoder import FeatureEncoder, FeatureReader
 from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
 from cae.models.resampling import surroundings
+from cae.models.sizes import with_depths
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ class CAE(nn.Module):
         super().__init__()
         self.image_shape = tuple(image_shape)
         code = "encoder" if reader is None else "classifier"
-        self.model = model = replace(model or ModelConfig(), class_code=code)
+        sized = with_depths(model or ModelConfig(), (image_shape[1], image_shape[2]))
+        self.model = model = replace(sized, class_code=code)
         channels, levels, width = image_shape[0], model.individual_downsampling, model.width
         self.class_encoder: ClassEncoder | FeatureEncoder
         if reader is None:

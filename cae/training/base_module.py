@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,9 +17,22 @@ from cae.data import Batch
 from cae.data.module import flip
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
+from cae.training.augmentation import SHIFT, random_affine, random_grey_levels
 from cae.training.former_checkpoints import present_state
 from cae.training.step import step_seed
 from cae.training.validation import SwapValidation
+
+TRAINING_PAIRS = 200  # swaps of training images at each validation
+FEW_IMAGES = 3000  # fewer are learnt by heart within one training
+# what leaves the class of an image as it is, and milder than what the classifier was trained with
+ROTATION, SCALE, GREY_LEVELS = 7.0, 0.1, 0.15
+
+
+def is_augmented(config: CAEConfig, images: int) -> bool:
+    """Whether a training on so many images alters them; the published preset takes them as they are."""
+    if config.augment is not None:
+        return config.augment
+    return config.preset == "default" and images < FEW_IMAGES
 
 
 @dataclass(frozen=True)
@@ -30,20 +43,20 @@ class FrozenClassifiers:
         target: the classifier that the codes follow.
         oracle: the classifier that validation asks beside it, and no loss.
         training_logits: ``(N, K)`` logits of the target for the training images.
+        samples: ``(n, C, H, W)`` some of the training images, of all classes.
         rows: row of each training image in ``training_logits``, by its id; empty where images are altered before they
             are used.
         reader: of the target's features, where class codes are read in them.
         training_features: ``(N, F)`` of the training images, by the reader.
-        calibration: ``(n, C, H, W)`` training images that tell mean and spread of what the reader sees.
     """
 
     target: TargetClassifier
     oracle: TargetClassifier
     training_logits: Tensor
+    samples: Tensor
     rows: Mapping[str, int] = field(default_factory=dict)
     reader: ClassifierReader | None = None
     training_features: Tensor | None = None
-    calibration: Tensor | None = None
 
     @torch.no_grad()
     def read(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -83,7 +96,10 @@ class CAETrainingModule(pl.LightningModule, ABC):
         self.config, self.seed, self.mirror = config, seed, mirror
         # in a plain object, the frozen classifiers stay out of parameters, checkpoints and train()
         self.classifiers = classifiers
-        self.validation = SwapValidation({"target": classifiers.target, "oracle": classifiers.oracle}, config)
+        both = {"target": classifiers.target, "oracle": classifiers.oracle}
+        self.validation = SwapValidation(both, config)
+        few = replace(config, validation_pairs=min(config.validation_pairs, TRAINING_PAIRS))
+        self.on_training_images = SwapValidation(both, few)
         self.build_networks(image_shape)
 
     @abstractmethod
@@ -109,8 +125,13 @@ class CAETrainingModule(pl.LightningModule, ABC):
         torch.manual_seed(step_seed(self.seed, self.global_step, self.global_rank))
 
     def augmented(self, batch: Batch) -> Batch:
-        """The batch, half of its images mirrored where that is asked for."""
-        return flip(batch, torch.rand(len(batch), device=self.device) < 0.5) if self.mirror else batch
+        """The batch, its images altered as ``cae.augment`` says, half of them mirrored where that is asked for."""
+        batch = flip(batch, torch.rand(len(batch), device=self.device) < 0.5) if self.mirror else batch
+        if not is_augmented(self.config, len(self.classifiers.training_logits)):
+            return batch
+        side = min(batch.images.shape[-2:])
+        images = random_affine(batch.images, ROTATION, SCALE, round(side * SHIFT))
+        return replace(batch, images=random_grey_levels(images, GREY_LEVELS))
 
     def on_validation_epoch_start(self) -> None:
         """Forget the images of the last validation."""
@@ -123,6 +144,11 @@ class CAETrainingModule(pl.LightningModule, ABC):
     def on_validation_epoch_end(self) -> None:
         """Reassignment under target and oracle, reconstruction and code statistics of the exported model."""
         metrics = self.validation.measure(self.average)
+        # what is learnt by heart shows in the difference
+        self.on_training_images.reset()
+        self.on_training_images.add(self.classifiers.samples.to(self.device))
+        of_training = self.on_training_images.measure(self.average)
+        metrics |= {f"training_{name}": of_training[name] for name in ("reassignment", "reassignment_oracle", "score")}
         self.validation.reset()
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, sync_dist=True)
         for short, name in (("flip", "reassignment"), ("oracle", "reassignment_oracle"), ("mae", "reconstruction_mae")):

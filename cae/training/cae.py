@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ from cae.files import update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
-from cae.training.base_module import FrozenClassifiers
+from cae.models.sizes import with_depths
+from cae.training.base_module import FrozenClassifiers, is_augmented
 from cae.training.cae_module import CAEModule
-from cae.training.callbacks import SampleGrid, TrainingClock
+from cae.training.callbacks import Patience, SampleGrid, TrainingClock
 from cae.training.former_checkpoints import checkpoint_state
 from cae.training.published_module import PublishedModule
 from cae.training.trainer import build_trainer, say
 
 GRID_IMAGES = 8  # of the sample grids
-CALIBRATION_IMAGES = 256  # that tell mean and spread of the classifier's features and maps
+SAMPLES = 256  # training images that tell mean and spread of the classifier's features, and are swapped at validations
 
 
 def train_cae(
@@ -67,7 +69,9 @@ def train_cae(
     clock = TrainingClock()
     best, last = checkpoints(folder / "checkpoints")
     # after the best one, so that the last checkpoint knows of it
-    callbacks = [clock, SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES)), best, last]
+    patience = Patience("val/score", patience=config.cae.patience, mode="max", check_on_train_epoch_end=False)
+    grid = SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES))
+    callbacks = [clock, grid, patience, best, last]
     trainer = build_trainer(
         config, folder, "cae", max_steps=config.cae.max_steps, callbacks=callbacks, resume=checkpoint is not None,
         use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
@@ -83,7 +87,8 @@ def train_cae(
     trainer.fit(module, loader, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
     cae = _best_average(module, best).to(device)
     if trainer.is_global_zero:
-        update_json(folder / "metrics.json", {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step})
+        facts = {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step}
+        update_json(folder / "metrics.json", facts | _validations(trainer, best))
         _export(cae, config, data, classifier.to(device), folder)
     trainer.strategy.barrier("cae saved")
     oracle.to(device)
@@ -95,7 +100,8 @@ def build_module(
 ) -> CAEModule | PublishedModule:
     """The Lightning module of ``cae.preset``."""
     kind = PublishedModule if config.cae.preset == "published" else CAEModule
-    return kind(image_shape, config.cae, classifiers, config.seed, config.data.flip)
+    sized = replace(config.cae, model=with_depths(config.cae.model, (image_shape[1], image_shape[2])))
+    return kind(image_shape, sized, classifiers, config.seed, config.data.flip)
 
 
 def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:
@@ -117,16 +123,19 @@ def gather_classifiers(
         UserError: if the target predicts one class for all training or all validation images.
     """
     reader = reader_for(config, target)
-    logits, ids, features = logits_of(target, data.train, data.config.batch_size, reader)
-    _report_predictions(logits.argmax(1), data.classes, "training")
-    validation_logits, *_ = logits_of(target, data.val, data.config.batch_size)
-    _report_predictions(validation_logits.argmax(1), data.classes, "validation")
-    # mirrored images are others than those that were classified
-    rows = {} if data.config.flip else {name: row for row, name in enumerate(ids)}
+    features: Tensor | None = None
     if reader is None:
-        return FrozenClassifiers(target, oracle, logits, rows)
-    calibration = _spread(data.train, CALIBRATION_IMAGES).to(device_of(target))
-    return FrozenClassifiers(target, oracle, logits, rows, reader, features, calibration)
+        logits, ids = logits_of(target, data.train, data.config.batch_size)
+    else:
+        logits, ids, features = readings_of(reader, data.train, data.config.batch_size)
+    _report_predictions(logits.argmax(1), data.classes, "training")
+    validation_logits, _ = logits_of(target, data.val, data.config.batch_size)
+    _report_predictions(validation_logits.argmax(1), data.classes, "validation")
+    # altered images are others than those that were classified
+    altered = data.config.flip or is_augmented(config, len(ids))
+    rows = {} if altered else {name: row for row, name in enumerate(ids)}
+    samples = _spread(data.train, SAMPLES).to(device_of(target))
+    return FrozenClassifiers(target, oracle, logits, samples, rows, reader, features)
 
 
 def reader_for(config: CAEConfig, target: TargetClassifier) -> ClassifierReader | None:
@@ -150,25 +159,32 @@ def reader_for(config: CAEConfig, target: TargetClassifier) -> ClassifierReader 
 
 
 @torch.no_grad()
-def logits_of(
-    classifier: TargetClassifier, images: ImageSet, batch_size: int, reader: ClassifierReader | None = None
-) -> tuple[Tensor, list[str], Tensor | None]:
-    """The classifier's logits ``(N, K)`` for every image of a set, their ids, and the reader's features ``(N, F)``.
+def logits_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str]]:
+    """The classifier's logits ``(N, K)`` for every image of a set, on the CPU, and the images' ids."""
+    batches = [
+        (classifier.logits(images).float().cpu(), ids) for images, ids in _batches(classifier, images, batch_size)
+    ]
+    return torch.cat([logits for logits, _ in batches]), [name for _, ids in batches for name in ids]
 
-    All are on the CPU.
-    """
+
+@torch.no_grad()
+def readings_of(reader: ClassifierReader, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str], Tensor]:
+    """The same, read from within, and the features ``(N, F)``, on the CPU."""
+    logits, names, features = [], [], []
+    for batch, ids in _batches(reader.classifier, images, batch_size):
+        reading = reader(batch, maps=False)
+        logits.append(reading.logits.cpu())
+        features.append(reading.features.cpu())
+        names += ids
+    return torch.cat(logits), names, torch.cat(features)
+
+
+def _batches(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> Iterator[tuple[Tensor, list[str]]]:
+    """Images ``(B, C, H, W)`` on the device of the classifier, with their ids."""
     loader: DataLoader = DataLoader(images, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
-    device = next(iter(classifier.parameters()), torch.zeros(())).device
-    logits, ids, features = [], [], []
+    device = device_of(classifier)
     for batch in loader:
-        ids += batch.ids
-        if reader is None:
-            logits.append(classifier.logits(batch.images.to(device)).float().cpu())
-        else:
-            reading = reader(batch.images.to(device), maps=False)
-            logits.append(reading.logits.cpu())
-            features.append(reading.features.cpu())
-    return torch.cat(logits), ids, torch.cat(features) if features else None
+        yield batch.images.to(device), batch.ids
 
 
 def train_loader(config: Config, data: CAEDataModule, logits: Tensor, progress: Progress) -> DataLoader:
@@ -243,6 +259,17 @@ def _spread(images: ImageSet, count: int) -> Tensor:
 def _best_average(module: CAEModule | PublishedModule, best: ModelCheckpoint) -> CAE | PublishedCAE:
     module.load_state_dict(checkpoint_state(best.best_model_path))
     return module.average.eval()
+
+
+def _validations(trainer: pl.Trainer, best: ModelCheckpoint) -> dict[str, float]:
+    """How swaps of validation images went at best and at the end, and those of training images at the end.
+
+    All are the lower of the rates under classifier and oracle.
+    """
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    found = {"cae/validation_last": logged.get("val/score"), "cae/training_last": logged.get("val/training_score")}
+    found["cae/validation_best"] = None if best.best_model_score is None else float(best.best_model_score)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _export(

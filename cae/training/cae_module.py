@@ -34,8 +34,8 @@ class CAEModule(CAETrainingModule):
         """The CAE, a copy of it for the averaged weights, and the networks beside it."""
         reader = self.classifiers.reader
         self.cae = CAE(image_shape, self.config.model, reader)
-        if isinstance(self.cae.class_encoder, FeatureEncoder) and self.classifiers.calibration is not None:
-            self.cae.class_encoder.calibrate(self.classifiers.calibration)
+        if isinstance(self.cae.class_encoder, FeatureEncoder):
+            self.cae.class_encoder.calibrate(self.classifiers.samples)
         self.average = copy.deepcopy(self.cae).requires_grad_(False)
         target, mean_probabilities = self.classifiers.target, self.classifiers.training_logits.softmax(1).mean(0)
         self.objective = Objective(self.cae, len(target.classes), self.config, target, mean_probabilities, reader)

@@ -21,6 +21,7 @@ from cae.errors import UserError
 from cae.files import read_checkpoint, update_json
 from cae.metrics.agreement import accuracy, balanced_accuracy, recalls
 from cae.training.cae import logits_of
+from cae.training.callbacks import Patience
 from cae.training.class_balance import BalancedOrder, WithLabels
 from cae.training.classifier_module import ClassifierModule, calibrate
 from cae.training.trainer import build_trainer, check_same_options, checkpoint_to_continue, close_loggers
@@ -146,14 +147,6 @@ def _check_channels(wanted: int | None, found: int) -> None:
             f"`classifier.channels={wanted}`, but the images have {found}: the program's own networks are trained on "
             "the images as they are; remove the option."
         )
-
-
-class Patience(EarlyStopping):
-    """Ends a training that does not get better; one that had ended before is not taken up again."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End at once what was continued after its end."""
-        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
 
 
 def rounds(images: int, batch_size: int, epochs: int | None) -> tuple[int, int]:

@@ -31,6 +31,7 @@ OPTIONS = (
     "cae.validation_pairs=12",
     "cae.max_reconstruction_error=1",
     "cae.learning_rate=0.002",
+    "cae.augment=false",
     "cae.model.class_dim=3",
     "cae.model.individual_channels=2",
     "cae.model.width=4",
