@@ -72,21 +72,25 @@ def start(
     *,
     out: IO[str] | None = None,
     err: IO[str] | None = None,
-    new_session: bool = False,
+    python: str = sys.executable,
 ) -> Program:
     """Start the script ``command[0]`` in a folder, as ``python`` would; output goes to files, or nowhere."""
     with open(os.devnull, "r+") as nothing:
         streams = [nothing.fileno(), (out or nothing).fileno(), (err or nothing).fileno()]
         wanted = {**os.environ, **ENVIRONMENT} if environment is None else dict(environment)
-        return Program(asked(address(), list(command), str(folder), wanted, streams, new_session))
+        return Program(asked(address(python), list(command), str(folder), wanted, streams))
 
 
 def run(
-    command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None, timeout: float = 600
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 600,
+    python: str = sys.executable,
 ) -> subprocess.CompletedProcess[str]:
     """Run a script to its end; what it wrote comes back as text."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        code = start(command, folder, environment, out=out, err=err).wait(timeout)
+        code = start(command, folder, environment, out=out, err=err, python=python).wait(timeout)
         texts = []
         for file in (out, err):
             file.seek(0)
@@ -100,12 +104,12 @@ def shell_line() -> str:
 
 
 @cache
-def address() -> str:
-    """Where the process listens that programs are forked from: started when first needed, gone with this one."""
+def address(python: str = sys.executable) -> str:
+    """Where the process of an interpreter listens that programs are forked from: started when first needed."""
     place = str(Path(tempfile.mkdtemp(prefix="programs")) / "socket")
     server = subprocess.Popen(
-        [sys.executable, __file__, "serve", place], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        env={**os.environ, **ENVIRONMENT},
+        [python, __file__, "serve", place], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | ENVIRONMENT,
     )  # fmt: skip
     if server.stdout is None or server.stdout.readline() != b"ready\n":
         raise RuntimeError("the process that programs are forked from did not start")
@@ -117,12 +121,12 @@ def address() -> str:
 
 
 def asked(
-    place: str, command: list[str], folder: str, environment: dict[str, str], streams: list[int], new_session: bool
+    place: str, command: list[str], folder: str, environment: dict[str, str], streams: list[int]
 ) -> socket.socket:
     """A connection over which the program's process id comes, and its exit code in the end."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(place)
-    request = json.dumps([command, folder, environment, new_session]).encode()
+    request = json.dumps([command, folder, environment]).encode()
     socket.send_fds(connection, [NUMBER.pack(len(request))], streams)
     connection.sendall(request)
     return connection
@@ -154,13 +158,11 @@ def attend(connection: socket.socket) -> list[str]:
     """Fork the program and report on it; returns in the program alone."""
     size, streams, _, _ = socket.recv_fds(connection, NUMBER.size, 3)
     request = connection.recv(NUMBER.unpack(size)[0], socket.MSG_WAITALL)
-    command, folder, environment, new_session = json.loads(request)
+    command, folder, environment = json.loads(request)
     child = os.fork()
     if child == 0:
         connection.close()
         become(command, folder, environment, streams)
-        if new_session:
-            os.setsid()
         return command
     for number in (*range(3), *streams):  # a reader of the program's output waits until nobody else holds it
         os.close(number)
@@ -180,6 +182,9 @@ def become(command: list[str], folder: str, environment: dict[str, str], streams
     sys.argv = command
     extra = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
     sys.path[:1] = [str(Path(command[0]).resolve().parent), *extra]
+
+
+# --- the interpreter that holds torch ---------------------------------------------------------------------------------
 
 
 def run_to_its_end(script: str) -> None:
@@ -210,6 +215,6 @@ if __name__ == "__main__":
         sys.argv = serve(sys.argv[2])
         run_to_its_end(sys.argv[0])
     else:
-        answers = Program(asked(sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), [0, 1, 2], False))
+        answers = Program(asked(sys.argv[2], sys.argv[3:], os.getcwd(), dict(os.environ), [0, 1, 2]))
         code = answers.wait()
         sys.exit(code if code >= 0 else 128 - code)
