@@ -63,7 +63,7 @@ demo-clean:
 
 test: $(INSTALLED)
 	@echo "tests: $(if $(CHOICE),all but those marked slow (CI=true make test runs all),all)"
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope $(CHOICE) $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n auto --dist loadscope --no-loadscope-reorder $(CHOICE) $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 from PIL import Image
 
@@ -17,10 +16,7 @@ OPTIONS = ["configs/lesions.yaml", "configs/quick.yaml", "name=demo", "trainer.a
 
 
 def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *command, f"runs={folder}"], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+    return forked.run([*command, f"runs={folder}"], ROOT)
 
 
 @pytest.fixture(scope="module")

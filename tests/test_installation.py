@@ -10,6 +10,7 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+import forked
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -48,11 +49,15 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python.parent
 
 
+def environment() -> dict[str, str]:
+    """This environment, without a path to the checkout."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | forked.ENVIRONMENT
+
+
 def call(programs: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
-    environment.pop("PYTHONPATH", None)
+    """Run an installed command, or a script, forked from the environment's own interpreter."""
     command = [str(programs / words[0]), *words[1:]]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    return forked.run(command, folder, environment(), python=str(programs / "python"))
 
 
 @pytest.mark.slow
@@ -88,15 +93,21 @@ def test_the_shipped_models_open_from_the_installed_package(programs, tmp_path):
         "import cae; run = cae.load_run('pretrained', 'data.lesions.train=30', 'data.lesions.test=3');"
         f"print(run.classes); assert {str(ROOT)!r} not in cae.__file__"
     )
-    done = call(programs, tmp_path, "python", "-c", code)
+    script = tmp_path / "script.py"
+    script.write_text(code, encoding="utf-8")
+    done = call(programs, tmp_path, str(script))
     assert done.returncode == 0, done.stderr
     assert "healthy" in done.stdout
 
 
 @pytest.mark.slow
 def test_an_installed_command_calls_itself_by_its_own_name(programs, tmp_path):
-    done = call(programs, tmp_path, "cae-train", "--help")
+    def started(*words: str) -> subprocess.CompletedProcess[str]:  # by the system, as a shell starts it
+        command = [programs / "cae-train", *words]
+        return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+
+    done = started("--help")
     assert done.stdout.startswith("usage: cae-train COMMAND RECIPE")
-    done = call(programs, tmp_path, "cae-train", "cae", "lesion")
+    done = started("cae", "lesion")
     assert done.returncode == 2
     assert "did you mean 'lesions'" in done.stderr

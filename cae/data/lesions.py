@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cae.config import DataConfig, LesionsConfig
 from cae.data.arrays import ArraySet
-from cae.data.types import Splits
+from cae.data.types import Sample, Splits
 from cae.errors import UserError
 
 CHUNK = 256  # images drawn at once; also the unit of seeding, so that image i does not depend on how many are drawn
@@ -19,42 +19,85 @@ SPLITS = ("train", "val", "test")
 
 
 def open_lesions(config: DataConfig) -> Splits:
-    """Draw the three splits; the same configuration always gives the same images."""
+    """The three splits; the same configuration always gives the same images."""
     unknown = [name for name in config.lesions.classes if name not in KINDS]
     if unknown or len(set(config.lesions.classes)) < 2:
         raise UserError(
             f"data.lesions.classes must name at least two of {', '.join(KINDS)}, but got {config.lesions.classes}."
         )
-    train, val, test = (draw_split(config, split) for split in SPLITS)
+    train, val, test = (DrawnSet(config, split) for split in SPLITS)
     return Splits(train, val, test, tuple(config.lesions.classes))
 
 
+class DrawnSet:
+    """One split, of which a chunk is drawn when the first of its images is asked for.
+
+    Labels in turn are ``0, 1, …, K-1, 0, …``, ids are like ``test/00017``, and every image has its mask.
+
+    Args:
+        config: the section ``data``.
+        split: ``train``, ``val`` or ``test``.
+    """
+
+    def __init__(self, config: DataConfig, split: str):
+        options = config.lesions
+        self.config, self.split = config, split
+        self.count: int = {"train": options.train, "val": options.val, "test": options.test}[split]
+        self.labels = torch.arange(self.count) % len(options.classes)
+        self._chunks: dict[int, ArraySet] = {}
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Sample:
+        place = range(self.count)[index]
+        return self._chunk(place - place % CHUNK)[place % CHUNK]
+
+    def whole(self) -> ArraySet:
+        """All images, drawn now where they are not."""
+        chunks = [self._chunk(start) for start in range(0, self.count, CHUNK)]
+        masks = torch.cat([chunk.masks for chunk in chunks if chunk.masks is not None])
+        ids = [name for chunk in chunks for name in chunk.ids]
+        return ArraySet(torch.cat([chunk.images for chunk in chunks]), self.labels, ids, masks)
+
+    def _chunk(self, start: int) -> ArraySet:
+        if start not in self._chunks:
+            self._chunks[start] = self._drawn(start, min(start + CHUNK, self.count))
+        return self._chunks[start]
+
+    def _drawn(self, start: int, stop: int) -> ArraySet:
+        config = self.config
+        number = config.seed * len(SPLITS) + SPLITS.index(self.split)
+        generator = torch.Generator().manual_seed(number * 2**24 + start)
+        labels = self.labels[start:stop]
+        kinds = torch.tensor([KINDS.index(name) for name in config.lesions.classes])[labels]
+        images, masks = draw_slices(kinds, config.image_size, config.lesions, generator, of=CHUNK)
+        images = (images * 255).round().to(torch.uint8).expand(-1, config.channels, -1, -1)
+        return ArraySet(images, labels, [f"{self.split}/{index:05d}" for index in range(start, stop)], masks)
+
+
 def draw_split(config: DataConfig, split: str) -> ArraySet:
-    """All images of one split, with labels in turn ``0, 1, …, K-1, 0, …``, masks, and ids like ``test/00017``."""
-    options, size = config.lesions, config.image_size
-    count = {"train": options.train, "val": options.val, "test": options.test}[split]
-    labels = torch.arange(count) % len(options.classes)
-    images = torch.empty(count, 1, size, size)
-    masks = torch.empty(count, 1, size, size, dtype=torch.bool)
-    kind_of_label = torch.tensor([KINDS.index(name) for name in options.classes])
-    for start in range(0, count, CHUNK):
-        generator = torch.Generator().manual_seed((config.seed * len(SPLITS) + SPLITS.index(split)) * 2**24 + start)
-        part = slice(start, start + CHUNK)
-        kinds = kind_of_label[torch.arange(start, start + CHUNK) % len(options.classes)]
-        drawn, mask = draw_slices(kinds, size, options, generator)
-        images[part], masks[part] = drawn[: count - start], mask[: count - start]
-    images = (images * 255).round().to(torch.uint8)
-    ids = [f"{split}/{index:05d}" for index in range(count)]
-    return ArraySet(images.expand(-1, config.channels, -1, -1), labels, ids, masks)
+    """All images of one split, in memory."""
+    return DrawnSet(config, split).whole()
 
 
-def draw_slices(kinds: Tensor, size: int, options: LesionsConfig, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_slices(
+    kinds: Tensor, size: int, options: LesionsConfig, generator: torch.Generator, of: int | None = None
+) -> tuple[Tensor, Tensor]:
     """Draw one slice per entry of ``kinds (B,)`` (0 healthy, 1 mass, 2 cyst).
+
+    Args:
+        kinds: what each slice shows.
+        size: height and width in pixels.
+        options: the section ``data.lesions``.
+        generator: of the random numbers.
+        of: take random numbers for so many slices, B at least, of which these are the first; by default B. Image i
+            then does not depend on B.
 
     Returns:
         Images ``(B, 1, size, size)`` in [0, 1] and the exact lesion masks ``(B, 1, size, size)``, empty if healthy.
     """
-    draw = _Draw(len(kinds), size, generator)
+    draw = _Draw(len(kinds), size, generator, of or len(kinds))
     head_x, head_y = draw.uniform(-0.04, 0.04), draw.uniform(-0.04, 0.04)
     half_width, half_height = draw.uniform(0.62, 0.78), draw.uniform(0.76, 0.9)
     angle = draw.uniform(-0.2, 0.2)
@@ -74,7 +117,7 @@ def draw_slices(kinds: Tensor, size: int, options: LesionsConfig, generator: tor
     image = image * illumination
     if options.shortcut is not None:
         image = _add_marker(draw, image, kinds, options)
-    image = image + options.noise * torch.randn(image.shape, generator=generator)
+    image = image + options.noise * draw.normal(size)
     return image.clamp(0, 1), mask
 
 
@@ -92,13 +135,16 @@ def soft_step(signed_distance: Tensor, softness: float) -> Tensor:
 class _Draw:
     """Random numbers and coordinates of one chunk; everything is ``(B, 1, size, size)`` or broadcasts to it."""
 
-    def __init__(self, count: int, size: int, generator: torch.Generator):
-        self.count, self.size, self.generator = count, size, generator
+    def __init__(self, count: int, size: int, generator: torch.Generator, of: int):
+        self.count, self.size, self.generator, self.of = count, size, generator, of
         axis = (torch.arange(size) + 0.5) / size * 2 - 1
         self.y, self.x = (grid.view(1, 1, size, size) for grid in torch.meshgrid(axis, axis, indexing="ij"))
 
     def uniform(self, low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(self.count, 1, 1, 1, generator=self.generator)
+        return low + (high - low) * torch.rand(self.of, 1, 1, 1, generator=self.generator)[: self.count]
+
+    def normal(self, side: int) -> Tensor:
+        return torch.randn(self.of, 1, side, side, generator=self.generator)[: self.count]
 
     def rotated(self, centre_x: Tensor, centre_y: Tensor, angle: Tensor) -> tuple[Tensor, Tensor]:
         """Coordinates in a frame with this centre (in [-1, 1]) and angle (radians)."""
@@ -109,8 +155,9 @@ class _Draw:
         """Band-limited noise of standard deviation about 1: four octaves, coarse ones strongest."""
         total = torch.zeros(self.count, 1, self.size, self.size)
         for cells, weight in ((4, 0.7), (8, 0.55), (16, 0.4), (32, 0.25)):
-            grid = torch.randn(self.count, 1, cells, cells, generator=self.generator)
-            total += weight * F.interpolate(grid, size=(self.size, self.size), mode="bicubic", align_corners=False)
+            total += weight * F.interpolate(
+                self.normal(cells), size=(self.size, self.size), mode="bicubic", align_corners=False
+            )
         return total
 
 
@@ -162,7 +209,7 @@ def _add_marker(draw: _Draw, image: Tensor, kinds: Tensor, options: LesionsConfi
     strength = options.shortcut or 0.0
     chosen = (kinds == KINDS.index(options.shortcut_class)).view(-1, 1, 1, 1)
     probability = torch.where(chosen, (1 + strength) / 2, (1 - strength) / 2)
-    present = torch.rand(probability.shape, generator=draw.generator) < probability
+    present = draw.uniform(0, 1) < probability
     top, left, bottom, right = marker_box(draw.size)
     marked = image.clone()
     marked[..., top:bottom, left:right] = 0.9

@@ -22,40 +22,45 @@ FLIPS = 9_999
 LEVEL = 0.95
 FISHER_LIMIT = 0.999
 
-Statistic = Callable[[np.ndarray, np.ndarray], float]  # of values (N,) and how often each counts
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of values (N,) and how often each counts, (N,) or (R, N)
+BLOCK = 1_000_000  # counts of resamples that are held at once
 
 
 # --- means and quantiles ----------------------------------------------------------------------------------------------
 
 
-def mean(values: np.ndarray, weights: np.ndarray) -> float:
-    """Weighted mean of ``values (N,)``."""
-    return float((values * weights).sum() / weights.sum())
+def mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Mean of ``values (N,)`` under each row of ``weights (…, N)``."""
+    return (values * weights).sum(-1) / weights.sum(-1)
 
 
-def median(values: np.ndarray, weights: np.ndarray) -> float:
-    """The smallest of ``values (N,)`` that half of the weight does not exceed."""
+def median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The smallest of ``values (N,)`` that half of the weight does not exceed, for each row of ``weights (…, N)``."""
     return _quantile(values, weights, 0.5)
 
 
-def midpoint_median(values: np.ndarray, counts: np.ndarray) -> float:
-    """Median of ``values (N,)``, each as often as its count; of an even number the mean of the middle two.
+def midpoint_median(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Median of ``values (N,)``, each as often as ``counts (…, N)`` say; of an even number the mean of the middle two.
 
-    >>> midpoint_median(np.array([1.0, 2.0, 9.0]), np.array([1, 1, 0]))
+    >>> float(midpoint_median(np.array([1.0, 2.0, 9.0]), np.array([1, 1, 0])))
     1.5
     """
-    return float(np.median(np.repeat(values, counts.astype(int))))
+    order = np.argsort(values, kind="stable")
+    upto = counts[..., order].cumsum(-1)
+    total = upto[..., -1:]
+    lower, upper = ((upto <= middle).sum(-1) for middle in ((total - 1) // 2, total // 2))
+    return (values[order][lower] + values[order][upper]) / 2
 
 
-def percentile_95(values: np.ndarray, weights: np.ndarray) -> float:
-    """The smallest of ``values (N,)`` that 95 % of the weight does not exceed."""
+def percentile_95(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The smallest of ``values (N,)`` that 95 % of the weight does not exceed, for each row of ``weights (…, N)``."""
     return _quantile(values, weights, 0.95)
 
 
-def _quantile(values: np.ndarray, weights: np.ndarray, level: float) -> float:
+def _quantile(values: np.ndarray, weights: np.ndarray, level: float) -> np.ndarray:
     order = np.argsort(values, kind="stable")
-    share = weights[order].cumsum() / weights.sum()
-    return float(values[order][np.searchsorted(share, level - 1e-12)])
+    share = weights[..., order].cumsum(-1) / weights.sum(-1, keepdims=True)
+    return values[order][(share < level - 1e-12).sum(-1)]
 
 
 # --- ranks and correlations -------------------------------------------------------------------------------------------
@@ -169,7 +174,7 @@ def interval(
     Args:
         values: ``(N,)``.
         groups: the image of each value.
-        statistic: of values and how often each was drawn.
+        statistic: of values and how often each was drawn, for many resamples at once.
         seed: of the resampling.
         resamples: how many are drawn.
     """
@@ -178,9 +183,11 @@ def interval(
     if statistic is mean and values.min() == values.max() and values[0] in (0, 1):
         return binomial_interval(int(values[0]) * count, count)
     generator = np.random.default_rng(seed)
-    # one resample at a time: a matrix of all of them would not fit for a large data set
-    drawn = [statistic(values, resample_counts(count, 1, generator)[0][member]) for _ in range(resamples)]
-    return percentile_interval(np.array(drawn))
+    # in blocks: a matrix of all resamples would not fit for a large data set
+    block = max(1, BLOCK // max(count, len(member)))
+    sizes = [min(block, resamples - done) for done in range(0, resamples, block)]
+    drawn = [statistic(values, resample_counts(count, size, generator).take(member, axis=1)) for size in sizes]
+    return percentile_interval(np.concatenate(drawn))
 
 
 @dataclass(frozen=True)

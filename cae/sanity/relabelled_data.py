@@ -10,7 +10,7 @@ from torch import Tensor
 from cae.config import DataConfig
 from cae.data import CAEDataModule
 from cae.data.arrays import ArraySet
-from cae.data.lesions import marker_box
+from cae.data.lesions import DrawnSet, marker_box
 from cae.data.types import Splits
 from cae.errors import UserError
 
@@ -73,6 +73,7 @@ def has_marker(images: Tensor) -> Tensor:
 
 
 def _relabelled(images, relabel: Callable[[ArraySet], Tensor]) -> ArraySet:
+    images = images.whole() if isinstance(images, DrawnSet) else images
     if not isinstance(images, ArraySet):
         raise UserError("sanity.tests=randomised and labels give images other labels, which needs them in memory.")
     return ArraySet(images.images, relabel(images), images.ids, images.masks)

@@ -73,7 +73,7 @@ def _figure(summary: Summary, values: Sequence[tuple[str, Any]], seed: int) -> d
         return {}
     numbers = np.array([number for _, number in pairs])
     low, high = interval(numbers, [id for id, _ in pairs], summary.statistic, seed)
-    value = summary.statistic(numbers, np.ones(len(numbers)))
+    value = float(summary.statistic(numbers, np.ones(len(numbers))))
     return {summary.name: value, f"{summary.name}_low": low, f"{summary.name}_high": high}
 
 

@@ -98,9 +98,15 @@ def test_a_stop_is_a_kind_of_ctrl_c():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("name", CODES)
-@pytest.mark.parametrize("group", [False, True], ids=["process", "group"])
+@pytest.mark.parametrize(
+    ("command", "name", "group"),
+    [  # every two of command, signal and whom it meets come together
+        ("classifier", "SIGTERM", False),
+        ("classifier", "SIGHUP", True),
+        ("sampler", "SIGTERM", True),
+        ("sampler", "SIGHUP", False),
+    ],
+)
 def test_a_training_with_loader_processes_ends_in_one_sentence(command, name, group, tmp_path):
     arguments = [*OPTIONS, *LESIONS, f"runs={tmp_path}", "name=run"]
     word, *options = COMMANDS[command]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from code_blocks import blocks_of
@@ -118,7 +118,6 @@ def test_the_metric_of_counterfactuals_is_one_function_and_one_entry(tmp_path):
     )
     (tmp_path / "use.py").write_text(USE_OF_THE_METRIC, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    command = [sys.executable, "use.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    done = forked.run(["use.py"], tmp_path, environment)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["0.25", "None", "lower", "True"]

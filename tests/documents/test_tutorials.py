@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 from code_blocks import blocks_of
 
@@ -22,7 +21,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     programs.mkdir()
     for name, script in PROGRAMS.items():
         path = programs / name
-        path.write_text(f'#!/usr/bin/env bash\nexec "{sys.executable}" "{ROOT / script}" "$@"\n', encoding="utf-8")
+        path.write_text(f'#!/usr/bin/env bash\nexec {forked.shell_line()} "{ROOT / script}" "$@"\n', encoding="utf-8")
         path.chmod(0o755)
     return {
         **os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
@@ -39,6 +38,5 @@ def test_there_are_tutorials_with_code():
 def test_the_tutorial_runs_as_written(page: Path, tmp_path: Path, environment: dict[str, str]):
     folder = tmp_path / "work"
     folder.mkdir()
-    command = [sys.executable, str(ROOT / "tests" / "support" / "code_blocks.py"), str(page)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    done = forked.run([str(ROOT / "tests" / "support" / "code_blocks.py"), str(page)], folder, environment)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]

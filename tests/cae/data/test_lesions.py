@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from cae.config import DataConfig, LesionsConfig
+from cae.data import lesions
 from cae.data.lesions import KINDS, draw_slices, draw_split, marker_box, open_lesions
 from cae.errors import UserError
 
@@ -107,3 +108,18 @@ def test_two_classes_can_be_chosen_and_one_is_refused():
     assert open_lesions(config(classes=["healthy", "cyst"])).classes == ("healthy", "cyst")
     with pytest.raises(UserError, match="at least two of healthy, mass, cyst"):
         open_lesions(config(classes=["mass"]))
+
+
+def test_images_are_drawn_when_they_are_asked_for_and_once(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        lesions, "draw_slices", lambda kinds, *a, **k: drawn.append(len(kinds)) or draw_slices(kinds, *a, **k)
+    )
+    splits = open_lesions(config(size=8, train=600))
+    assert (len(splits.train), len(splits.train.labels), drawn) == (600, 600, [])
+    late, again = splits.train[-1], splits.train[599]
+    assert (late.id, drawn) == ("train/00599", [600 - 512])
+    assert torch.equal(late.image, again.image)
+    assert torch.equal(late.image, draw_split(config(size=8, train=600), "train")[599].image)
+    with pytest.raises(IndexError):
+        splits.train[600]

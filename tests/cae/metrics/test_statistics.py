@@ -50,6 +50,17 @@ def test_percentile_is_one_of_the_values():
     assert mean(np.array([1.0, 3.0]), np.array([3, 1])) == 1.5
 
 
+@pytest.mark.parametrize("statistic", [mean, median, midpoint_median, percentile_95])
+def test_many_resamples_at_once_are_each_as_it_is_alone(statistic):
+    values, counts = rng().normal(size=7).round(1), resample_counts(7, 20, rng(1))
+    assert statistic(values, counts).tolist() == [float(statistic(values, row)) for row in counts]
+    drawn = np.repeat(values, counts[0])
+    plain = {mean: drawn.mean(), midpoint_median: np.median(drawn)}.get(
+        statistic, np.sort(drawn)[3 if statistic is median else 6]
+    )
+    assert float(statistic(values, counts[0])) == pytest.approx(plain)
+
+
 def test_ranks_are_those_of_scipy_along_the_last_axis():
     values = torch.randint(6, (3, 20), generator=seeded()).float()
     assert ranks(values).numpy() == pytest.approx(stats.rankdata(values.numpy(), axis=-1))
