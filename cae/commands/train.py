@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own, readable
@@ -19,6 +22,8 @@ from cae.runs.run_folder import RunFolder
 from cae.training.cae import train_cae
 from cae.training.classifier import train_classifier, train_oracle
 from cae.training.trainer import say
+
+BY_HEART = 0.10  # by which swaps of training images may do better than those of validation images
 
 
 def classifier_stage(config: Config) -> None:
@@ -91,6 +96,7 @@ def _measure(
     manifold = ClassManifold.load(run.path / "manifold.safetensors")
     metrics = cached_diagnostics(cae, classifier, oracle, manifold, data, config, run.path)
     _report(metrics, data.classes)
+    _report_validations(read_json(run.path / "metrics.json"))
     print(f"cae: written to '{run.path}'; pictures of the training in '{run.path / 'samples'}'")
 
 
@@ -105,3 +111,18 @@ def _report(metrics: dict[str, float], classes: tuple[str, ...]) -> None:
         print(f"  {metrics[name]:8.3f}  {words}")
     for sentence in diagnostic_warnings(metrics, classes):
         print(f"warning: {sentence}")
+
+
+def _report_validations(metrics: Mapping[str, Any]) -> None:
+    """What the curve of the training says: whether the set was learnt by heart."""
+    last, training = metrics.get("cae/validation_last"), metrics.get("cae/training_last")
+    if last is None or training is None:
+        return
+    print(f"  {last:8.3f}  swaps of validation images at the end of the training, by the lower of both")
+    print(f"  {training:8.3f}  the same of training images")
+    if training - last > BY_HEART:
+        print(
+            f"warning: swaps of training images follow by {training - last:.2f} more often than those of validation "
+            "images: the training images are learnt by heart. More images help most, then cae.augment=true and "
+            "data.flip=true where left and right mean the same."
+        )
