@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cae.classifiers.gates import DIAGNOSTIC_FIGURES, null_figures
 from cae.config import Config
 from cae.counterfactuals.path_comparison import compare_paths
 from cae.data.selection import spread_over_classes
@@ -86,9 +87,10 @@ def manifold(config: Config) -> None:
     moved, drawn = _move_along_directions(run, folder)
     listed, lists = _write_outliers(run, test, folder)
     more = moved | listed | _compare_paths(run)
-    update_json(run.folder.path / "metrics.json", more)
+    absent = null_figures(run.oracle_doubt, DIAGNOSTIC_FIGURES)
+    update_json(run.folder.path / "metrics.json", more | absent)
     metrics |= more
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", metrics | absent)
     _report(run, metrics, [_draw_matrices(run, metrics, folder), *files, *drawn, *lists])
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own
+from cae.classifiers import TargetClassifier, load_classifier
+from cae.classifiers.gates import DIAGNOSTIC_FIGURES, load_oracle, null_figures, saved_classifier_doubts
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.diagnostics.cache import cached_diagnostics
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
+from cae.diagnostics.figures import draw_confusion
 from cae.errors import UserError
-from cae.files import read_json
+from cae.files import read_json, update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
@@ -31,6 +33,9 @@ def classifier_stage(config: Config) -> None:
         f"classifier: balanced accuracy {metrics['classifier/test_balanced_accuracy']:.1%} on the test images "
         f"(accuracy {metrics['classifier/test_accuracy']:.1%}), written to '{run.path}'"
     )
+    _draw(run, "classifier")
+    for sentence in saved_classifier_doubts(run.path):
+        say(f"warning: {sentence}")
 
 
 def oracle_stage(config: Config) -> None:
@@ -45,9 +50,13 @@ def cae_stage(config: Config) -> None:
     data, run = _open(config)
     classifier = _classifier(config, data, run)
     start = run.prepare("cae")
+    for sentence in saved_classifier_doubts(run.path) if config.classifier.weights is None else ():
+        say(f"warning: {sentence}")
     if not (run.path / "oracle.safetensors").exists():
         _train_oracle(config, data, classifier, run)
-    oracle = load_own(run.path, "oracle")
+    oracle, doubt = load_oracle(run.path)
+    if doubt is not None:
+        say(f"warning: {doubt}")
     if not start.finished:
         cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
@@ -55,6 +64,7 @@ def cae_stage(config: Config) -> None:
     else:  # stopped between training and measuring
         cae, _ = load_cae(run.path / "cae.safetensors")
     _measure(config, data, cae, classifier, oracle, run)
+    update_json(run.path / "metrics.json", null_figures(doubt, DIAGNOSTIC_FIGURES))
 
 
 def _open(config: Config) -> tuple[CAEDataModule, RunFolder]:
@@ -76,7 +86,21 @@ def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetCl
 
 def _train_oracle(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:
     metrics = train_oracle(config, data, classifier, run.path)
-    say(f"oracle: agrees with the classifier on {metrics['oracle/agreement']:.1%} of the test images")
+    say(
+        f"oracle: agrees with the classifier on {metrics['oracle/agreement']:.1%} of the test images "
+        f"({metrics['oracle/balanced_agreement']:.1%}, balanced over its predictions)"
+    )
+    _draw(run, "oracle")
+
+
+@rank_zero_only
+def _draw(run: RunFolder, name: str) -> None:
+    """A picture of what a classifier makes of the test images: ``<name>_confusion.png``."""
+    described = read_json(run.path / f"{name}.json")
+    matrices = [("class of the image", f"class by the {name}", described["confusion"])]
+    if name == "oracle":
+        matrices.append(("class by the classifier", "class by the oracle", described["agreement"]))
+    draw_confusion(matrices, described["classes"], run.path / f"{name}_confusion.png")
 
 
 @rank_zero_only
@@ -85,7 +109,7 @@ def _measure(
     data: CAEDataModule,
     cae: CAE | PublishedCAE,
     classifier: TargetClassifier,
-    oracle: TargetClassifier,
+    oracle: TargetClassifier | None,
     run: RunFolder,
 ) -> None:
     manifold = ClassManifold.load(run.path / "manifold.safetensors")
@@ -102,6 +126,7 @@ def _report(metrics: dict[str, float], classes: tuple[str, ...]) -> None:
         ("cae/reconstruction_consistency", "reconstructions that keep the class"),
         ("cae/participation_ratio", "dimensions that the class codes fill"),
     ):
-        print(f"  {metrics[name]:8.3f}  {words}")
+        if name in metrics:
+            print(f"  {metrics[name]:8.3f}  {words}")
     for sentence in diagnostic_warnings(metrics, classes):
         print(f"warning: {sentence}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cae.classifiers.gates import TRAVERSE_FIGURES, null_figures
 from cae.commands.traverse_inputs import Reference, check_options, identity, open_reference
 from cae.commands.traverse_outputs import OutputFiles
 from cae.config import Config
@@ -145,13 +146,14 @@ class _Traversal:
 def _report(run: TrainedRun, index: Index, chosen: Selection, folder: Path) -> None:
     """Write the figures and say what there is to see."""
     metrics = summarise(index.rows, run.config.seed) | summarise_features(index, run.config.seed)
-    write_json(folder / "metrics.json", metrics)
+    written = metrics | null_figures(run.oracle_doubt, TRAVERSE_FIGURES)
+    write_json(folder / "metrics.json", written)
     traverse = run.config.traverse
     # figures of images that the networks were trained on, or that nobody else has, are not those of the run
     if traverse.images is None and traverse.split != "train" and traverse.folder == FOLDER:
         path = run.folder.path / "metrics.json"
         others = {name: value for name, value in read_json(path).items() if not name.startswith(TOPICS)}
-        write_json(path, others | metrics)
+        write_json(path, others | written)
     counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
     print(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found", end=" ")
     print(f"of {counts['explained']} looked for", end="")

@@ -20,8 +20,11 @@ from cae.runs.run_config import load_run_config
 CAE_COMMAND = "python train.py cae …"
 # What a stage writes. The first is its result: a stage that has it is finished.
 OUTPUTS = {
-    "classifier": ("classifier.safetensors", "classifier.json", "classifier_checkpoints", "classifier_logs"),
-    "oracle": ("oracle.safetensors", "oracle.json", "oracle_checkpoints", "oracle_logs"),
+    "classifier": (
+        "classifier.safetensors", "classifier.json", "classifier_checkpoints", "classifier_logs",
+        "classifier_confusion.png",
+    ),
+    "oracle": ("oracle.safetensors", "oracle.json", "oracle_checkpoints", "oracle_logs", "oracle_confusion.png"),
     "cae": (
         "cae.safetensors", "cae.json", "checkpoints", "manifold.safetensors", "samples", "metrics.csv",
         "hparams.yaml", "diagnostics.json",

@@ -28,14 +28,14 @@ class FrozenClassifiers:
 
     Attributes:
         target: the classifier that the codes follow.
-        oracle: the classifier that validation asks beside it, and no loss.
+        oracle: the classifier that validation asks beside it, and no loss; None where none is worth asking.
         training_logits: ``(N, K)`` logits of the target for the training images.
         rows: row of each training image in ``training_logits``, by its id; empty where images are altered before they
             are used.
     """
 
     target: TargetClassifier
-    oracle: TargetClassifier
+    oracle: TargetClassifier | None
     training_logits: Tensor
     rows: Mapping[str, int] = field(default_factory=dict)
 
@@ -72,7 +72,8 @@ class CAETrainingModule(pl.LightningModule, ABC):
         self.config, self.seed, self.mirror = config, seed, mirror
         # in a plain object, the frozen classifiers stay out of parameters, checkpoints and train()
         self.classifiers = classifiers
-        self.validation = SwapValidation({"target": classifiers.target, "oracle": classifiers.oracle}, config)
+        asked = {"target": classifiers.target} | ({"oracle": classifiers.oracle} if classifiers.oracle else {})
+        self.validation = SwapValidation(asked, config)
         self.build_networks(image_shape)
 
     @abstractmethod
@@ -90,8 +91,8 @@ class CAETrainingModule(pl.LightningModule, ABC):
 
     def on_fit_start(self) -> None:
         """Bring the frozen classifiers to the device of the training."""
-        self.classifiers.target.to(self.device)
-        self.classifiers.oracle.to(self.device)
+        for classifier in self.validation.classifiers.values():
+            classifier.to(self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Randomness is a function of seed, step and process, so that a resumed run draws what it would have drawn."""
@@ -115,4 +116,5 @@ class CAETrainingModule(pl.LightningModule, ABC):
         self.validation.reset()
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, sync_dist=True)
         for short, name in (("flip", "reassignment"), ("oracle", "reassignment_oracle"), ("mae", "reconstruction_mae")):
-            self.log(short, metrics[name], prog_bar=True, logger=False, sync_dist=True)
+            if name in metrics:
+                self.log(short, metrics[name], prog_bar=True, logger=False, sync_dist=True)

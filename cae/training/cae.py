@@ -36,7 +36,7 @@ def train_cae(
     config: Config,
     data: CAEDataModule,
     classifier: TargetClassifier,
-    oracle: TargetClassifier,
+    oracle: TargetClassifier | None,
     folder: str | Path,
     checkpoint: Path | None = None,
 ) -> CAE | PublishedCAE:
@@ -49,7 +49,7 @@ def train_cae(
         config: the program's options.
         data: the images.
         classifier: the frozen target classifier.
-        oracle: the classifier that only validation asks.
+        oracle: the classifier that only validation asks; None where none is worth asking.
         folder: the run folder.
         checkpoint: continue from it.
 
@@ -72,7 +72,7 @@ def train_cae(
         default_root_dir=folder / "checkpoints",  # where Lightning leaves, and finds, what a requeued job goes on from
     )  # fmt: skip
     device = trainer.strategy.root_device
-    classifiers = gather_classifiers(data, classifier.to(device), oracle.to(device))
+    classifiers = gather_classifiers(data, classifier.to(device), oracle.to(device) if oracle else None)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data.image_shape, classifiers)
     if checkpoint is not None:
@@ -84,7 +84,8 @@ def train_cae(
         update_json(folder / "metrics.json", {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step})
         _export(cae, config, data, classifier.to(device), folder)
     trainer.strategy.barrier("cae saved")
-    oracle.to(device)
+    if oracle is not None:
+        oracle.to(device)
     return cae
 
 
@@ -106,7 +107,9 @@ def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:
         )
 
 
-def gather_classifiers(data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier) -> FrozenClassifiers:
+def gather_classifiers(
+    data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier | None
+) -> FrozenClassifiers:
     """The frozen classifiers, with the target's logits of the training images, which are computed once.
 
     Raises:
