@@ -115,12 +115,15 @@ class ClassifierConfig:
         None, "passes over the training split at most; by default those of 2,000 steps, or 8 if these are more", low=1
     )
     patience: int = option(
-        300, "steps without a better balanced accuracy in validation after which training ends", low=1
+        300, "steps without a better validation (balanced accuracy and loss) after which training ends", low=1
     )
     learning_rate: float = option(2e-3, "learning rate (AdamW)", low=0)
     weight_decay: float = option(1e-2, "weight decay", low=0)
     noise: float = option(
-        0.1, "largest noise added to training images, on [0, 1]; guards against adversarial edits", low=0, high=1
+        0.1,
+        "largest noise added to half of the training images, on [0, 1]; guards against adversarial edits",
+        low=0,
+        high=1,
     )
     shift: int | None = option(
         None, "largest random shift of training images, in pixels; by default a twentieth of the side", low=0
