@@ -5,16 +5,18 @@ from __future__ import annotations
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own
+from cae.classifiers.saved import OWN_NETWORKS
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.diagnostics.cache import cached_diagnostics
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
 from cae.errors import UserError
-from cae.files import read_json
+from cae.files import read_json, update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
+from cae.runs.label_agreement import report_agreement
 from cae.runs.run_folder import RunFolder
 from cae.training.cae import train_cae
 from cae.training.classifier import train_classifier, train_oracle
@@ -34,7 +36,9 @@ def oracle_stage(config: Config) -> None:
     """Train the oracle, a second classifier of another architecture."""
     data, run = _open(config)
     if not run.prepare("oracle").finished:
-        _train_oracle(config, data, _classifier(config, data, run), run)
+        classifier = _classifier(config, data, run)
+        _try_on_labels(config, data, classifier, run)
+        _train_oracle(config, data, classifier, run)
 
 
 def cae_stage(config: Config) -> None:
@@ -42,6 +46,7 @@ def cae_stage(config: Config) -> None:
     data, run = _open(config)
     classifier = _classifier(config, data, run)
     start = run.prepare("cae")
+    _try_on_labels(config, data, classifier, run)
     if not (run.path / "oracle.safetensors").exists():
         _train_oracle(config, data, classifier, run)
     oracle = load_own(run.path, "oracle")
@@ -69,6 +74,15 @@ def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetCl
             "imitate its answers instead."
         )
     return classifier
+
+
+def _try_on_labels(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:
+    """How many labelled images a classifier of the user is right on; that of one trained here is known."""
+    if config.classifier.model in OWN_NETWORKS and config.classifier.weights is None:
+        return
+    found = report_agreement(classifier, data.test, "test", config.classifier.check_images, run.path)
+    if found is not None:
+        update_json(run.path / "metrics.json", found.metrics())
 
 
 def _train_oracle(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:

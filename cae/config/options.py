@@ -92,6 +92,16 @@ class ClassifierConfig:
     weights: str | None = option(
         None, "your .safetensors, .pt/.pth state dict, TorchScript or .onnx file; `pretrained`: the library's own"
     )
+    classes: list[str] = option(
+        [],
+        "your classifier's classes in the order of its outputs: a list, a file (a name a line, or JSON), "
+        "or `imagenet`; "
+        "by default those of the data, in their order",
+        or_file=True,
+    )
+    check_images: int = option(
+        256, "labelled images, spread over the classes, that it is tried on before it is explained; 0 for none", low=0
+    )
     width: int = option(16, "channels of the first stage of the own networks", low=4, high=512)
     input_size: int | None = option(
         None, "side in pixels that the classifier wants; by default that of the data", low=8

@@ -32,7 +32,7 @@ OUTPUTS = {
 _CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkpoints", "cae": "checkpoints",
                 "ncc": "ncc_checkpoints", "sampler": "sampler_checkpoints"}  # fmt: skip
 # What no stage has for itself.
-_OF_ALL = ("explanations", "config.yaml", "metrics.json", "report.html", "wandb", "lightning_logs")
+_OF_ALL = ("explanations", "config.yaml", "metrics.json", "labels.json", "report.html", "wandb", "lightning_logs")
 _METRICS = {
     "classifier": ("classifier/",),
     "oracle": ("oracle/",),
