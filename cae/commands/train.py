@@ -18,6 +18,7 @@ from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
 from cae.runs.label_agreement import report_agreement
 from cae.runs.run_folder import RunFolder
+from cae.runs.training_data import begin_stage, open_training_data
 from cae.training.cae import train_cae
 from cae.training.classifier import train_classifier, train_oracle
 from cae.training.trainer import say
@@ -25,8 +26,8 @@ from cae.training.trainer import say
 
 def classifier_stage(config: Config) -> None:
     """Train the classifier to be explained."""
-    data, run = _open(config)
-    if run.prepare("classifier").finished:
+    data, run = open_training_data(config, "classifier")
+    if begin_stage(run, "classifier", data).finished:
         return
     metrics = train_classifier(config, data, run.path)
     say(f"classifier: test accuracy {metrics['classifier/test_accuracy']:.1%}, written to '{run.path}'")
@@ -34,8 +35,8 @@ def classifier_stage(config: Config) -> None:
 
 def oracle_stage(config: Config) -> None:
     """Train the oracle, a second classifier of another architecture."""
-    data, run = _open(config)
-    if not run.prepare("oracle").finished:
+    data, run = open_training_data(config, "oracle")
+    if not begin_stage(run, "oracle", data).finished:
         classifier = _classifier(config, data, run)
         _try_on_labels(config, data, classifier, run)
         _train_oracle(config, data, classifier, run)
@@ -43,9 +44,9 @@ def oracle_stage(config: Config) -> None:
 
 def cae_stage(config: Config) -> None:
     """Train the class association embedding, and the oracle before it where the run has none; then measure both."""
-    data, run = _open(config)
+    data, run = open_training_data(config, "cae")
     classifier = _classifier(config, data, run)
-    start = run.prepare("cae")
+    start = begin_stage(run, "cae", data)
     _try_on_labels(config, data, classifier, run)
     if not (run.path / "oracle.safetensors").exists():
         _train_oracle(config, data, classifier, run)
@@ -57,13 +58,6 @@ def cae_stage(config: Config) -> None:
     else:  # stopped between training and measuring
         cae, _ = load_cae(run.path / "cae.safetensors")
     _measure(config, data, cae, classifier, oracle, run)
-
-
-def _open(config: Config) -> tuple[CAEDataModule, RunFolder]:
-    data = CAEDataModule(config.data)
-    data.setup()
-    say(data.describe())
-    return data, RunFolder(config)
 
 
 def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetClassifier:

@@ -20,7 +20,7 @@ from cae.data import Sample
 from cae.data.selection import Selection, readable, select_images
 from cae.errors import UserError
 from cae.files import read_json, write_json
-from cae.runs.label_agreement import report_agreement
+from cae.runs.label_agreement import check_labelled_images
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.headings import console_lines
 from cae.tables.index import Index, IndexRow, index_row, rows_to_continue
@@ -49,8 +49,7 @@ def traverse(config: Config) -> None:
     places = {id: place for place, id in enumerate(chosen.ids)}
     index = Index(folder, places, rows_to_continue(folder, identity(run)))
     files = OutputFiles(folder, options)
-    split = run.data.dataset(options.split)
-    report_agreement(run.classifier, split, options.split, config.classifier.check_images, folder)
+    check_labelled_images(run, options.split, folder)
     problems = _Traversal(run, chosen, reference, index, files).explain(chosen.order)
     _report(run, index, chosen, folder)
     if problems:

@@ -72,6 +72,11 @@ class DataConfig:
     ground: str = option(
         "white", "what lies behind transparent pixels of image files", choices=("white", "grey", "black")
     )
+    check: str = option(
+        "all",
+        "what is read of every file before a training: all of it, so that damaged ones are told at once, or its header",
+        choices=("all", "headers"),
+    )
     cache: bool = option(True, "keep decoded images in memory (each is read once)")
     flip: bool = option(False, "mirror training images at random, left to right")
     columns: dict[str, str] = option(

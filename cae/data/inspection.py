@@ -76,16 +76,26 @@ def mask_notes(config: DataConfig, records: Sequence[Record]) -> list[str]:
     """How many masks are empty, become so, lose pixels to the crop, or cover almost everything."""
     masked = [record for record in records if record.mask is not None]
     looked_at = spread(masked, MASK_FILES)
+    found = mask_fates(config, looked_at)
+    of = f"of {len(looked_at)} masks" + (" looked at" if len(looked_at) < len(masked) else "")
+    return [f"{len(found[fate])} {of} {words}: {few(found[fate])}." for fate, words in FATES.items() if fate in found]
+
+
+def mask_fates(config: DataConfig, records: Sequence[Record]) -> dict[str, list[str]]:
+    """Ids of records by what becomes of their masks (``mask_fate``); those without a mask are left out.
+
+    Raises:
+        UserError: if one of the masks cannot be decoded.
+    """
     found: dict[str, list[str]] = {}
-    for record in looked_at:
+    for record in records:
         if record.mask is not None:
             fate = mask_fate(read_mask(record.mask), config.image_size, config.crop)
             found.setdefault(fate, []).append(record.id)
-    of = f"of {len(looked_at)} masks" + (" looked at" if len(looked_at) < len(masked) else "")
-    return [f"{len(found[fate])} {of} {words}: {few(found[fate])}." for fate, words in _FATES.items() if fate in found]
+    return found
 
 
-_FATES = {
+FATES = {
     "empty": "are empty in their files",
     "outside": "become empty, as what they mark is cropped away",
     "small": "become empty, as what they mark is smaller than a pixel of `data.image_size`",

@@ -67,6 +67,17 @@ def shape(path: Path, page: int | None = None) -> tuple[int, int, int]:
         return (3 if _is_colour(picture) else 1, height, width)
 
 
+def kind(path: Path) -> str:
+    """What kind of picture a file is, from its header: ``PNG, 8 bits, RGB``."""
+    with path.open("rb") as file, Image.open(file) as picture:
+        depths = {"1": "1 bit", "I": "32 bits", "F": "32-bit floats"}
+        depth = depths.get(picture.mode, "16 bits" if picture.mode.startswith("I;16") else "8 bits")
+        if picture.mode == "I" and picture.format in ("PNG", "PPM"):
+            depth = "16 bits"
+        colours = "palette" if picture.mode in ("P", "PA") else "colour" if _is_colour(picture) else "grey"
+        return f"{picture.format}, {depth}, {colours}" + (", transparent" if _has_alpha(picture) else "")
+
+
 def values(picture: Image.Image, ground: str) -> tuple[np.ndarray, float | None]:
     """Stored values ``(C, H, W)`` float32, and the largest that the kind of file can hold, None where there is none.
 

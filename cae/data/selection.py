@@ -17,7 +17,13 @@ from cae.data.records import ImageFiles
 from cae.data.types import ImageSet, Sample
 from cae.errors import UserError
 
-OF_NO_ACCOUNT = {"batch_size", "workers", "cache", "flip"}  # options of the data that change no image of a split
+OF_NO_ACCOUNT = {
+    "batch_size",
+    "workers",
+    "cache",
+    "flip",
+    "check",
+}  # options of the data that change no image of a split
 OF_FILES = ("image_size", "channels", "crop", "levels", "ground")  # those that change images given as files
 
 

@@ -21,6 +21,8 @@ from cae.data.selection import readable, spread_over_classes
 from cae.files import atomic_path, read_json, write_json
 from cae.metrics.agreement import accuracy, balanced_accuracy, beats_chance, better_order, confusion_matrix, recalls
 from cae.processes import is_first_process
+from cae.runs.classifier_run import ClassifierRun
+from cae.runs.data_record import data_warnings
 
 FILE, ORDER_FILE = "labels.json", "class_order.txt"
 BATCH = 64  # images in one forward pass
@@ -157,6 +159,22 @@ def measure_agreement(
             truth += [sample.label for sample in samples]
     confusion = confusion_matrix(torch.tensor(truth), torch.tensor(predictions), len(classifier.classes))
     return LabelAgreement(confusion, classifier.classes, split, classifier.order)
+
+
+def check_labelled_images(opened: ClassifierRun, split: str, folder: Path) -> None:
+    """Before anything is explained: whether the data is that of the training, and how often the classifier is right.
+
+    Args:
+        opened: the run; without data there is nothing to check.
+        split: whose labelled images the classifier is tried on.
+        folder: of the explanations, where the figures are kept.
+    """
+    if opened.data is None or not is_first_process():
+        return
+    for sentence in data_warnings(opened.folder.path, opened.data.splits, ("classifier", "cae")):
+        print(printable(f"warning: {sentence}"))
+    images = opened.data.dataset(split)
+    report_agreement(opened.classifier, images, split, opened.config.classifier.check_images, folder)
 
 
 def report_agreement(

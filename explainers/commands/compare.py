@@ -22,7 +22,7 @@ from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.runs.classifier_run import ClassifierRun, open_classifier
-from cae.runs.label_agreement import report_agreement
+from cae.runs.label_agreement import check_labelled_images
 from cae.runs.run_folder import RunFolder
 from explainers.base import Explainer
 from explainers.commands.resources import build_explainers
@@ -61,9 +61,7 @@ def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
     place = opened.folder.explanations(folder, "explain.folder")
     parameters = {name: method.parameters for name, method in methods.items()}
     continue_work(place, _identity(opened), "explain.folder", parts=parameters)
-    if opened.data is not None:
-        split = opened.data.dataset(asked.split)
-        report_agreement(opened.classifier, split, asked.split, config.classifier.check_images, place)
+    check_labelled_images(opened, asked.split, place)
     work = _Comparison(opened, methods, chosen, place)
     problems = work.do()
     work.report()
