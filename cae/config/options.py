@@ -43,7 +43,16 @@ class DataConfig:
 
     source: str = option("lesions", "where images come from", choices=tuple(SOURCES))
     path: str | None = option(None, "root folder (folder, paired), CSV or Parquet file (table), .npz file (medmnist)")
-    image_size: int = option(64, "side in pixels to which images are resized and centre-cropped", low=8, high=4096)
+    image_size: int = option(64, "side in pixels of the squares that images become (see `fit`)", low=8, high=4096)
+    fit: str = option(
+        "crop",
+        "how image files become squares: crop the ends of the long side, pad the short one with the image's mean, or "
+        "stretch it",
+        choices=("crop", "pad", "stretch"),
+    )
+    max_megapixels: float = option(
+        64.0, "files of more pixels are refused before they are decoded, in millions", low=0.001
+    )
     crop: float = option(
         1.0, "share of the shorter side that image files keep, centred, before resizing", low=0.1, high=1
     )

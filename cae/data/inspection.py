@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from cae.config import DataConfig
 from cae.data import pictures
-from cae.data.images import fit, read_mask, unscaled_range
+from cae.data.images import centre, fit_mask, read_mask, unscaled_range
 from cae.data.records import FileSet, Record
 from cae.data.splits import few
 
@@ -90,7 +89,7 @@ def mask_fates(config: DataConfig, records: Sequence[Record]) -> dict[str, list[
     found: dict[str, list[str]] = {}
     for record in records:
         if record.mask is not None:
-            fate = mask_fate(read_mask(record.mask), config.image_size, config.crop)
+            fate = mask_fate(read_mask(record.mask), config.image_size, config.crop, config.fit)
             found.setdefault(fate, []).append(record.id)
     return found
 
@@ -104,18 +103,17 @@ FATES = {
 }
 
 
-def mask_fate(mask: Tensor, image_size: int, crop: float) -> str:
+def mask_fate(mask: Tensor, image_size: int, crop: float, mode: str = "crop") -> str:
     """What becomes of a mask ``(1, H, W)`` bool: ``empty``, ``outside``, ``small``, ``cut``, ``full`` or ``kept``."""
     total = int(mask.sum())
     if not total:
         return "empty"
     height, width = mask.shape[-2:]
-    side = max(1, round(crop * min(height, width)))
-    top, left = (height - side) // 2, (width - side) // 2
-    inside = int(mask[..., top : top + side, left : left + side].sum())
+    whole = (min(height, width),) * 2 if mode == "crop" else (height, width)
+    inside = int(centre(mask, *(max(1, round(crop * side)) for side in whole)).sum())
     if not inside:
         return "outside"
-    if not bool((fit(mask[None].to(torch.float32), image_size, crop) >= 0.5).any()):
+    if not bool(fit_mask(mask, image_size, crop, mode).any()):
         return "small"
     if inside < 0.9 * total:
         return "cut"

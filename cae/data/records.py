@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,7 @@ class FileSet:
 
     def _read(self, record: Record) -> Sample:
         image = load_image(record.image, self.image_size, self.channels, self.crop, self.reading)
-        mask = None if record.mask is None else load_mask(record.mask, self.image_size, self.crop)
+        mask = None if record.mask is None else load_mask(record.mask, self.image_size, self.crop, self.reading.fit)
         return Sample(image, record.label, record.id, mask)
 
 
@@ -106,11 +107,11 @@ class ImageFiles(FileSet):
             self.notes = left_out_words(ref.path, found.unread, found.skipped)
         else:
             records = [Record(ref, Path(str(ref)).name)]
-        raise_problems(record_problems(records, mixed_channels=True))
+        raise_problems(record_problems(records, mixed_channels=True, max_megapixels=reading.max_megapixels))
         super().__init__(records, image_size, channels, crop=crop, reading=reading)
 
 
-def record_problems(records: Sequence[Record], *, mixed_channels: bool) -> list[str]:
+def record_problems(records: Sequence[Record], *, mixed_channels: bool, max_megapixels: float = math.inf) -> list[str]:
     """Everything wrong with the files of a source, by their headers: missing, damaged, doubled, mask of another size.
 
     Grey files among colour ones are a problem too, unless ``mixed_channels``: a class that comes as another kind of
@@ -125,7 +126,7 @@ def record_problems(records: Sequence[Record], *, mixed_channels: bool) -> list[
             problems.append(f"no image file '{record.image.path}'")  # a search for its nearest name would not be shown
             continue
         try:
-            shape = image_shape(record.image)
+            shape = image_shape(record.image, max_megapixels)
             kinds[shape[0]].append(record.id)
             if record.mask is not None:
                 problems += _mask_problems(record.image, record.mask, shape)
