@@ -79,12 +79,36 @@ class _Traversal:
             for start in range(0, len(order), CHUNK):
                 wanted = [place for place in order[start : start + CHUNK] if place in still]
                 samples = dict(readable(self.chosen.images, wanted, problems))
-                if samples:
-                    self._explain_chunk(samples, order[:GALLERY], pictured, progress)
+                if samples and not self._explain_or_tell(samples, order[:GALLERY], pictured, progress, problems):
+                    problems.append(
+                        f"none of {len(samples)} images could be explained, and the others were not tried: what is "
+                        f"finished is kept in '{self.files.folder}', and the same command goes on from there."
+                    )
+                    break
         finally:  # whatever stops it, no finished chunk is lost
             self.index.save(now=True)
             progress.close()
         return problems
+
+    def _explain_or_tell(
+        self,
+        samples: dict[int, Sample],
+        shown: Sequence[int],
+        pictured: Collection[int],
+        progress: tqdm,
+        problems: list[str],
+    ) -> bool:
+        """Explain images together or, where that fails, each alone, so that one costs no other; whether any worked."""
+        try:
+            self._explain_chunk(samples, shown, pictured, progress)
+        except UserError as error:
+            if len(samples) > 1:
+                alone = ({place: sample} for place, sample in samples.items())
+                worked = [self._explain_or_tell(one, shown, pictured, progress, problems) for one in alone]
+                return any(worked)
+            problems += [f"image '{sample.id}': {words}" for sample in samples.values() for words in error.problems]
+            return False
+        return True
 
     def _open(self, order: Sequence[int], pictured: Collection[int]) -> set[int]:
         """Places without rows or files; those of the gallery all together, as it is drawn in one go."""
