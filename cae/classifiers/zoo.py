@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +44,22 @@ def _is_trained(config: ClassifierConfig) -> bool:
 
 def load_classifier(
     config: ClassifierConfig | str,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | str | Path | None = None,
     image_shape: Shape = (3, LITE0_SIZE, LITE0_SIZE),
     folder: str | Path | None = None,
+    **options: Any,
 ) -> TargetClassifier:
     """The classifier that the options name, frozen, for images and classes of the data.
 
     Args:
         config: ``classifier`` section of the options; or just a name, with the weights that the library brings:
             ``efficientnet_lite0`` offline, ``torchvision:NAME`` and ``timm:NAME`` where there is a network.
-        classes: class names of the data, in label order; None for the classifier's own, where it ``brings_classes``.
-            With ``config.classes`` the outputs are brought into their order.
+            With a name, ``options`` set the others of the section, such as ``weights``, ``mean`` and ``std``.
+        classes: class names of the data, in label order, or a file of names; None for the classifier's own, where it
+            ``brings_classes``. With ``config.classes`` the outputs are brought into their order.
         image_shape: ``(C, H, W)`` of the data's images.
         folder: run folder, where training left the program's own classifier.
+        options: of the section ``classifier``, if ``config`` is a name.
 
     Raises:
         UserError: for an unknown name, a missing or unfit file, or another number of classes.
@@ -65,10 +68,23 @@ def load_classifier(
     'hammerhead'
     """
     if isinstance(config, str):
-        fetched = config.partition(":")[0] in FETCHERS
-        config = ClassifierConfig(model=config, weights=PRETRAINED if fetched else None)
+        config = _named(config, options)
+    elif options:
+        raise UserError(f"Set {', '.join(options)} in the configuration: options are for a classifier given by name.")
+    if isinstance(classes, (str, Path)):
+        classes = class_names([str(classes)])
     classifier = _load(config, classes, image_shape, folder)
     return classifier.compute_with_onnx() if config.runtime == "onnx" else classifier
+
+
+def _named(model: str, options: Mapping[str, Any]) -> ClassifierConfig:
+    """The options of a classifier given by its name; what is not given is the library's own."""
+    known = [field.name for field in fields(ClassifierConfig) if field.name not in ("model", "classes")]
+    unknown = [f"{name!r}{did_you_mean(name, known)}" for name in options if name not in known]
+    if unknown:
+        raise UserError(f"A classifier has no option {' and '.join(unknown)}; it takes {', '.join(known)}.")
+    fetched = model.partition(":")[0] in FETCHERS
+    return ClassifierConfig(model=model, **{"weights": PRETRAINED if fetched else None, **options})
 
 
 def _load(
