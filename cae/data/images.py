@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from cae.config import DataConfig
 from cae.data import medical, pictures
 from cae.errors import UserError, did_you_mean
 
+MOST_BESIDE = 500  # names in a folder among which the nearest is looked for
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's own conversion
 
 
@@ -68,9 +71,31 @@ AS_STORED = Reading()
 
 
 def missing(path: Path, what: str) -> str:
-    """The sentence for a path that does not exist, with the nearest name beside it."""
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"no {what} '{path}'{did_you_mean(path.name, beside)}"
+    """The sentence for a path that is not what it should be: another thing, a broken link, or not there at all."""
+    if path.is_symlink() and not path.exists():
+        return f"'{path}' is a link to '{path.readlink()}', which is not there"
+    if path.is_dir():
+        return f"'{path}' is a folder, where a {what} is wanted"
+    if path.is_file():
+        return f"'{path}' is a file, where a {what} is wanted{_of_file(path)}"
+    return f"no {what} '{path}'{did_you_mean(path.name, islice(beside(path), MOST_BESIDE))}"
+
+
+def beside(path: Path) -> Iterator[str]:
+    """Names in the folder that a path would lie in, one after the other: there may be a million."""
+    if path.parent.is_dir():
+        with os.scandir(path.parent) as entries:
+            yield from (entry.name for entry in entries)
+
+
+def _of_file(path: Path) -> str:
+    """What to do with a file that stands for a folder."""
+    suffix = path.suffix.lower()
+    if suffix in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
+        return ": unpack the archive, and name the folder"
+    if suffix in (".csv", ".tsv", ".parquet"):
+        return ": tables are read with `data.source=table`"
+    return ": MedMNIST files are read with `data.source=medmnist`" if suffix == ".npz" else ""
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,17 +164,28 @@ def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef]
         return {}, []
     images_by_stem: dict[str, list[Path]] = {}
     for image in images:
-        images_by_stem.setdefault(without_suffix(image.relative_to(root).as_posix()), []).append(image)
+        images_by_stem.setdefault(_stem(image, root), []).append(image)
     masks: dict[Path, ImageRef] = {}
     problems = []
-    for mask in list_images(folder):
-        owners = images_by_stem.get(without_suffix(mask.relative_to(folder).as_posix()), [])
+    files = list_images(folder)
+    for mask in files:
+        owners = images_by_stem.get(_stem(mask, folder), [])
         same_name = [image for image in owners if image.name == mask.name]
         if not owners:
             problems.append(f"mask '{mask}' belongs to no image: its image must have the same path outside '{folder}'.")
         for image in same_name or owners:
             masks.setdefault(image, ImageRef(mask))
+    if files and not masks:
+        return {}, [
+            f"'{folder}' is taken for the masks of the images, but none of its {len(files)} files has the path of an "
+            f"image: if '{MASKS}' is a class, call its folder otherwise; else name the masks as their images."
+        ]
     return masks, problems
+
+
+def _stem(path: Path, root: Path) -> str:
+    """Relative path without its image suffix, in one form of Unicode: macOS writes ``é`` as two characters."""
+    return unicodedata.normalize("NFC", without_suffix(path.relative_to(root).as_posix()))
 
 
 def make_records(root: Path, labelled: Sequence[tuple[Path, int]], masks: dict[Path, ImageRef]) -> list[Record]:
