@@ -32,6 +32,7 @@ from cae.manifold.latent_shift import LatentShift, find_latent_directions
 from cae.manifold.outliers import LabelIssue, Outlier, find_label_issues, find_outliers, write_rows
 from cae.manifold.projection import embed
 from cae.manifold.traversals import class_traversals, decode_under, latent_traversals, principal_traversals
+from cae.runs.label_agreement import check_labelled_images
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.summary import table
 
@@ -78,6 +79,7 @@ def manifold(config: Config) -> None:
     """
     run = load_run(config)
     folder = run.folder.explanations("manifold")
+    check_labelled_images(run, "test", folder)
     test = encode_rows(
         run.cae, run.classifier, run.data.test, sampled_rows(len(run.data.test), MOST_POINTS, config.seed),
         config.counterfactual.batch_size,

@@ -6,6 +6,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cae.classifiers import TargetClassifier, load_classifier
 from cae.classifiers.gates import DIAGNOSTIC_FIGURES, load_oracle, null_figures, saved_classifier_doubts
+from cae.classifiers.saved import OWN_NETWORKS
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.diagnostics.cache import cached_diagnostics
@@ -17,7 +18,9 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
+from cae.runs.label_agreement import report_agreement
 from cae.runs.run_folder import RunFolder
+from cae.runs.training_data import begin_stage, open_training_data
 from cae.training.cae import train_cae
 from cae.training.classifier import train_classifier, train_oracle
 from cae.training.trainer import say
@@ -25,8 +28,8 @@ from cae.training.trainer import say
 
 def classifier_stage(config: Config) -> None:
     """Train the classifier to be explained."""
-    data, run = _open(config)
-    if run.prepare("classifier").finished:
+    data, run = open_training_data(config, "classifier")
+    if begin_stage(run, "classifier", data).finished:
         return
     metrics = train_classifier(config, data, run.path)
     say(
@@ -40,18 +43,19 @@ def classifier_stage(config: Config) -> None:
 
 def oracle_stage(config: Config) -> None:
     """Train the oracle, a second classifier of another architecture."""
-    data, run = _open(config)
-    if not run.prepare("oracle").finished:
-        _train_oracle(config, data, _classifier(config, data, run), run)
+    data, run = open_training_data(config, "oracle")
+    if not begin_stage(run, "oracle", data).finished:
+        classifier = _classifier(config, data, run)
+        _try_on_labels(config, data, classifier, run)
+        _train_oracle(config, data, classifier, run)
 
 
 def cae_stage(config: Config) -> None:
     """Train the class association embedding, and the oracle before it where the run has none; then measure both."""
-    data, run = _open(config)
+    data, run = open_training_data(config, "cae")
     classifier = _classifier(config, data, run)
-    start = run.prepare("cae")
-    for sentence in saved_classifier_doubts(run.path) if config.classifier.weights is None else ():
-        say(f"warning: {sentence}")
+    start = begin_stage(run, "cae", data)
+    _try_on_labels(config, data, classifier, run)
     if not (run.path / "oracle.safetensors").exists():
         _train_oracle(config, data, classifier, run)
     oracle, doubt = load_oracle(run.path)
@@ -67,13 +71,6 @@ def cae_stage(config: Config) -> None:
     update_json(run.path / "metrics.json", null_figures(doubt, DIAGNOSTIC_FIGURES))
 
 
-def _open(config: Config) -> tuple[CAEDataModule, RunFolder]:
-    data = CAEDataModule(config.data)
-    data.setup()
-    say(data.describe())
-    return data, RunFolder(config)
-
-
 def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetClassifier:
     classifier = load_classifier(config.classifier, data.classes, data.image_shape, run.path)
     if config.cae.preset == "default" and not config.cae.black_box and not classifier.differentiable:
@@ -82,6 +79,20 @@ def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetCl
             "imitate its answers instead."
         )
     return classifier
+
+
+def _try_on_labels(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:
+    """How many labelled images a classifier of the user is right on; that of one trained here is known.
+
+    What is wrong with either is told.
+    """
+    if config.classifier.model in OWN_NETWORKS and config.classifier.weights is None:
+        for sentence in saved_classifier_doubts(run.path):
+            say(f"warning: {sentence}")
+        return
+    found = report_agreement(classifier, data.test, "test", config.classifier.check_images, run.path)
+    if found is not None:
+        update_json(run.path / "metrics.json", found.metrics())
 
 
 def _train_oracle(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:

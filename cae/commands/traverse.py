@@ -21,6 +21,7 @@ from cae.data import Sample
 from cae.data.selection import Selection, readable, select_images
 from cae.errors import UserError
 from cae.files import read_json, write_json
+from cae.runs.label_agreement import check_labelled_images
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.headings import console_lines
 from cae.tables.index import Index, IndexRow, index_row, rows_to_continue
@@ -49,6 +50,7 @@ def traverse(config: Config) -> None:
     places = {id: place for place, id in enumerate(chosen.ids)}
     index = Index(folder, places, rows_to_continue(folder, identity(run)))
     files = OutputFiles(folder, options)
+    check_labelled_images(run, options.split, folder)
     problems = _Traversal(run, chosen, reference, index, files).explain(chosen.order)
     _report(run, index, chosen, folder)
     if problems:
@@ -78,12 +80,36 @@ class _Traversal:
             for start in range(0, len(order), CHUNK):
                 wanted = [place for place in order[start : start + CHUNK] if place in still]
                 samples = dict(readable(self.chosen.images, wanted, problems))
-                if samples:
-                    self._explain_chunk(samples, order[:GALLERY], pictured, progress)
+                if samples and not self._explain_or_tell(samples, order[:GALLERY], pictured, progress, problems):
+                    problems.append(
+                        f"none of {len(samples)} images could be explained, and the others were not tried: what is "
+                        f"finished is kept in '{self.files.folder}', and the same command goes on from there."
+                    )
+                    break
         finally:  # whatever stops it, no finished chunk is lost
             self.index.save(now=True)
             progress.close()
         return problems
+
+    def _explain_or_tell(
+        self,
+        samples: dict[int, Sample],
+        shown: Sequence[int],
+        pictured: Collection[int],
+        progress: tqdm,
+        problems: list[str],
+    ) -> bool:
+        """Explain images together or, where that fails, each alone, so that one costs no other; whether any worked."""
+        try:
+            self._explain_chunk(samples, shown, pictured, progress)
+        except UserError as error:
+            if len(samples) > 1:
+                alone = ({place: sample} for place, sample in samples.items())
+                worked = [self._explain_or_tell(one, shown, pictured, progress, problems) for one in alone]
+                return any(worked)
+            problems += [f"image '{sample.id}': {words}" for sample in samples.values() for words in error.problems]
+            return False
+        return True
 
     def _open(self, order: Sequence[int], pictured: Collection[int]) -> set[int]:
         """Places without rows or files; those of the gallery all together, as it is drawn in one go."""

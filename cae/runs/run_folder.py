@@ -35,7 +35,17 @@ OUTPUTS = {
 _CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkpoints", "cae": "checkpoints",
                 "ncc": "ncc_checkpoints", "sampler": "sampler_checkpoints"}  # fmt: skip
 # What no stage has for itself.
-_OF_ALL = ("explanations", "config.yaml", "metrics.json", "report.html", "wandb", "lightning_logs")
+_OF_ALL = (
+    "explanations",
+    "config.yaml",
+    "metrics.json",
+    "data",
+    "data.json",
+    "labels.json",
+    "report.html",
+    "wandb",
+    "lightning_logs",
+)
 _METRICS = {
     "classifier": ("classifier/",),
     "oracle": ("oracle/",),
@@ -99,6 +109,10 @@ class RunFolder:
             print(self._resume_note(stage, start))
         self._save_config()
         return start
+
+    def is_finished(self, stage: str) -> bool:
+        """Whether ``prepare`` will find nothing left to do: the stage has its result, and is asked to go on."""
+        return (self.config.resume == "last" or _requeued()) and self._start(stage).finished
 
     def existing(self, stage: str) -> list[Path]:
         """Outputs of a stage that are there: files, and folders that hold any file."""
