@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from cae.classifiers.checkpoints import read_metadata
+from cae.classifiers.saved import load_own
+from cae.classifiers.target import TargetClassifier
 from cae.metrics.agreement import accuracy, balanced_accuracy, beats_chance
 
 LEAST_AGREEMENT = 0.75  # of an oracle with the classifier's predictions of held-out images
@@ -66,9 +68,21 @@ def oracle_doubt(agreement: Tensor) -> str | None:
     )
 
 
-def saved_oracle_doubt(folder: str | Path) -> str | None:
-    """Why the oracle of a run folder is not worth asking, by what its file says of it; None if it is, or is unknown."""
-    description = read_metadata(Path(folder) / "oracle.safetensors")
+def load_oracle(folder: str | Path) -> tuple[TargetClassifier | None, str | None]:
+    """The oracle of a run folder, None where there is none or it is not worth asking, and why it is not."""
+    path = Path(folder) / "oracle.safetensors"
+    doubt = _saved_doubt(path) if path.exists() else None
+    return (load_own(folder, "oracle") if path.exists() and doubt is None else None), doubt
+
+
+def null_figures(doubt: str | None, names: Sequence[str]) -> dict[str, str | None]:
+    """What stands in ``metrics.json`` for figures of an oracle that is not worth asking, with the reason."""
+    return {} if doubt is None else {**dict.fromkeys(names), "oracle/doubt": doubt}
+
+
+def _saved_doubt(path: Path) -> str | None:
+    """Why an oracle is not worth asking, by what its file says of it; None if it is, or is unknown."""
+    description = read_metadata(path)
     if description.get("agreement"):
         return oracle_doubt(torch.tensor(description["agreement"]))
     rate = (description.get("metrics") or {}).get("oracle/agreement")

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cae.classifiers.checkpoints import existing_file, load_weights, read_metadata, read_state_dict
+from cae.classifiers.class_names import class_names, output_order
 from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, OracleConfig
@@ -108,9 +109,11 @@ def load_own_for(
     if not description:
         network = build_network(config.model, len(classes), config.channels or image_shape[0], config.width)
         load_weights(network, read_state_dict(path), path, config.model)
+        order = output_order(class_names(config.classes), classes) if config.classes else ()
         return TargetClassifier(
-            network, classes, image_shape=image_shape, input_size=config.input_size, mean=config.mean, std=config.std
-        )
+            network, classes, image_shape=image_shape, input_size=config.input_size, mean=config.mean, std=config.std,
+            order=order,
+        )  # fmt: skip
     problems = _differences(config, classes, description, path)
     if problems:
         raise UserError(problems)
@@ -122,6 +125,7 @@ def load_own_for(
         input_size=trained.input_size,
         mean=description["mean"],
         std=description["std"],
+        order=output_order(description["classes"], classes),
     )
 
 
@@ -130,7 +134,7 @@ def _differences(
 ) -> list[str]:
     """Sentences on every option that contradicts the file; options left at nothing take the file's value."""
     problems = []
-    if list(classes) != description["classes"]:
+    if set(classes) != set(description["classes"]):
         problems.append(
             f"'{path}' was trained on the classes {', '.join(description['classes'])}, but the data has "
             f"{', '.join(classes)}; train again on this data, or choose the data that it was trained on."

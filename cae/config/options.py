@@ -43,7 +43,16 @@ class DataConfig:
 
     source: str = option("lesions", "where images come from", choices=tuple(SOURCES))
     path: str | None = option(None, "root folder (folder, paired), CSV or Parquet file (table), .npz file (medmnist)")
-    image_size: int = option(64, "side in pixels to which images are resized and centre-cropped", low=8, high=4096)
+    image_size: int = option(64, "side in pixels of the squares that images become (see `fit`)", low=8, high=4096)
+    fit: str = option(
+        "crop",
+        "how image files become squares: crop the ends of the long side, pad the short one with the image's mean, or "
+        "stretch it",
+        choices=("crop", "pad", "stretch"),
+    )
+    max_megapixels: float = option(
+        64.0, "files of more pixels are refused before they are decoded, in millions", low=0.001
+    )
     crop: float = option(
         1.0, "share of the shorter side that image files keep, centred, before resizing", low=0.1, high=1
     )
@@ -72,6 +81,11 @@ class DataConfig:
     ground: str = option(
         "white", "what lies behind transparent pixels of image files", choices=("white", "grey", "black")
     )
+    check: str = option(
+        "all",
+        "what is read of every file before a training: all of it, so that damaged ones are told at once, or its header",
+        choices=("all", "headers"),
+    )
     cache: bool = option(True, "keep decoded images in memory (each is read once)")
     flip: bool = option(False, "mirror training images at random, left to right")
     columns: dict[str, str] = option(
@@ -91,6 +105,16 @@ class ClassifierConfig:
     )
     weights: str | None = option(
         None, "your .safetensors, .pt/.pth state dict, TorchScript or .onnx file; `pretrained`: the library's own"
+    )
+    classes: list[str] = option(
+        [],
+        "your classifier's classes in the order of its outputs: a list, a file (a name a line, or JSON), "
+        "or `imagenet`; "
+        "by default those of the data, in their order",
+        or_file=True,
+    )
+    check_images: int = option(
+        256, "labelled images, spread over the classes, that it is tried on before it is explained; 0 for none", low=0
     )
     width: int = option(16, "channels of the first stage of the own networks", low=4, high=512)
     input_size: int | None = option(
@@ -115,12 +139,15 @@ class ClassifierConfig:
         None, "passes over the training split at most; by default those of 2,000 steps, or 8 if these are more", low=1
     )
     patience: int = option(
-        300, "steps without a better balanced accuracy in validation after which training ends", low=1
+        300, "steps without a better validation (balanced accuracy and loss) after which training ends", low=1
     )
     learning_rate: float = option(2e-3, "learning rate (AdamW)", low=0)
     weight_decay: float = option(1e-2, "weight decay", low=0)
     noise: float = option(
-        0.1, "largest noise added to training images, on [0, 1]; guards against adversarial edits", low=0, high=1
+        0.1,
+        "largest noise added to half of the training images, on [0, 1]; guards against adversarial edits",
+        low=0,
+        high=1,
     )
     shift: int | None = option(
         None, "largest random shift of training images, in pixels; by default a twentieth of the side", low=0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -45,3 +47,12 @@ def balanced_scores(sums: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     means = (present[:, 1:] / present[:, :1]).mean(0)
     best = means[1:].argmin()
     return means[0], means[1 + best], means.new_tensor(TEMPERATURES)[best]
+
+
+def selection(accuracy: Tensor, loss: Tensor, classes: int) -> Tensor:
+    """What the best weights have least of: balanced error and calibrated loss, each in units of a guess; 2 is a guess.
+
+    >>> float(selection(torch.tensor(0.5), torch.tensor(0.5).log().neg(), 2))
+    2.0
+    """
+    return (1 - accuracy) / (1 - 1 / classes) + loss / math.log(classes)

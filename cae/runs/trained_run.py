@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from cae.classifiers import TargetClassifier, load_own, readable
+from cae.classifiers import TargetClassifier, readable
+from cae.classifiers.gates import load_oracle
 from cae.classifiers.identity import state_digest
 from cae.config import Config
 from cae.data import CAEDataModule
@@ -29,12 +30,16 @@ STALE = 0.05  # standard deviations by which a code may differ from the manifold
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun(ClassifierRun):
-    """A trained run: models frozen, in evaluation mode, on ``device``; ``oracle`` is None where the run has none."""
+    """A trained run: models frozen, in evaluation mode, on ``device``.
+
+    ``oracle`` is None where the run has none, or none worth asking: then ``oracle_doubt`` says why.
+    """
 
     data: CAEDataModule
     oracle: TargetClassifier | None
     cae: CAE | PublishedCAE
     manifold: ClassManifold
+    oracle_doubt: str | None = None
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -62,7 +67,9 @@ def load_run(run: Config | str | Path, *overrides: str) -> TrainedRun:
     folder = RunFolder(config)
     weights, codes = _trained_files(folder)
     opened = open_classifier(config)
-    oracle = load_own(folder.path, "oracle") if (folder.path / "oracle.safetensors").exists() else None
+    oracle, doubt = load_oracle(folder.path)
+    if doubt is not None:
+        print(f"warning: {doubt}")
     header, _ = read_weights(weights)
     # before the CAE is built on the classifier's features
     other = _other_classifier(opened, header, weights)
@@ -71,7 +78,9 @@ def load_run(run: Config | str | Path, *overrides: str) -> TrainedRun:
     cae, _ = load_cae(weights, lambda: readable(opened.classifier))
     # how many neighbours a code has is a matter of this call, not of the training
     manifold = dataclasses.replace(ClassManifold.load(codes), config=config.manifold, seed=config.seed)
-    found = TrainedRun(config, folder, opened.require_data(), opened.classifier, opened.device, oracle, cae, manifold)
+    found = TrainedRun(
+        config, folder, opened.require_data(), opened.classifier, opened.device, oracle, cae, manifold, doubt
+    )
     problems = [*_misfits(found, header, weights), *_manifold_misfits(found, codes)]
     if problems:
         raise UserError(problems)

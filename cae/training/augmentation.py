@@ -81,11 +81,16 @@ def random_grey_levels(images: Tensor, largest: float) -> Tensor:
     return ((images - middle) * (1 + largest) ** contrast + middle + brightness * largest / 2).clamp(0, 1)
 
 
-def random_noise(images: Tensor, largest: float, clamp: bool = False) -> Tensor:
-    """Add Gaussian noise, its standard deviation uniform in [0, ``largest``] for each image; or kept in [0, 1]."""
+def random_noise(images: Tensor, largest: float, clamp: bool = False, share: float = 1.0) -> Tensor:
+    """Add Gaussian noise to a random ``share`` of the images, its standard deviation uniform in [0, ``largest``].
+
+    With ``clamp`` they are kept in [0, 1].
+    """
     if largest == 0:
         return images
     levels = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype) * largest
+    if share < 1:
+        levels = levels * (torch.rand_like(levels) < share)
     noisy = images + levels * torch.randn_like(images)
     return noisy.clamp(0, 1) if clamp else noisy
 

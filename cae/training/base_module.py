@@ -41,7 +41,7 @@ class FrozenClassifiers:
 
     Attributes:
         target: the classifier that the codes follow.
-        oracle: the classifier that validation asks beside it, and no loss.
+        oracle: the classifier that validation asks beside it, and no loss; None where none is worth asking.
         training_logits: ``(N, K)`` logits of the target for the training images.
         samples: ``(n, C, H, W)`` some of the training images, of all classes.
         rows: row of each training image in ``training_logits``, by its id; empty where images are altered before they
@@ -51,7 +51,7 @@ class FrozenClassifiers:
     """
 
     target: TargetClassifier
-    oracle: TargetClassifier
+    oracle: TargetClassifier | None
     training_logits: Tensor
     samples: Tensor
     rows: Mapping[str, int] = field(default_factory=dict)
@@ -96,10 +96,10 @@ class CAETrainingModule(pl.LightningModule, ABC):
         self.config, self.seed, self.mirror = config, seed, mirror
         # in a plain object, the frozen classifiers stay out of parameters, checkpoints and train()
         self.classifiers = classifiers
-        both = {"target": classifiers.target, "oracle": classifiers.oracle}
-        self.validation = SwapValidation(both, config)
+        asked = {"target": classifiers.target} | ({"oracle": classifiers.oracle} if classifiers.oracle else {})
+        self.validation = SwapValidation(asked, config)
         few = replace(config, validation_pairs=min(config.validation_pairs, TRAINING_PAIRS))
-        self.on_training_images = SwapValidation(both, few)
+        self.on_training_images = SwapValidation(asked, few)
         self.build_networks(image_shape)
 
     @abstractmethod
@@ -117,8 +117,8 @@ class CAETrainingModule(pl.LightningModule, ABC):
 
     def on_fit_start(self) -> None:
         """Bring the frozen classifiers to the device of the training."""
-        self.classifiers.target.to(self.device)
-        self.classifiers.oracle.to(self.device)
+        for classifier in self.validation.classifiers.values():
+            classifier.to(self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Randomness is a function of seed, step and process, so that a resumed run draws what it would have drawn."""
@@ -148,8 +148,10 @@ class CAETrainingModule(pl.LightningModule, ABC):
         self.on_training_images.reset()
         self.on_training_images.add(self.classifiers.samples.to(self.device))
         of_training = self.on_training_images.measure(self.average)
-        metrics |= {f"training_{name}": of_training[name] for name in ("reassignment", "reassignment_oracle", "score")}
+        kept = ("reassignment", "reassignment_oracle", "score")
+        metrics |= {f"training_{name}": of_training[name] for name in kept if name in of_training}
         self.validation.reset()
         self.log_dict({f"val/{name}": value for name, value in metrics.items()}, sync_dist=True)
         for short, name in (("flip", "reassignment"), ("oracle", "reassignment_oracle"), ("mae", "reconstruction_mae")):
-            self.log(short, metrics[name], prog_bar=True, logger=False, sync_dist=True)
+            if name in metrics:
+                self.log(short, metrics[name], prog_bar=True, logger=False, sync_dist=True)

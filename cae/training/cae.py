@@ -40,7 +40,7 @@ def train_cae(
     config: Config,
     data: CAEDataModule,
     classifier: TargetClassifier,
-    oracle: TargetClassifier,
+    oracle: TargetClassifier | None,
     folder: str | Path,
     checkpoint: Path | None = None,
 ) -> CAE | PublishedCAE:
@@ -53,7 +53,7 @@ def train_cae(
         config: the program's options.
         data: the images.
         classifier: the frozen target classifier.
-        oracle: the classifier that only validation asks.
+        oracle: the classifier that only validation asks; None where none is worth asking.
         folder: the run folder.
         checkpoint: continue from it.
 
@@ -78,7 +78,8 @@ def train_cae(
         default_root_dir=folder / "checkpoints",  # where Lightning leaves, and finds, what a requeued job goes on from
     )  # fmt: skip
     device = trainer.strategy.root_device
-    classifiers = gather_classifiers(config.cae, data, classifier.to(device), oracle.to(device))
+    asked = oracle.to(device) if oracle else None
+    classifiers = gather_classifiers(config.cae, data, classifier.to(device), asked)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data.image_shape, classifiers)
     if checkpoint is not None:
@@ -91,7 +92,8 @@ def train_cae(
         update_json(folder / "metrics.json", facts | _validations(trainer, best))
         _export(cae, config, data, classifier.to(device), folder)
     trainer.strategy.barrier("cae saved")
-    oracle.to(device)
+    if oracle is not None:
+        oracle.to(device)
     return cae
 
 
@@ -115,7 +117,7 @@ def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:
 
 
 def gather_classifiers(
-    config: CAEConfig, data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier
+    config: CAEConfig, data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier | None
 ) -> FrozenClassifiers:
     """The frozen classifiers, with the target's logits and features of the training images, computed once.
 

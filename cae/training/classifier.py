@@ -34,7 +34,7 @@ FORMER_OPTIONS = {"verdicts": "learn_predictions"}  # of checkpoints before vers
 MAX_STEPS = 2000  # of a training whose epochs are not given, or MIN_EPOCHS where these are more
 MIN_EPOCHS = 8
 ROUND_STEPS = 20  # between two validations at least
-PERFECT = 2e-5  # selection of a validation without any error, at a loss of 0.02
+PERFECT = 0.02  # of what a validation is chosen by: without any error, at a fiftieth of the loss of a guess
 MIN_ROUNDS = 3  # without a better validation, before a training ends
 
 

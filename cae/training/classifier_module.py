@@ -17,13 +17,14 @@ from cae.classifiers.saved import build_network
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig
 from cae.data.types import Batch
-from cae.metrics.calibration import TEMPERATURES, balanced_scores, class_sums
+from cae.metrics.calibration import TEMPERATURES, balanced_scores, class_sums, selection
 from cae.training.augmentation import random_affine, random_grey_levels, random_noise
 from cae.training.class_balance import BalancedOrder, epoch_seed
 from cae.training.step import average_weights
 
 MEMORY = 0.98  # of the averaged weights: some 50 steps
 WARMUP_STEPS = 50
+NOISY = 0.5  # share of the training images; in all of them, noise would hide evidence of a few pixels
 
 
 class ClassifierModule(pl.LightningModule):
@@ -41,7 +42,7 @@ class ClassifierModule(pl.LightningModule):
         patience: steps without a better validation after which the training ends.
         learning_rate: of AdamW, after a warm-up.
         weight_decay: decay of AdamW.
-        noise: largest standard deviation of the noise on training images, on [0, 1].
+        noise: largest standard deviation of the noise on half of the training images, on [0, 1].
         shift: largest random shift of training images, in pixels; None for a twentieth of the side.
         rotation: largest random rotation, in degrees.
         scale: largest relative change of the size.
@@ -107,7 +108,7 @@ class ClassifierModule(pl.LightningModule):
         options = self.hparams
         images = random_affine(images, options["rotation"], options["scale"], self.shift)
         images = random_grey_levels(images, options["grey_levels"])
-        return random_noise(images, options["noise"], clamp=True)
+        return random_noise(images, options["noise"], clamp=True, share=NOISY)
 
     def on_train_epoch_start(self) -> None:
         """Choose the order of the images."""
@@ -141,14 +142,15 @@ class ClassifierModule(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log accuracies, loss, and the number by which the best epoch is chosen.
 
-        That is the error, balanced over the classes; between ties the calibrated loss decides.
+        That is the error plus the calibrated loss, both balanced over the classes and in units of a guess. On the few
+        images of a rare class the error alone jumps, and a lucky one early on would end the training.
         """
         sums = self.validation  # of all images, in every process
         accuracy, loss, self.temperature = balanced_scores(sums)
         self.log("val/balanced_accuracy", accuracy, prog_bar=True, sync_dist=True)
         self.log("val/accuracy", sums[:, 1].sum() / sums[:, 0].sum(), sync_dist=True)
         self.log("val/loss", loss, sync_dist=True)
-        self.log("val/selection", 1 - accuracy + 1e-3 * loss / (1 + loss), sync_dist=True)
+        self.log("val/selection", selection(accuracy, loss, len(sums)), sync_dist=True)
 
     def on_test_epoch_start(self) -> None:
         """Begin counting anew."""

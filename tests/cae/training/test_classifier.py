@@ -80,7 +80,7 @@ def test_a_separable_task_is_learned_and_the_run_folder_is_complete(data, tmp_pa
     assert sorted(path.name for path in (folder / "classifier_checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     with (folder / "classifier_logs" / "metrics.csv").open() as file:
         epochs = [row for row in csv.DictReader(file) if row["val/accuracy"]]
-    best = min(epochs, key=lambda row: (-float(row["val/balanced_accuracy"]), float(row["val/loss"])))
+    best = min(epochs, key=lambda row: float(row["val/selection"]))
     chosen = torch.load(folder / "classifier_checkpoints" / "best.ckpt", weights_only=True)
     assert len(epochs) == 3  # 48 steps, of which 20 make a round
     assert chosen["epoch"] == int(best["epoch"])
@@ -311,6 +311,8 @@ def test_noise_has_a_level_of_its_own_for_each_image():
     assert levels.max() < 0.11
     assert abs(levels.mean() - 0.05) < 0.005  # uniform in [0, 0.1]
     assert abs(levels.std() - 0.1 / 12**0.5) < 0.003
+    half = random_noise(images, 0.1, share=0.5)
+    assert 160 < sum(torch.equal(one, whole) for one, whole in zip(half, images, strict=True)) < 240
     noisy = random_noise(torch.rand(4, 1, 32, 32), 1.0, clamp=True)
     assert noisy.min() >= 0
     assert noisy.max() <= 1
