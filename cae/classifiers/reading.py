@@ -92,7 +92,7 @@ class ClassifierReader:
     @torch.no_grad()
     def _find_maps(self) -> dict[tuple[int, int], nn.Module]:
         """The module that gives the last map of each size, fine to coarse."""
-        network: nn.Module = self.classifier.network  # type: ignore[assignment]
+        network: nn.Module = self.classifier.network
         last: dict[tuple[int, int], nn.Module] = {}
         height, width = self.classifier.image_shape[1:]
 

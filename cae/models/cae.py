@@ -20,7 +20,7 @@ from cae.files import read_tensors, write_weights
 from cae.models.feature_encoder import FeatureEncoder, FeatureReader
 from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
 from cae.models.resampling import surroundings
-from cae.models.sizes import with_depths
+from cae.models.sizes import depths
 
 
 @dataclass(frozen=True)
@@ -119,15 +119,19 @@ class CAE(nn.Module):
         reader: FeatureReader | None = None,
     ):
         super().__init__()
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape[0], image_shape[1], image_shape[2]
         code = "encoder" if reader is None else "classifier"
-        sized = with_depths(model or ModelConfig(), (image_shape[1], image_shape[2]))
-        self.model = model = replace(sized, class_code=code)
-        channels, levels, width = image_shape[0], model.individual_downsampling, model.width
+        model = model or ModelConfig()
+        levels, class_depth = depths(model, image_shape)
+        self.model = model = replace(
+            model, class_code=code, individual_downsampling=levels, class_downsampling=class_depth
+        )
+        self.unit = 2**levels  # pixels a side for each place of the individual code
+        channels, width = image_shape[0], model.width
         self.class_encoder: ClassEncoder | FeatureEncoder
         if reader is None:
-            self.class_encoder = ClassEncoder(channels, model.class_dim, width, model.class_downsampling)
-            class_levels = list(range(1, model.class_downsampling + 1))
+            self.class_encoder = ClassEncoder(channels, model.class_dim, width, class_depth)
+            class_levels = list(range(1, class_depth + 1))
             class_channels = [channels_at(width, level) for level in class_levels]
         else:
             self.class_encoder = FeatureEncoder(reader, model.class_dim)
@@ -220,8 +224,7 @@ class CAE(nn.Module):
 
     def _pad(self, x: Tensor) -> Tensor:
         """Pad by reflection to a size that all halvings of the individual code divide."""
-        unit = 2**self.model.individual_downsampling
-        bottom, right = -x.shape[-2] % unit, -x.shape[-1] % unit
+        bottom, right = -x.shape[-2] % self.unit, -x.shape[-1] % self.unit
         x = F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x
         return x.contiguous(memory_format=torch.channels_last)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,13 @@ class Features(Protocol):
 class FeatureReader(Protocol):
     """Reads a frozen classifier from within, as ``classifiers.reading.ClassifierReader`` does."""
 
-    feature_size: int
-    map_shapes: Sequence[tuple[int, int, int]]
+    @property
+    def feature_size(self) -> int:
+        """F."""
+
+    @property
+    def map_shapes(self) -> Sequence[tuple[int, int, int]]:
+        """``(C, h, w)`` of each map."""
 
     def __call__(self, images: Tensor, maps: bool = True) -> Features:
         """What it shows of images ``(B, C, H, W)`` in [0, 1]; without ``maps`` features alone."""
@@ -61,14 +66,15 @@ class FeatureEncoder(nn.Module):
     def read(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """``(B, C, H, W)`` in [0, 1] to the code ``(B, D)`` and the classifier's maps ``(B, ..., h, w)``."""
         reading = self.reader(images)
-        return self.code(reading.features), [own(level) for own, level in zip(self.maps, reading.maps, strict=True)]
+        maps = [own(level) for own, level in zip(self.maps, reading.maps, strict=True)]
+        return self.code(reading.features), maps
 
     @torch.no_grad()
     def calibrate(self, images: Tensor) -> None:
         """Take mean and spread of features and maps from images ``(N, C, H, W)`` in [0, 1]."""
         readings = [self.reader(part) for part in images.split(64)]
         self.features.measure([reading.features for reading in readings])
-        for place, own in enumerate(self.maps):
+        for place, own in enumerate(cast(Iterable[Standardised], self.maps)):
             own.measure([reading.maps[place] for reading in readings])
 
 

@@ -6,8 +6,9 @@ halving folds 2 x 2 pixels into channels, because convolutions at full resolutio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -122,13 +123,14 @@ class Evidence(nn.Module):
     def forward(self, features: Sequence[Tensor], evidence: Sequence[Tensor]) -> list[Tensor]:
         """Features of ``Trunk`` and maps of ``ClassEncoder.read`` to features of the same shapes."""
         found = []
-        for feature, first, convolution in zip(features, self.first, self.maps, strict=True):
+        convolutions = cast(Iterable[nn.Conv2d], self.maps)
+        for feature, first, convolution in zip(features, self.first, convolutions, strict=True):
             maps = evidence[first:]
             # a convolution of single pixels and a resampling commute: the small maps are convolved, few channels grow
             weights = convolution.weight.split([level.shape[1] for level in maps], dim=1)
             for level, weight in zip(maps, weights, strict=True):
                 feature = feature + bilinear(F.conv2d(level, weight), feature.shape[-2:])
-            found.append(feature + convolution.bias[:, None, None])
+            found.append(feature if convolution.bias is None else feature + convolution.bias[:, None, None])
         return found
 
 

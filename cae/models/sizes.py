@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from typing import NamedTuple
 
 from cae.config import ModelConfig
 
@@ -11,19 +11,20 @@ CODE_SIDE = 16  # of the individual code; from 64 pixels on it has this many pla
 LAST_SIDE = 4  # of the last map of class encoder and discriminator
 
 
-def with_depths(model: ModelConfig, sides: tuple[int, int]) -> ModelConfig:
-    """The sizes with every depth set, for images of ``sides`` H x W pixels.
+class Depths(NamedTuple):
+    """Halvings of the image side: down to the individual code, and in class encoder and discriminator."""
 
-    >>> [with_depths(ModelConfig(), (side, side)).individual_downsampling for side in (28, 64, 128, 256)]
-    [2, 2, 3, 4]
-    >>> [with_depths(ModelConfig(), (side, side)).class_downsampling for side in (28, 64, 128, 256)]
-    [3, 4, 5, 6]
+    individual: int
+    classes: int
+
+
+def depths(model: ModelConfig, image_shape: tuple[int, int, int]) -> Depths:
+    """The depths for images ``(C, H, W)``.
+
+    >>> [tuple(depths(ModelConfig(), (1, side, side))) for side in (28, 64, 128, 256)]
+    [(2, 3), (2, 4), (3, 5), (4, 6)]
     """
-    side = math.sqrt(sides[0] * sides[1])
+    side = math.sqrt(image_shape[1] * image_shape[2])
     individual = min(max(round(math.log2(side / CODE_SIDE)), 2), 6)
-    halvings = min(max(round(math.log2(side / LAST_SIDE)), 3), 7)
-    return replace(
-        model,
-        individual_downsampling=model.individual_downsampling or individual,
-        class_downsampling=model.class_downsampling or halvings,
-    )
+    classes = min(max(round(math.log2(side / LAST_SIDE)), 3), 7)
+    return Depths(model.individual_downsampling or individual, model.class_downsampling or classes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from cae.files import update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
-from cae.models.sizes import with_depths
 from cae.training.base_module import FrozenClassifiers, is_augmented
 from cae.training.cae_module import CAEModule
 from cae.training.callbacks import Patience, SampleGrid, TrainingClock
@@ -102,8 +101,7 @@ def build_module(
 ) -> CAEModule | PublishedModule:
     """The Lightning module of ``cae.preset``."""
     kind = PublishedModule if config.cae.preset == "published" else CAEModule
-    sized = replace(config.cae, model=with_depths(config.cae.model, (image_shape[1], image_shape[2])))
-    return kind(image_shape, sized, classifiers, config.seed, config.data.flip)
+    return kind(image_shape, config.cae, classifiers, config.seed, config.data.flip)
 
 
 def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:

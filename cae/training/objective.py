@@ -51,7 +51,7 @@ class Objective(nn.Module):
         self.config, self.weights, self.classes = config, config.loss, classes
         # in lists, the two stay out of this module's parameters: the CAE is the caller's, the classifier is frozen
         self._cae, self._classifier, self._reader = [cae], [classifier], reader
-        self.discriminator_terms = DiscriminatorTerms(cae.image_shape[0], classes, config)
+        self.discriminator_terms = DiscriminatorTerms(cae.image_shape, classes, config)
         self.leakage_terms = LeakageTerms(classes, config.model, mean_probabilities)
         self.code_terms = CodeTerms(classes, config)
 
