@@ -18,7 +18,7 @@ CHOICE := -m "not slow"
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test lint docs docs-modules bench
+.PHONY: help demo demo-clean test lint docs docs-modules docs-notebooks bench
 
 help:
 	@echo "make demo        train classifier and CAE on the embedded data, explain images, draw the map of the classes"
@@ -28,6 +28,7 @@ help:
 	@echo "make lint        ruff and mypy"
 	@echo "make docs        the site of the documents, into site/; a warning is an error"
 	@echo "make docs-modules  the list of modules in docs/architecture.md, from the modules' first sentences"
+	@echo "make docs-notebooks  the notebooks of the tutorials, from their pages"
 	@echo "make bench       every script of benchmarks/, which measure what the documents claim"
 	@echo "PYTHON=python3.12 make ... sets .venv up with another interpreter (3.10 or later)"
 
@@ -76,6 +77,9 @@ docs: $(INSTALLED)
 
 docs-modules: $(INSTALLED)
 	$(RUN) docs/scripts/modules.py
+
+docs-notebooks: $(INSTALLED)
+	$(RUN) docs/scripts/notebooks.py
 
 bench: $(INSTALLED)
 ifeq ($(BENCHMARKS),)

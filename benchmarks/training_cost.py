@@ -37,8 +37,8 @@ from cae.data import Batch  # noqa: E402
 from cae.errors import UserError  # noqa: E402
 from cae.files import write_json  # noqa: E402
 from cae.training.base_module import FrozenClassifiers  # noqa: E402
+from cae.training.cae import reader_for  # noqa: E402
 from cae.training.cae_module import CAEModule  # noqa: E402
-from cae.training.objective import Objective  # noqa: E402
 
 RECIPES = {
     "64": ["configs/lesions.yaml"],
@@ -111,7 +111,7 @@ def _measured(config: Config, precision: str) -> dict[str, float]:
         torch.cuda.synchronize()
         began = time.perf_counter()
         with torch.autocast("cuda", torch.bfloat16, enabled=precision == "bf16-mixed"):
-            loss = _loss(module.objective, batch)
+            loss = _loss(module, batch)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -127,9 +127,10 @@ def _measured(config: Config, precision: str) -> dict[str, float]:
     }
 
 
-def _loss(objective: Objective, batch: Batch) -> Tensor:
+def _loss(module: CAEModule, batch: Batch) -> Tensor:
     """All terms of all networks, unweighted: weights do not change what a step costs."""
-    swaps = objective.swaps(batch.images, objective.logits(batch))
+    objective = module.objective
+    swaps = objective.swaps(batch.images, *module.classifiers.read(batch))
     others = objective.other_terms(swaps, penalise=False, query=False)
     terms = objective.generator_terms(swaps)
     return torch.stack([term.sum() for term in (terms | others).values()]).sum()
@@ -151,9 +152,9 @@ def _cost(config: Config) -> dict[str, float]:
     """Operations and memory of one step after the warm-up."""
     part = _part(config)
     module, batch = _module(part), _batch(part)
-    objective, kept = module.objective, _Kept()
+    kept = _Kept()
     with FlopCounterMode(display=False) as counter, torch.autograd.graph.saved_tensors_hooks(kept.keep, lambda x: x):
-        _loss(objective, batch).backward()
+        _loss(module, batch).backward()
     operations = float(counter.get_total_flops()) * PART
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     # weights, gradients, two moments of Adam; the averaged weights need one more copy of the CAE's
@@ -192,7 +193,10 @@ def _module(config: Config) -> CAEModule:
     classes = tuple(config.data.lesions.classes)
     network = build_network(config.classifier.model, len(classes), shape[0], config.classifier.width)
     classifier = TargetClassifier(network, classes, image_shape=shape, scores="logits")
-    classifiers = FrozenClassifiers(classifier, classifier, torch.randn(64, len(classes)), {})
+    images = torch.rand(64, *shape)
+    classifiers = FrozenClassifiers(
+        classifier, classifier, torch.randn(64, len(classes)), images, {}, reader_for(config.cae, classifier)
+    )
     return CAEModule(shape, config.cae, classifiers).train()
 
 

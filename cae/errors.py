@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from itertools import islice
+
+MOST_KNOWN = 3000  # words among which the nearest is looked for
 
 
 class UserError(Exception):
@@ -13,8 +17,16 @@ class UserError(Exception):
     """
 
     def __init__(self, problems: str | Iterable[str]):
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        self.problems = _from_worker(problems) if isinstance(problems, str) else list(problems)
         super().__init__("\n".join(self.problems))
+
+
+def _from_worker(text: str) -> list[str]:
+    """The sentences of an error that a process of a data loader raised: torch wraps their traceback around them."""
+    if not re.match(r"Caught \w+ in ", text):
+        return [text]
+    *_, sentences = re.split(r"^cae\.errors\.\w+: ", text, flags=re.MULTILINE)
+    return sentences.strip().splitlines()
 
 
 class NotFiniteError(UserError):
@@ -22,6 +34,9 @@ class NotFiniteError(UserError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The nearest known word as a sentence part, `` (did you mean 'x'?)``, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    """The nearest known word as a sentence part, `` (did you mean 'x'?)``, or an empty string.
+
+    At most ``MOST_KNOWN`` are looked at: a hint must not cost more than the error.
+    """
+    near = difflib.get_close_matches(word, list(islice(known, MOST_KNOWN)), n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""

@@ -93,6 +93,7 @@ class Explainer(ABC):
 
         Args:
             images: ``(B, C, H, W)`` floats in [0, 1]; or an array, a PIL picture, a file name, or a list of these.
+                Files are brought to the size of the classifier's images.
             target: class to explain, by number or name: one for all images, or one for each; by default the
                 classifier's own predictions.
             seed: of all randomness; the global random state is neither read nor changed.
@@ -102,7 +103,8 @@ class Explainer(ABC):
             UserError: for images of another form or range, or a target that is no class.
         """
         started = time.perf_counter()
-        images = as_images(images, self.classifier.image_shape[0])
+        channels, height, width = self.classifier.image_shape
+        images = as_images(images, channels, height if height == width else None)
         instances = self._instances(images, target, seed)
         bar = tqdm(total=len(instances), desc=self.name, unit="image", disable=not progress)
         results = []

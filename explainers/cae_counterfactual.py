@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.classifiers import TargetClassifier
+from cae.classifiers import TargetClassifier, readable
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.path_attribution import class_score, path_attribution_finite, path_attribution_gradient
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
+from cae.models.cae import read_weights
 from cae.models.loading import load_cae
 from cae.runs.run_folder import CAE_COMMAND
 from explainers.base import Explainer, Instance, InstanceResult
@@ -191,8 +192,8 @@ def open_trained(folder: str | Path | None, classifier: TargetClassifier) -> Tra
     for path in (weights, codes):
         if not path.is_file():
             raise UserError(f"the explainer cae needs '{path}': train it with `{CAE_COMMAND}`.")
-    cae, header = load_cae(weights)
     manifold = ClassManifold.load(codes)
+    header, _ = read_weights(weights)
     trained, present = header.get("classifier"), classifier.fingerprint()
     if trained not in (None, present):
         raise UserError(
@@ -204,6 +205,7 @@ def open_trained(folder: str | Path | None, classifier: TargetClassifier) -> Tra
             f"'{codes}' knows the classes {', '.join(manifold.classes)}, but the classifier has "
             f"{', '.join(classifier.classes)}: train the CAE anew with `{CAE_COMMAND} overwrite=true`."
         )
+    cae, _ = load_cae(weights, lambda: readable(classifier))
     return TrainedCae(cae.eval().requires_grad_(False), manifold)
 
 

@@ -82,16 +82,27 @@ class Explanation:
             tuple(_unpacked(extras, tensors) for extras in header["extras"]),
         )  # fmt: skip
 
-    def show(self, classes: Sequence[str] | None = None) -> None:
+    def show(self, classes: Sequence[str] | None = None, images: Any = None) -> None:
         """Show the maps in a window of matplotlib, or in the output of a notebook.
 
         Args:
             classes: names of the K classes; without them, the numbers are shown.
+            images: what was explained, as it was given; drawn beside the maps.
         """
         from cae.canvas import show_picture
         from explainers.figures import maps_picture
+        from explainers.inputs import as_images
 
-        show_picture(maps_picture(self, classes))
+        height, width = self.attribution.shape[-2:]
+        shown = None if images is None else as_images(images, 3, height if height == width else None)
+        if (shown is not None and shown.shape[-2:] != (height, width)) or (
+            shown is not None and len(shown) != len(self)
+        ):
+            raise UserError(
+                f"`images` must be the {len(self)} explained, of {width} × {height} pixels, but are "
+                f"{tuple(shown.shape)}."
+            )
+        show_picture(maps_picture(self, classes, shown))
 
     def _repr_png_(self) -> bytes:
         from cae.canvas import png_bytes

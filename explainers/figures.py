@@ -62,14 +62,19 @@ def explanation_figure(
     save_png(_framed(_arranged(tiles, _scale()), title), path)
 
 
-def maps_picture(explanation: Explanation, classes: Sequence[str] | None = None) -> Image.Image:
+def maps_picture(
+    explanation: Explanation, classes: Sequence[str] | None = None, images: Tensor | None = None
+) -> Image.Image:
     """The maps of a batch, each with the class explained, its probability and the largest value; of at most 24 images.
 
     Args:
         explanation: of one image or more.
         classes: names of the K classes; without them, the numbers are shown.
+        images: ``(B, C, H, W)`` in [0, 1], what was explained, drawn beside the maps.
     """
     names = classes or [f"class {k}" for k in range(explanation.probabilities.shape[1])]
+    if images is not None:
+        return _beside_images(explanation, names, images)
     tiles = []
     for place in range(min(len(explanation), SHOWN)):
         values, words = displayed(explanation.attribution[place, 0].detach().cpu())
@@ -85,6 +90,16 @@ def maps_picture(explanation: Explanation, classes: Sequence[str] | None = None)
     rest = len(explanation) - len(tiles)
     title = explanation.method + (f": {len(tiles)} of {len(explanation)} images" if rest else "")
     return _framed(_arranged(tiles, _scale()), title)
+
+
+def _beside_images(explanation: Explanation, names: Sequence[str], images: Tensor) -> Image.Image:
+    """Every image with the most probable classes, and its map to the right of it."""
+    tiles = []
+    for place in range(min(len(explanation), SHOWN)):
+        one, original = explanation[place], tile(images[place])
+        title = f"image {place}" if len(explanation) > 1 else "original"
+        tiles += [_titled(original, title, _probability_bars(original, one, names)), _map_tile(one, None)]
+    return _framed(_arranged(tiles, _scale()), f"{explanation.method}: {names[int(explanation.target[0])]}")
 
 
 def displayed(attribution: Tensor) -> tuple[Tensor, str]:

@@ -15,13 +15,15 @@ from cae.errors import UserError, did_you_mean
 FULL_SCALE = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(bool): 1.0}
 
 
-def as_images(given: Any, channels: int) -> Tensor:
+def as_images(given: Any, channels: int, side: int | None = None) -> Tensor:
     """Images ``(B, C, H, W)`` from one or many of any kind; tensors ``(B, C, H, W)`` are returned as they are.
 
     Args:
         given: a tensor or NumPy array, ``(H, W)``, ``(C, H, W)``, ``(H, W, C)`` or with a batch before it, bytes or
             floats in [0, 1]; a PIL picture; a file name; or a list of these.
         channels: 1 or 3, what the classifier's images have; pictures, files and arrays are converted.
+        side: in pixels, of the squares that files become, as everywhere in the program: the short side is resized,
+            the centre cut out; by default they keep their size.
 
     Raises:
         UserError: for anything else, or images of different sizes in a list.
@@ -29,10 +31,10 @@ def as_images(given: Any, channels: int) -> Tensor:
     if isinstance(given, Tensor):
         return given[None] if given.ndim == 3 else given
     if not isinstance(given, (list, tuple)):
-        return _converted(given, channels)
+        return _converted(given, channels, side)
     if not given:
         raise UserError("There is no image to explain: the list is empty.")
-    parts = [as_images(item, channels) for item in given]
+    parts = [as_images(item, channels, side) for item in given]
     shapes = {tuple(part.shape[1:]) for part in parts}
     if len(shapes) > 1:
         found = " and ".join(str(shape) for shape in sorted(shapes))
@@ -40,9 +42,11 @@ def as_images(given: Any, channels: int) -> Tensor:
     return torch.cat(parts)
 
 
-def _converted(given: Any, channels: int) -> Tensor:
-    from cae.data.images import ImageRef, read_image, to_channels
+def _converted(given: Any, channels: int, side: int | None) -> Tensor:
+    from cae.data.images import ImageRef, load_image, read_image, to_channels
 
+    if isinstance(given, (str, Path)) and side is not None:
+        return load_image(ImageRef.parse(given), side, channels)[None]
     if isinstance(given, (str, Path)):
         images = read_image(ImageRef.parse(given))[None]
     elif isinstance(given, np.ndarray):

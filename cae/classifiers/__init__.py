@@ -2,12 +2,14 @@
 
 from cae.classifiers.imagenet import imagenet_classes, load_imagenet_classifier
 from cae.classifiers.networks import PlainConvNet, SmallResNet
+from cae.classifiers.reading import ClassifierReader, readable
 from cae.classifiers.saved import OWN_NETWORKS, load_own, save_classifier
 from cae.classifiers.target import TargetClassifier
 from cae.classifiers.zoo import brings_classes, load_classifier
 
 __all__ = [
     "OWN_NETWORKS",
+    "ClassifierReader",
     "PlainConvNet",
     "SmallResNet",
     "TargetClassifier",
@@ -16,5 +18,6 @@ __all__ = [
     "load_classifier",
     "load_imagenet_classifier",
     "load_own",
+    "readable",
     "save_classifier",
 ]

@@ -165,7 +165,7 @@ def check_classes(model: str, own: Sequence[str], wanted: Sequence[str] | None) 
     Raises:
         UserError: if they differ, in number or names.
     """
-    if wanted is not None and tuple(wanted) != tuple(own):
+    if wanted is not None and set(wanted) != set(own):
         some = ", ".join(wanted[:5]) + (", …" if len(wanted) > 5 else "")
         raise UserError(
             f"`classifier.model={model}` knows its own {len(own)} classes ({own[0]}, {own[1]}, …), but the data has "

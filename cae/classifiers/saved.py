@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cae.classifiers.checkpoints import existing_file, load_weights, read_metadata, read_state_dict
+from cae.classifiers.class_names import class_names, output_order
 from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, OracleConfig
@@ -18,9 +19,9 @@ from cae.files import write_json, write_weights
 OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}
 
 
-def build_network(model: str, classes: int, channels: int, width: int) -> nn.Module:
-    """An untrained network of the program's own, by name."""
-    return OWN_NETWORKS[model](classes, channels=channels, width=width)
+def build_network(model: str, classes: int, channels: int, width: int, reductions: int = 0) -> nn.Module:
+    """An untrained network of the program's own, by name; ``reductions`` as in ``reductions_for``."""
+    return OWN_NETWORKS[model](classes, channels=channels, width=width, reductions=reductions)
 
 
 def save_classifier(
@@ -31,15 +32,19 @@ def save_classifier(
     image_shape: tuple[int, int, int],
     metrics: Mapping[str, float] | None = None,
     name: str = "classifier",
+    matrices: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
 
-    The description is also in the header of the weights, so that they can be moved alone.
+    The description is also in the header of the weights, so that they can be moved alone. ``matrices (K, K)`` of test
+    images may be ``confusion``, by label and prediction, and of an oracle ``agreement``, by the classifier's prediction
+    and its own.
     """
     target = config if isinstance(config, ClassifierConfig) else None
     description = {
         "model": config.model,
         "width": config.width,
+        "reductions": getattr(network, "reductions", 0),
         "classes": list(classes),
         "channels": image_shape[0],
         "image_size": list(image_shape[1:]),
@@ -47,6 +52,7 @@ def save_classifier(
         "mean": list(target.mean) if target else [],
         "std": list(target.std) if target else [],
         "metrics": dict(metrics or {}),
+        **{what: matrix.long().tolist() for what, matrix in (matrices or {}).items()},
     }
     path = Path(folder) / f"{name}.safetensors"
     write_weights(path, network.state_dict(), "classifier", description)
@@ -75,7 +81,8 @@ def _from_description(path: Path, description: Mapping[str, Any]) -> TargetClass
     classes, channels, model = description["classes"], description["channels"], description["model"]
     if model not in OWN_NETWORKS:
         raise UserError(f"'{path}' holds a network of the unknown kind {model!r} (known: {', '.join(OWN_NETWORKS)}).")
-    network = build_network(model, len(classes), channels, description["width"])
+    # before version 0.3 no network had any
+    network = build_network(model, len(classes), channels, description["width"], description.get("reductions", 0))
     load_weights(network, read_state_dict(path), path, model)
     height, width = description["image_size"]
     return TargetClassifier(
@@ -102,9 +109,11 @@ def load_own_for(
     if not description:
         network = build_network(config.model, len(classes), config.channels or image_shape[0], config.width)
         load_weights(network, read_state_dict(path), path, config.model)
+        order = output_order(class_names(config.classes), classes) if config.classes else ()
         return TargetClassifier(
-            network, classes, image_shape=image_shape, input_size=config.input_size, mean=config.mean, std=config.std
-        )
+            network, classes, image_shape=image_shape, input_size=config.input_size, mean=config.mean, std=config.std,
+            order=order,
+        )  # fmt: skip
     problems = _differences(config, classes, description, path)
     if problems:
         raise UserError(problems)
@@ -116,6 +125,7 @@ def load_own_for(
         input_size=trained.input_size,
         mean=description["mean"],
         std=description["std"],
+        order=output_order(description["classes"], classes),
     )
 
 
@@ -124,7 +134,7 @@ def _differences(
 ) -> list[str]:
     """Sentences on every option that contradicts the file; options left at nothing take the file's value."""
     problems = []
-    if list(classes) != description["classes"]:
+    if set(classes) != set(description["classes"]):
         problems.append(
             f"'{path}' was trained on the classes {', '.join(description['classes'])}, but the data has "
             f"{', '.join(classes)}; train again on this data, or choose the data that it was trained on."

@@ -61,6 +61,7 @@ class TargetClassifier(nn.Module):
             those of its first convolution.
         scores: ``logits``, ``probabilities``, or ``auto``: what the scores of five images look like. Those that sum to
             1 are probabilities, and so is a single one in [0, 1] of a callable or a file, or behind a sigmoid.
+        order: the output that stands for each of ``classes``, where that is not their own order.
         identity: further words or digests that the fingerprint covers, such as that of the file.
 
     A network of a single score ``z`` for two classes counts as logits ``(0, z)``, and of a single probability ``p`` as
@@ -82,6 +83,7 @@ class TargetClassifier(nn.Module):
         differentiable: bool = True,
         network_channels: int | None = None,
         scores: str = "auto",
+        order: Sequence[int] = (),
         identity: str = "",
     ):
         super().__init__()
@@ -97,7 +99,8 @@ class TargetClassifier(nn.Module):
         self.evaluations = 0
         size = (input_size, input_size) if input_size else (self.image_shape[1], self.image_shape[2])
         self.input_size = size[1]
-        self._identity = identity
+        self.order = tuple(order)
+        self._identity = identity + (repr(self.order) if order else "")
         self._feature_source: str | None = None
         self._onnx: OnnxForward | None = None
         self.requires_grad_(False).eval()
@@ -116,9 +119,13 @@ class TargetClassifier(nn.Module):
         """The same as ``logits``."""
         return self.logits(images)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1]; logarithms where the network gives probabilities."""
-        return self._as_logits(self._raw(self._input(images)))
+    def logits(self, images: Tensor, by_module: bool = False) -> Tensor:
+        """Logits ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1]; logarithms where the network gives probabilities.
+
+        ``by_module`` has PyTorch compute even where ``compute_with_onnx`` was asked for: hooks see nothing of ONNX.
+        """
+        logits = self._as_logits(self._raw(self._input(images), by_module))
+        return logits[:, self.order] if self.order else logits
 
     def probabilities(self, images: Tensor) -> Tensor:
         """Class probabilities ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1]."""
@@ -207,9 +214,9 @@ class TargetClassifier(nn.Module):
         weights = self.network.parameters() if isinstance(self.network, nn.Module) else iter(())
         return next((weight.dtype for weight in weights if weight.is_floating_point()), torch.float32)
 
-    def _raw(self, inputs: Tensor) -> Tensor:
+    def _raw(self, inputs: Tensor, by_module: bool = False) -> Tensor:
         """What the network gives for preprocessed images, ``(B, K)`` or ``(B, 1)``, in single precision or better."""
-        if self._onnx is not None and inputs.device.type == "cpu" and not torch.is_grad_enabled():
+        if self._onnx is not None and not by_module and inputs.device.type == "cpu" and not torch.is_grad_enabled():
             output = self._onnx(inputs)
         elif isinstance(self.network, nn.Module):
             self._settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cae.classifiers.black_box import OnnxScores, file_digest, import_callable
 from cae.classifiers.checkpoints import existing_file, load_weights, read_state_dict, scores_of_head
+from cae.classifiers.class_names import class_names, output_order
 from cae.classifiers.identity import own_copy
 from cae.classifiers.imagenet import (
     LITE0,
@@ -33,24 +34,32 @@ Shape = tuple[int, int, int]
 
 
 def brings_classes(config: ClassifierConfig) -> bool:
-    """Whether the classifier that the options name knows its own classes, whatever those of the data."""
+    """Whether the classifier has classes of its own, whatever the data's: named by the options, or brought along."""
+    return bool(config.classes) or _is_trained(config)
+
+
+def _is_trained(config: ClassifierConfig) -> bool:
     return config.model == LITE0 or (config.model.partition(":")[0] in FETCHERS and config.weights == PRETRAINED)
 
 
 def load_classifier(
     config: ClassifierConfig | str,
-    classes: Sequence[str] | None = None,
+    classes: Sequence[str] | str | Path | None = None,
     image_shape: Shape = (3, LITE0_SIZE, LITE0_SIZE),
     folder: str | Path | None = None,
+    **options: Any,
 ) -> TargetClassifier:
     """The classifier that the options name, frozen, for images and classes of the data.
 
     Args:
         config: ``classifier`` section of the options; or just a name, with the weights that the library brings:
             ``efficientnet_lite0`` offline, ``torchvision:NAME`` and ``timm:NAME`` where there is a network.
-        classes: class names of the data, in label order; None for the classifier's own, where it ``brings_classes``.
+            With a name, ``options`` set the others of the section, such as ``weights``, ``mean`` and ``std``.
+        classes: class names of the data, in label order, or a file of names; None for the classifier's own, where it
+            ``brings_classes``. With ``config.classes`` the outputs are brought into their order.
         image_shape: ``(C, H, W)`` of the data's images.
         folder: run folder, where training left the program's own classifier.
+        options: of the section ``classifier``, if ``config`` is a name.
 
     Raises:
         UserError: for an unknown name, a missing or unfit file, or another number of classes.
@@ -59,21 +68,36 @@ def load_classifier(
     'hammerhead'
     """
     if isinstance(config, str):
-        fetched = config.partition(":")[0] in FETCHERS
-        config = ClassifierConfig(model=config, weights=PRETRAINED if fetched else None)
+        config = _named(config, options)
+    elif options:
+        raise UserError(f"Set {', '.join(options)} in the configuration: options are for a classifier given by name.")
+    if isinstance(classes, (str, Path)):
+        classes = class_names([str(classes)])
     classifier = _load(config, classes, image_shape, folder)
     return classifier.compute_with_onnx() if config.runtime == "onnx" else classifier
+
+
+def _named(model: str, options: Mapping[str, Any]) -> ClassifierConfig:
+    """The options of a classifier given by its name; what is not given is the library's own."""
+    known = [field.name for field in fields(ClassifierConfig) if field.name not in ("model", "classes")]
+    unknown = [f"{name!r}{did_you_mean(name, known)}" for name in options if name not in known]
+    if unknown:
+        raise UserError(f"A classifier has no option {' and '.join(unknown)}; it takes {', '.join(known)}.")
+    fetched = model.partition(":")[0] in FETCHERS
+    return ClassifierConfig(model=model, **{"weights": PRETRAINED if fetched else None, **options})
 
 
 def _load(
     config: ClassifierConfig, classes: Sequence[str] | None, image_shape: Shape, folder: str | Path | None
 ) -> TargetClassifier:
     kind, _, name = config.model.partition(":")
-    if brings_classes(config):
+    if _is_trained(config):
         return _wrap_trained(_trained(config), config, classes, image_shape)
+    classes = classes or (class_names(config.classes) if config.classes else None)
     if classes is None:
         raise UserError(
-            f"`classifier.model={config.model}` takes its classes from the data; one that brings its own is {LITE0}."
+            f"`classifier.model={config.model}` takes its classes from the data, or from `classifier.classes`; one "
+            f"that brings its own is {LITE0}."
         )
     if kind == "callable":
         return _wrap(_load_callable(config), config, classes, image_shape, identity=config.model)
@@ -114,6 +138,7 @@ def _wrap(
         std=config.std,
         network_channels=config.channels or channels,
         scores=config.scores,
+        order=output_order(class_names(config.classes), classes) if config.classes else (),
         identity=identity,
     )
 
@@ -135,16 +160,24 @@ def _wrap_trained(
     trained: TrainedNetwork, config: ClassifierConfig, classes: Sequence[str] | None, image_shape: Shape
 ) -> TargetClassifier:
     """The target classifier with the preprocessing that it was trained with, where the options are silent."""
-    check_classes(config.model, trained.classes, classes)
+    own = class_names(config.classes) if config.classes else trained.classes
+    if len(own) != len(trained.classes):
+        raise UserError(
+            f"`classifier.classes` gives {len(own)} names, but `classifier.model={config.model}` has "
+            f"{len(trained.classes)} classes, whose names it brings along: leave the option out."
+        )
+    check_classes(config.model, own, classes)
+    wanted = classes or own
     return TargetClassifier(
         trained.network,
-        trained.classes,
+        wanted,
         image_shape=image_shape,
         input_size=config.input_size or trained.size,
         mean=config.mean or trained.mean,
         std=config.std or trained.std,
         network_channels=config.channels,
         scores="logits",
+        order=output_order(own, wanted),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cae.classifiers.gates import DIAGNOSTIC_FIGURES, null_figures
 from cae.config import Config
 from cae.counterfactuals.path_comparison import compare_paths
 from cae.data.selection import spread_over_classes
@@ -31,6 +32,7 @@ from cae.manifold.latent_shift import LatentShift, find_latent_directions
 from cae.manifold.outliers import LabelIssue, Outlier, find_label_issues, find_outliers, write_rows
 from cae.manifold.projection import embed
 from cae.manifold.traversals import class_traversals, decode_under, latent_traversals, principal_traversals
+from cae.runs.label_agreement import check_labelled_images
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.summary import table
 
@@ -77,6 +79,7 @@ def manifold(config: Config) -> None:
     """
     run = load_run(config)
     folder = run.folder.explanations("manifold")
+    check_labelled_images(run, "test", folder)
     test = encode_rows(
         run.cae, run.classifier, run.data.test, sampled_rows(len(run.data.test), MOST_POINTS, config.seed),
         config.counterfactual.batch_size,
@@ -86,9 +89,10 @@ def manifold(config: Config) -> None:
     moved, drawn = _move_along_directions(run, folder)
     listed, lists = _write_outliers(run, test, folder)
     more = moved | listed | _compare_paths(run)
-    update_json(run.folder.path / "metrics.json", more)
+    absent = null_figures(run.oracle_doubt, DIAGNOSTIC_FIGURES)
+    update_json(run.folder.path / "metrics.json", more | absent)
     metrics |= more
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "metrics.json", metrics | absent)
     _report(run, metrics, [_draw_matrices(run, metrics, folder), *files, *drawn, *lists])
 
 

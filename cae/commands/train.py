@@ -2,63 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own
+from cae.classifiers import TargetClassifier, load_classifier, readable
+from cae.classifiers.gates import DIAGNOSTIC_FIGURES, load_oracle, null_figures, saved_classifier_doubts
+from cae.classifiers.saved import OWN_NETWORKS
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.diagnostics.cache import cached_diagnostics
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
+from cae.diagnostics.figures import draw_confusion
 from cae.errors import UserError
-from cae.files import read_json
+from cae.files import read_json, update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
+from cae.runs.label_agreement import report_agreement
 from cae.runs.run_folder import RunFolder
+from cae.runs.training_data import begin_stage, open_training_data
 from cae.training.cae import train_cae
 from cae.training.classifier import train_classifier, train_oracle
 from cae.training.trainer import say
 
+BY_HEART = 0.10  # by which swaps of training images may do better than those of validation images
+
 
 def classifier_stage(config: Config) -> None:
     """Train the classifier to be explained."""
-    data, run = _open(config)
-    if run.prepare("classifier").finished:
+    data, run = open_training_data(config, "classifier")
+    if begin_stage(run, "classifier", data).finished:
         return
     metrics = train_classifier(config, data, run.path)
-    say(f"classifier: test accuracy {metrics['classifier/test_accuracy']:.1%}, written to '{run.path}'")
+    say(
+        f"classifier: balanced accuracy {metrics['classifier/test_balanced_accuracy']:.1%} on the test images "
+        f"(accuracy {metrics['classifier/test_accuracy']:.1%}), written to '{run.path}'"
+    )
+    _draw(run, "classifier")
+    for sentence in saved_classifier_doubts(run.path):
+        say(f"warning: {sentence}")
 
 
 def oracle_stage(config: Config) -> None:
     """Train the oracle, a second classifier of another architecture."""
-    data, run = _open(config)
-    if not run.prepare("oracle").finished:
-        _train_oracle(config, data, _classifier(config, data, run), run)
+    data, run = open_training_data(config, "oracle")
+    if not begin_stage(run, "oracle", data).finished:
+        classifier = _classifier(config, data, run)
+        _try_on_labels(config, data, classifier, run)
+        _train_oracle(config, data, classifier, run)
 
 
 def cae_stage(config: Config) -> None:
     """Train the class association embedding, and the oracle before it where the run has none; then measure both."""
-    data, run = _open(config)
+    data, run = open_training_data(config, "cae")
     classifier = _classifier(config, data, run)
-    start = run.prepare("cae")
+    start = begin_stage(run, "cae", data)
+    _try_on_labels(config, data, classifier, run)
     if not (run.path / "oracle.safetensors").exists():
         _train_oracle(config, data, classifier, run)
-    oracle = load_own(run.path, "oracle")
+    oracle, doubt = load_oracle(run.path)
+    if doubt is not None:
+        say(f"warning: {doubt}")
     if not start.finished:
         cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
         return
     else:  # stopped between training and measuring
-        cae, _ = load_cae(run.path / "cae.safetensors")
+        cae, _ = load_cae(run.path / "cae.safetensors", lambda: readable(classifier))
     _measure(config, data, cae, classifier, oracle, run)
-
-
-def _open(config: Config) -> tuple[CAEDataModule, RunFolder]:
-    data = CAEDataModule(config.data)
-    data.setup()
-    say(data.describe())
-    return data, RunFolder(config)
+    update_json(run.path / "metrics.json", null_figures(doubt, DIAGNOSTIC_FIGURES))
 
 
 def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetClassifier:
@@ -71,9 +86,37 @@ def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetCl
     return classifier
 
 
+def _try_on_labels(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:
+    """How many labelled images a classifier of the user is right on; that of one trained here is known.
+
+    What is wrong with either is told.
+    """
+    if config.classifier.model in OWN_NETWORKS and config.classifier.weights is None:
+        for sentence in saved_classifier_doubts(run.path):
+            say(f"warning: {sentence}")
+        return
+    found = report_agreement(classifier, data.test, "test", config.classifier.check_images, run.path)
+    if found is not None:
+        update_json(run.path / "metrics.json", found.metrics())
+
+
 def _train_oracle(config: Config, data: CAEDataModule, classifier: TargetClassifier, run: RunFolder) -> None:
     metrics = train_oracle(config, data, classifier, run.path)
-    say(f"oracle: agrees with the classifier on {metrics['oracle/agreement']:.1%} of the test images")
+    say(
+        f"oracle: agrees with the classifier on {metrics['oracle/agreement']:.1%} of the test images "
+        f"({metrics['oracle/balanced_agreement']:.1%}, balanced over its predictions)"
+    )
+    _draw(run, "oracle")
+
+
+@rank_zero_only
+def _draw(run: RunFolder, name: str) -> None:
+    """A picture of what a classifier makes of the test images: ``<name>_confusion.png``."""
+    described = read_json(run.path / f"{name}.json")
+    matrices = [("class of the image", f"class by the {name}", described["confusion"])]
+    if name == "oracle":
+        matrices.append(("class by the classifier", "class by the oracle", described["agreement"]))
+    draw_confusion(matrices, described["classes"], run.path / f"{name}_confusion.png")
 
 
 @rank_zero_only
@@ -82,12 +125,13 @@ def _measure(
     data: CAEDataModule,
     cae: CAE | PublishedCAE,
     classifier: TargetClassifier,
-    oracle: TargetClassifier,
+    oracle: TargetClassifier | None,
     run: RunFolder,
 ) -> None:
     manifold = ClassManifold.load(run.path / "manifold.safetensors")
     metrics = cached_diagnostics(cae, classifier, oracle, manifold, data, config, run.path)
     _report(metrics, data.classes)
+    _report_validations(read_json(run.path / "metrics.json"))
     print(f"cae: written to '{run.path}'; pictures of the training in '{run.path / 'samples'}'")
 
 
@@ -99,6 +143,22 @@ def _report(metrics: dict[str, float], classes: tuple[str, ...]) -> None:
         ("cae/reconstruction_consistency", "reconstructions that keep the class"),
         ("cae/participation_ratio", "dimensions that the class codes fill"),
     ):
-        print(f"  {metrics[name]:8.3f}  {words}")
+        if name in metrics:
+            print(f"  {metrics[name]:8.3f}  {words}")
     for sentence in diagnostic_warnings(metrics, classes):
         print(f"warning: {sentence}")
+
+
+def _report_validations(metrics: Mapping[str, Any]) -> None:
+    """What the curve of the training says: whether the set was learnt by heart."""
+    last, training = metrics.get("cae/validation_last"), metrics.get("cae/training_last")
+    if last is None or training is None:
+        return
+    print(f"  {last:8.3f}  swaps of validation images at the end of the training, by the lower of both")
+    print(f"  {training:8.3f}  the same of training images")
+    if training - last > BY_HEART:
+        print(
+            f"warning: swaps of training images follow by {training - last:.2f} more often than those of validation "
+            "images: the training images are learnt by heart. More images help most, then cae.augment=true and "
+            "data.flip=true where left and right mean the same."
+        )

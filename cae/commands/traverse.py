@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cae.classifiers.gates import TRAVERSE_FIGURES, null_figures
 from cae.commands.traverse_inputs import Reference, check_options, identity, open_reference
 from cae.commands.traverse_outputs import OutputFiles
 from cae.config import Config
@@ -20,6 +21,7 @@ from cae.data import Sample
 from cae.data.selection import Selection, readable, select_images
 from cae.errors import UserError
 from cae.files import read_json, write_json
+from cae.runs.label_agreement import check_labelled_images
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.headings import console_lines
 from cae.tables.index import Index, IndexRow, index_row, rows_to_continue
@@ -48,6 +50,7 @@ def traverse(config: Config) -> None:
     places = {id: place for place, id in enumerate(chosen.ids)}
     index = Index(folder, places, rows_to_continue(folder, identity(run)))
     files = OutputFiles(folder, options)
+    check_labelled_images(run, options.split, folder)
     problems = _Traversal(run, chosen, reference, index, files).explain(chosen.order)
     _report(run, index, chosen, folder)
     if problems:
@@ -77,12 +80,36 @@ class _Traversal:
             for start in range(0, len(order), CHUNK):
                 wanted = [place for place in order[start : start + CHUNK] if place in still]
                 samples = dict(readable(self.chosen.images, wanted, problems))
-                if samples:
-                    self._explain_chunk(samples, order[:GALLERY], pictured, progress)
+                if samples and not self._explain_or_tell(samples, order[:GALLERY], pictured, progress, problems):
+                    problems.append(
+                        f"none of {len(samples)} images could be explained, and the others were not tried: what is "
+                        f"finished is kept in '{self.files.folder}', and the same command goes on from there."
+                    )
+                    break
         finally:  # whatever stops it, no finished chunk is lost
             self.index.save(now=True)
             progress.close()
         return problems
+
+    def _explain_or_tell(
+        self,
+        samples: dict[int, Sample],
+        shown: Sequence[int],
+        pictured: Collection[int],
+        progress: tqdm,
+        problems: list[str],
+    ) -> bool:
+        """Explain images together or, where that fails, each alone, so that one costs no other; whether any worked."""
+        try:
+            self._explain_chunk(samples, shown, pictured, progress)
+        except UserError as error:
+            if len(samples) > 1:
+                alone = ({place: sample} for place, sample in samples.items())
+                worked = [self._explain_or_tell(one, shown, pictured, progress, problems) for one in alone]
+                return any(worked)
+            problems += [f"image '{sample.id}': {words}" for sample in samples.values() for words in error.problems]
+            return False
+        return True
 
     def _open(self, order: Sequence[int], pictured: Collection[int]) -> set[int]:
         """Places without rows or files; those of the gallery all together, as it is drawn in one go."""
@@ -145,13 +172,14 @@ class _Traversal:
 def _report(run: TrainedRun, index: Index, chosen: Selection, folder: Path) -> None:
     """Write the figures and say what there is to see."""
     metrics = summarise(index.rows, run.config.seed) | summarise_features(index, run.config.seed)
-    write_json(folder / "metrics.json", metrics)
+    written = metrics | null_figures(run.oracle_doubt, TRAVERSE_FIGURES)
+    write_json(folder / "metrics.json", written)
     traverse = run.config.traverse
     # figures of images that the networks were trained on, or that nobody else has, are not those of the run
     if traverse.images is None and traverse.split != "train" and traverse.folder == FOLDER:
         path = run.folder.path / "metrics.json"
         others = {name: value for name, value in read_json(path).items() if not name.startswith(TOPICS)}
-        write_json(path, others | metrics)
+        write_json(path, others | written)
     counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
     print(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found", end=" ")
     print(f"of {counts['explained']} looked for", end="")

@@ -129,6 +129,16 @@ def _classifier(config: Config) -> Iterator[str]:
         yield f"'classifier.model' must be one of {', '.join(known)}, but got '{classifier.model}'{near}"
 
 
+def _class_names(config: Config) -> Iterator[str]:
+    classifier = config.classifier
+    yield from _repeats("classifier.classes", classifier.classes)
+    if classifier.classes and classifier.model in OWN_CLASSIFIERS and not classifier.weights:
+        yield (
+            f"classifier.model={classifier.model} is trained here, on the classes of the data: leave "
+            "classifier.classes out, which says what the outputs of a classifier of yours stand for"
+        )
+
+
 def _plain_widths(config: Config) -> Iterator[str]:
     classifier, oracle = config.classifier, config.oracle
     for name, model, width in (
@@ -158,7 +168,7 @@ def _cae(config: Config) -> Iterator[str]:
         )
     for name in ("individual_downsampling", "class_downsampling"):
         halvings = getattr(cae.model, name)
-        if 2**halvings > size:
+        if halvings is not None and 2**halvings > size:
             yield f"'cae.model.{name}' halves the image {halvings} times, which data.image_size={size} does not allow"
 
 
@@ -192,5 +202,6 @@ def _trainer(config: Config) -> Iterator[str]:
 
 
 _CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (
-    _run, _data, _lesions, _classifier, _plain_widths, _normalisation, _cae, _reference, _explanation, _trainer,
+    _run, _data, _lesions, _classifier, _class_names, _plain_widths, _normalisation, _cae, _reference, _explanation,
+    _trainer,
 )  # fmt: skip

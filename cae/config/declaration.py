@@ -6,9 +6,20 @@ from dataclasses import field
 from typing import Any
 
 
-def option(default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: tuple = ()) -> Any:
-    """A dataclass field with the sentence that ``--help`` prints and the range that the parser checks (inclusive)."""
-    metadata = {"help": help, "low": low, "high": high, "choices": choices}
+def option(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple = (),
+    or_file: bool = False,
+) -> Any:
+    """A dataclass field with the sentence that ``--help`` prints and the range that the parser checks (inclusive).
+
+    With ``or_file`` a list may be given by the name of a file, which stands alone in it.
+    """
+    metadata = {"help": help, "low": low, "high": high, "choices": choices, "or_file": or_file}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -29,6 +29,7 @@ class Option:
     low: float | None
     high: float | None
     choices: tuple
+    or_file: bool = False
 
     @property
     def limits(self) -> str:
@@ -47,6 +48,8 @@ class Option:
         words = self.limits if self.choices else ", ".join(filter(None, [_WORDS[self.kind], self.limits]))
         if self.container == "list":
             words = f"a list, written [a, b], of items that are each {words}"
+        if self.or_file:
+            words += ", or a file"
         if self.container == "dict":
             words = f"a mapping, written {{key: value}}, to {words}"
         return f"{words}, or null for none" if self.optional else words
@@ -78,7 +81,7 @@ def _walk(cls: type, prefix: str) -> Iterator[tuple[str, type | Option]]:
             yield from _walk(types[field.name], name + ".")
             continue
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        known = {key: field.metadata[key] for key in ("help", "low", "high", "choices")}
+        known = {key: field.metadata[key] for key in ("help", "low", "high", "choices", "or_file")}
         yield name, Option(name, *_split_type(types[field.name]), default, **known)
 
 

@@ -43,7 +43,16 @@ class DataConfig:
 
     source: str = option("lesions", "where images come from", choices=tuple(SOURCES))
     path: str | None = option(None, "root folder (folder, paired), CSV or Parquet file (table), .npz file (medmnist)")
-    image_size: int = option(64, "side in pixels to which images are resized and centre-cropped", low=8, high=4096)
+    image_size: int = option(64, "side in pixels of the squares that images become (see `fit`)", low=8, high=4096)
+    fit: str = option(
+        "crop",
+        "how image files become squares: crop the ends of the long side, pad the short one with the image's mean, or "
+        "stretch it",
+        choices=("crop", "pad", "stretch"),
+    )
+    max_megapixels: float = option(
+        64.0, "files of more pixels are refused before they are decoded, in millions", low=0.001
+    )
     crop: float = option(
         1.0, "share of the shorter side that image files keep, centred, before resizing", low=0.1, high=1
     )
@@ -72,6 +81,11 @@ class DataConfig:
     ground: str = option(
         "white", "what lies behind transparent pixels of image files", choices=("white", "grey", "black")
     )
+    check: str = option(
+        "all",
+        "what is read of every file before a training: all of it, so that damaged ones are told at once, or its header",
+        choices=("all", "headers"),
+    )
     cache: bool = option(True, "keep decoded images in memory (each is read once)")
     flip: bool = option(False, "mirror training images at random, left to right")
     columns: dict[str, str] = option(
@@ -92,6 +106,16 @@ class ClassifierConfig:
     weights: str | None = option(
         None, "your .safetensors, .pt/.pth state dict, TorchScript or .onnx file; `pretrained`: the library's own"
     )
+    classes: list[str] = option(
+        [],
+        "your classifier's classes in the order of its outputs: a list, a file (a name a line, or JSON), "
+        "or `imagenet`; "
+        "by default those of the data, in their order",
+        or_file=True,
+    )
+    check_images: int = option(
+        256, "labelled images, spread over the classes, that it is tried on before it is explained; 0 for none", low=0
+    )
     width: int = option(16, "channels of the first stage of the own networks", low=4, high=512)
     input_size: int | None = option(
         None, "side in pixels that the classifier wants; by default that of the data", low=8
@@ -111,13 +135,28 @@ class ClassifierConfig:
     )
     mean: list[float] = option([], "per-channel mean that the classifier's inputs are normalised by; empty for none")
     std: list[float] = option([], "per-channel standard deviation for the same; empty for none")
-    epochs: int = option(8, "passes over the training split", low=1)
-    learning_rate: float = option(2e-3, "peak learning rate (one-cycle schedule, AdamW)", low=0)
+    epochs: int | None = option(
+        None, "passes over the training split at most; by default those of 2,000 steps, or 8 if these are more", low=1
+    )
+    patience: int = option(
+        300, "steps without a better validation (balanced accuracy and loss) after which training ends", low=1
+    )
+    learning_rate: float = option(2e-3, "learning rate (AdamW)", low=0)
     weight_decay: float = option(1e-2, "weight decay", low=0)
     noise: float = option(
-        0.1, "largest noise added to training images, on [0, 1]; guards against adversarial edits", low=0, high=1
+        0.1,
+        "largest noise added to half of the training images, on [0, 1]; guards against adversarial edits",
+        low=0,
+        high=1,
     )
-    shift: int = option(3, "largest random shift of training images, in pixels", low=0)
+    shift: int | None = option(
+        None, "largest random shift of training images, in pixels; by default a twentieth of the side", low=0
+    )
+    rotation: float = option(10.0, "largest random rotation of training images, in degrees", low=0, high=180)
+    scale: float = option(0.15, "largest random change of the size of what training images show", low=0, high=1)
+    grey_levels: float = option(
+        0.2, "largest random change of the contrast of training images; of the brightness, half of it", low=0, high=1
+    )
 
 
 @dataclass
@@ -131,7 +170,7 @@ class OracleConfig:
         "what it learns: the target's predictions, or the dataset's labels",
         choices=("predictions", "dataset"),
     )
-    epochs: int = option(6, "passes over the training split", low=1)
+    epochs: int | None = option(None, "passes over the training split at most, as for the classifier", low=1)
     seed: int = option(1000, "its own seed", low=0)
 
 
@@ -140,10 +179,26 @@ class ModelConfig:
     """Sizes of the class association embedding (CAE)."""
 
     class_dim: int = option(8, "length of the class code", low=1, high=1024)
+    class_code: str = option(
+        "auto",
+        "where the class code is read: in the classifier's own features, or by an encoder that learns from the images; "
+        "auto: the classifier, where it shows features and gradients",
+        choices=("auto", "classifier", "encoder"),
+    )
     individual_channels: int = option(16, "channels of the individual code", low=1)
     width: int = option(16, "channels at the first stage of encoder and decoder", low=4)
-    individual_downsampling: int = option(2, "halvings of the image size down to the individual code", low=1, high=6)
-    class_downsampling: int = option(4, "halvings of the image size in the class encoder before pooling", low=1, high=7)
+    individual_downsampling: int | None = option(
+        None,
+        "halvings of the image size down to the individual code; by default to about 16 places a side",
+        low=1,
+        high=6,
+    )
+    class_downsampling: int | None = option(
+        None,
+        "halvings of the image size in class encoder and discriminator; by default to about 4 places a side",
+        low=1,
+        high=7,
+    )
     residual_blocks: int = option(2, "residual blocks at the resolution of the individual code", low=0)
     mask: bool = option(True, "a mask decides where a swapped class code may change the image")
     evidence: bool = option(True, "the editor sees the class encoder's maps: where it finds what tells the classes")
@@ -209,6 +264,14 @@ class CAEConfig:
     discriminator_learning_rate: float = option(1e-3, "learning rate of discriminator and leakage adversary", low=0)
     gradient_clip: float = option(1.0, "largest gradient norm of each optimiser; 0 for none", low=0)
     ema: float = option(0.99, "decay of the averaged weights used for validation and export", low=0, high=0.99999)
+    augment: bool | None = option(
+        None,
+        "turn, scale and move training images and change their grey levels at random; by default where there are fewer "
+        "than 3,000 of them",
+    )
+    patience: int = option(
+        3, "validations in a row that are no better than the best so far, after which the training ends", low=1
+    )
     robust_views: bool = option(True, "the classifier sees generated images shifted, blurred or noisy at random")
     coherency_on: str = option(
         "both",

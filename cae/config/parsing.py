@@ -78,6 +78,8 @@ def typed(option: Option, key: str, value: Any) -> Any:
     """
     if _is_reference(value):
         return value
+    if option.or_file and isinstance(value, str):
+        return [value]
     if key == option.name and option.container:
         kind = list if option.container == "list" else dict
         if not isinstance(kind() if value is None else value, kind):

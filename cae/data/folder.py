@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 from cae.config import DataConfig
@@ -33,7 +34,7 @@ def open_folder(config: DataConfig) -> Splits:
             if name not in split_folders
         ]
     folders = split_folders or {"all": root}
-    classes = sorted({folder.name for part in folders.values() for folder in _subfolders(part)}, key=natural_order)
+    classes = sorted({_class_of(one) for part in folders.values() for one in _subfolders(part)}, key=natural_order)
     if not classes:
         example = root / "cat" / "001.png"
         problems.append(f"no class folder in '{root}': images must lie in one folder per class, as '{example}'.")
@@ -53,6 +54,11 @@ def _subfolders(folder: Path) -> list[Path]:
         for entry in folders
         if not is_side_folder(entry.name) and not entry.name.startswith("__") and entry.name != MASKS
     ]
+
+
+def _class_of(folder: Path) -> str:
+    """The class that a folder is named after, in one form of Unicode."""
+    return unicodedata.normalize("NFC", folder.name)
 
 
 def _split_folders(root: Path) -> tuple[dict[str, Path], list[str], list[str]]:
@@ -87,5 +93,5 @@ def _class_files(folder: Path, classes: list[str], problems: list[str]) -> list[
         images = list_files(subfolder).images
         if not images:
             problems.append(f"no image in '{subfolder}' (looked for {LOOKED_FOR}).")
-        found += [(path, classes.index(subfolder.name)) for path in images]
+        found += [(path, classes.index(_class_of(subfolder))) for path in images]
     return found

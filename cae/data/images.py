@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from cae.config import DataConfig
 from cae.data import medical, pictures
 from cae.errors import UserError, did_you_mean
 
+MOST_BESIDE = 500  # names in a folder among which the nearest is looked for
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's own conversion
 
 
@@ -41,30 +45,57 @@ class ImageRef:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the values of a file mean.
+    """How files become images: what their values mean, and how they are brought to a square.
 
     Attributes:
         levels: stored values that become 0 and 1 in files of more than 8 bits that bring no window of their own; None
             for the whole range of the file's kind, or of the file itself where its kind has none.
         ground: what lies behind transparent pixels: white, grey or black.
+        fit: ``crop`` the ends of the long side, ``pad`` the short one with the image's mean, or ``stretch`` it.
+        max_megapixels: larger files are refused.
     """
 
     levels: tuple[float, float] | None = None
     ground: str = "white"
+    fit: str = "crop"
+    max_megapixels: float = math.inf
 
     @classmethod
     def of(cls, config: DataConfig) -> Reading:
         """As the section ``data`` of the configuration wants it."""
-        return cls((config.levels[0], config.levels[1]) if config.levels else None, config.ground)
+        levels = (config.levels[0], config.levels[1]) if config.levels else None
+        return cls(levels, config.ground, config.fit, config.max_megapixels)
 
 
 AS_STORED = Reading()
 
 
 def missing(path: Path, what: str) -> str:
-    """The sentence for a path that does not exist, with the nearest name beside it."""
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-    return f"no {what} '{path}'{did_you_mean(path.name, beside)}"
+    """The sentence for a path that is not what it should be: another thing, a broken link, or not there at all."""
+    if path.is_symlink() and not path.exists():
+        return f"'{path}' is a link to '{path.readlink()}', which is not there"
+    if path.is_dir():
+        return f"'{path}' is a folder, where a {what} is wanted"
+    if path.is_file():
+        return f"'{path}' is a file, where a {what} is wanted{_of_file(path)}"
+    return f"no {what} '{path}'{did_you_mean(path.name, islice(beside(path), MOST_BESIDE))}"
+
+
+def beside(path: Path) -> Iterator[str]:
+    """Names in the folder that a path would lie in, one after the other: there may be a million."""
+    if path.parent.is_dir():
+        with os.scandir(path.parent) as entries:
+            yield from (entry.name for entry in entries)
+
+
+def _of_file(path: Path) -> str:
+    """What to do with a file that stands for a folder."""
+    suffix = path.suffix.lower()
+    if suffix in (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
+        return ": unpack the archive, and name the folder"
+    if suffix in (".csv", ".tsv", ".parquet"):
+        return ": tables are read with `data.source=table`"
+    return ": MedMNIST files are read with `data.source=medmnist`" if suffix == ".npz" else ""
 
 
 @contextmanager
@@ -81,21 +112,34 @@ def _decoding(ref: ImageRef) -> Iterator[None]:
         raise UserError(f"cannot read the image '{ref}': {reason}") from error
 
 
-def image_shape(ref: ImageRef) -> tuple[int, int, int]:
+def image_shape(ref: ImageRef, max_megapixels: float = math.inf) -> tuple[int, int, int]:
     """Native ``(C, H, W)`` of an image, upright, from its header alone.
 
     Raises:
-        UserError: if the file is missing, is no image, or its header is damaged.
+        UserError: if the file is missing, is no image, its header is damaged, or it is larger than allowed.
     """
     with _decoding(ref):
         if medical.is_nifti(ref.path):
-            return medical.nifti_shape(ref.path, ref.slice)
-        if medical.is_dicom(ref.path):
-            return medical.dicom_shape(ref.path, ref.slice)
-        return pictures.shape(ref.path, ref.slice)
+            shape = medical.nifti_shape(ref.path, ref.slice)
+        elif medical.is_dicom(ref.path):
+            shape = medical.dicom_shape(ref.path, ref.slice)
+        else:
+            shape = pictures.shape(ref.path, ref.slice)
+    _check_size(ref, shape[1], shape[2], max_megapixels)
+    return shape
 
 
-def read_image(ref: ImageRef, reading: Reading = AS_STORED) -> Tensor:
+def _check_size(ref: ImageRef, height: int, width: int, max_megapixels: float) -> None:
+    megapixels = height * width / 1e6
+    if megapixels > max_megapixels:
+        raise UserError(
+            f"the image '{ref}' has {width} × {height} pixels, {megapixels:.0f} megapixels: set "
+            f"`data.max_megapixels={math.ceil(megapixels)}` to read it all the same (some "
+            f"{max(1, round(megapixels * 4 / 1000))} GB of memory for it), or make it smaller."
+        )
+
+
+def read_image(ref: ImageRef, reading: Reading = AS_STORED, least_side: float = math.inf) -> Tensor:
     """Decode an image at its native size and channels.
 
     8-bit values are divided by 255. 16-bit ones follow ``reading.levels``, by default 0 to 65535; so do 32-bit integers
@@ -103,11 +147,17 @@ def read_image(ref: ImageRef, reading: Reading = AS_STORED) -> Tensor:
     transparency laid over ``reading.ground``. Of a stack of pages the middle one is taken, of an animation the first.
     DICOM and NIfTI follow the file's window, or else the levels (see ``cae.data.medical``).
 
+    Args:
+        ref: where it is.
+        reading: what the stored values mean.
+        least_side: what its short side is needed for, in pixels: a picture of more than 20 megapixels comes averaged
+            over squares of pixels, but at least four times as large.
+
     Returns:
         ``(C, H, W)`` float32 in [0, 1], C is 1 or 3.
 
     Raises:
-        UserError: if the file is missing or cannot be decoded.
+        UserError: if the file is missing, cannot be decoded, or is larger than ``reading`` allows.
     """
     with _decoding(ref):
         if medical.is_nifti(ref.path):
@@ -116,7 +166,9 @@ def read_image(ref: ImageRef, reading: Reading = AS_STORED) -> Tensor:
             pixels = medical.read_dicom(ref.path, ref.slice, reading.levels)
         else:
             with pictures.opened(ref.path, ref.slice) as picture:
-                pixels = _scaled(*pictures.values(picture, reading.ground), reading.levels)
+                _check_size(ref, picture.height, picture.width, reading.max_megapixels)
+                small = pictures.reduced(picture, least_side)
+                pixels = _scaled(*pictures.values(small, reading.ground), reading.levels)
         return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)).clamp_(0, 1)
 
 
@@ -183,14 +235,28 @@ def load_image(
         image_size: side in pixels.
         channels: 1 or 3.
         crop: share of the shorter side that is kept, centred.
-        reading: what the stored values mean.
+        reading: what the stored values mean, and how images that are no squares become such.
     """
-    return fit(to_channels(read_image(ref, reading), channels)[None], image_size, crop)[0]
+    image = to_channels(read_image(ref, reading, image_size / crop), channels)[None]
+    return fit(image, image_size, crop, reading.fit)[0]
 
 
-def load_mask(ref: ImageRef, image_size: int, crop: float = 1.0) -> Tensor:
+def load_mask(ref: ImageRef, image_size: int, crop: float = 1.0, mode: str = "crop") -> Tensor:
     """A mask brought through the same geometry as its image: ``(1, image_size, image_size)`` bool."""
-    return fit(read_mask(ref)[None].to(torch.float32), image_size, crop)[0] >= 0.5
+    return fit_mask(read_mask(ref), image_size, crop, mode)
+
+
+def fit_mask(mask: Tensor, image_size: int, crop: float = 1.0, mode: str = "crop") -> Tensor:
+    """A mask ``(1, H, W)`` bool as ``(1, image_size, image_size)``: inside where more than half of a pixel is."""
+    height, width = mask.shape[-2:]
+    factor = pictures.reduction(height, width, image_size / crop)
+    if factor > 1:  # before it becomes floats, of four times the memory
+        whole = centre(mask, height - height % factor, width - width % factor)[0].numpy()
+        squares = whole.reshape(height // factor, factor, width // factor, factor)
+        shares = torch.from_numpy(squares.mean(axis=(1, 3), dtype=np.float32))[None]
+    else:
+        shares = mask.to(torch.float32)
+    return fit(shares[None], image_size, crop, mode, padding=0.0)[0] >= 0.5
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
@@ -213,16 +279,48 @@ def _without_ends(images: Tensor) -> Tensor:
     return images[..., spare[0] : height - spare[0], spare[1] : width - spare[1]]
 
 
-def fit(images: Tensor, image_size: int, crop: float = 1.0) -> Tensor:
-    """Resize (bilinear, antialiased) and crop the centre: ``(N, C, image_size, image_size)`` in [0, 1].
+def fit(images: Tensor, image_size: int, crop: float = 1.0, mode: str = "crop", padding: float | None = None) -> Tensor:
+    """Images ``(N, C, H, W)`` at ``(N, C, image_size, image_size)`` in [0, 1]: bilinear, antialiased.
 
-    Of the short side, the share ``crop`` is kept, as ImageNet classifiers are tested (0.875).
+    Args:
+        images: in [0, 1].
+        image_size: side in pixels.
+        crop: share of the short side that is kept, centred, as ImageNet classifiers are tested (0.875); with ``pad``
+            and ``stretch``, of both sides.
+        mode: ``crop``: a square is cut out of the centre; ``pad``: the short side is filled up; ``stretch``: both sides
+            are brought to one length.
+        padding: value of what is filled up; by default the mean of each image and channel.
     """
+    if mode == "crop":
+        return _cropped(images, image_size, crop)
+    kept = [max(1, round(crop * side)) for side in images.shape[-2:]]
+    images = centre(images, kept[0], kept[1])
+    scale = image_size / max(kept)
+    size = [max(1, round(side * scale)) for side in kept] if mode == "pad" else [image_size, image_size]
+    small = _resized(images, size[0], size[1])
+    if mode == "stretch":
+        return small.contiguous()
+    top, left = ((image_size - side) // 2 for side in size)
+    margins = (left, image_size - size[1] - left, top, image_size - size[0] - top)
+    ground = small.mean((-2, -1), keepdim=True) if padding is None else torch.full_like(small[..., :1, :1], padding)
+    return pad(small - ground, margins) + ground
+
+
+def centre(images: Tensor, height: int, width: int) -> Tensor:
+    """The middle ``(…, height, width)`` of images ``(…, H, W)``."""
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width]
+
+
+def _resized(images: Tensor, height: int, width: int) -> Tensor:
+    if tuple(images.shape[-2:]) == (height, width):
+        return images
+    return interpolate(images, size=(height, width), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def _cropped(images: Tensor, image_size: int, crop: float) -> Tensor:
     images = _without_ends(images)
     height, width = images.shape[-2:]
     scale = image_size / (crop * min(height, width))
-    size = (max(image_size, round(height * scale)), max(image_size, round(width * scale)))
-    if size != (height, width):
-        images = interpolate(images, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-    top, left = (size[0] - image_size) // 2, (size[1] - image_size) // 2
-    return images[..., top : top + image_size, left : left + image_size].contiguous()
+    images = _resized(images, max(image_size, round(height * scale)), max(image_size, round(width * scale)))
+    return centre(images, image_size, image_size).contiguous()

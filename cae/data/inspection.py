@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TypeVar
 
-import torch
 from torch import Tensor
 
 from cae.config import DataConfig
 from cae.data import pictures
-from cae.data.images import fit, read_mask, unscaled_range
+from cae.data.images import centre, fit_mask, read_mask, unscaled_range
 from cae.data.records import FileSet, Record
 from cae.data.splits import few
 
@@ -76,16 +75,26 @@ def mask_notes(config: DataConfig, records: Sequence[Record]) -> list[str]:
     """How many masks are empty, become so, lose pixels to the crop, or cover almost everything."""
     masked = [record for record in records if record.mask is not None]
     looked_at = spread(masked, MASK_FILES)
-    found: dict[str, list[str]] = {}
-    for record in looked_at:
-        if record.mask is not None:
-            fate = mask_fate(read_mask(record.mask), config.image_size, config.crop)
-            found.setdefault(fate, []).append(record.id)
+    found = mask_fates(config, looked_at)
     of = f"of {len(looked_at)} masks" + (" looked at" if len(looked_at) < len(masked) else "")
-    return [f"{len(found[fate])} {of} {words}: {few(found[fate])}." for fate, words in _FATES.items() if fate in found]
+    return [f"{len(found[fate])} {of} {words}: {few(found[fate])}." for fate, words in FATES.items() if fate in found]
 
 
-_FATES = {
+def mask_fates(config: DataConfig, records: Sequence[Record]) -> dict[str, list[str]]:
+    """Ids of records by what becomes of their masks (``mask_fate``); those without a mask are left out.
+
+    Raises:
+        UserError: if one of the masks cannot be decoded.
+    """
+    found: dict[str, list[str]] = {}
+    for record in records:
+        if record.mask is not None:
+            fate = mask_fate(read_mask(record.mask), config.image_size, config.crop, config.fit)
+            found.setdefault(fate, []).append(record.id)
+    return found
+
+
+FATES = {
     "empty": "are empty in their files",
     "outside": "become empty, as what they mark is cropped away",
     "small": "become empty, as what they mark is smaller than a pixel of `data.image_size`",
@@ -94,18 +103,17 @@ _FATES = {
 }
 
 
-def mask_fate(mask: Tensor, image_size: int, crop: float) -> str:
+def mask_fate(mask: Tensor, image_size: int, crop: float, mode: str = "crop") -> str:
     """What becomes of a mask ``(1, H, W)`` bool: ``empty``, ``outside``, ``small``, ``cut``, ``full`` or ``kept``."""
     total = int(mask.sum())
     if not total:
         return "empty"
     height, width = mask.shape[-2:]
-    side = max(1, round(crop * min(height, width)))
-    top, left = (height - side) // 2, (width - side) // 2
-    inside = int(mask[..., top : top + side, left : left + side].sum())
+    whole = (min(height, width),) * 2 if mode == "crop" else (height, width)
+    inside = int(centre(mask, *(max(1, round(crop * side)) for side in whole)).sum())
     if not inside:
         return "outside"
-    if not bool((fit(mask[None].to(torch.float32), image_size, crop) >= 0.5).any()):
+    if not bool(fit_mask(mask, image_size, crop, mode).any()):
         return "small"
     if inside < 0.9 * total:
         return "cut"

@@ -33,7 +33,8 @@ class Listing:
             UserError: one that lists every problem of the source, with paths.
         """
         everything = [record for records in self.parts.values() for record in records]
-        problems = [*self.problems, *record_problems(everything, mixed_channels=config.mixed_channels)]
+        found = record_problems(everything, mixed_channels=config.mixed_channels, max_megapixels=config.max_megapixels)
+        problems = [*self.problems, *found]
         raise_problems([*problems, *same_file_problems(everything)])
         parts = _complete(self._grouped(config), config)
         raise_problems(group_problems(parts))

@@ -57,6 +57,22 @@ def _pydicom() -> ModuleType:
     return pydicom
 
 
+def _dataset(path: Path, **options: Any) -> Any:
+    """What pydicom reads of a file.
+
+    Raises:
+        UserError: if it is no DICOM file, in words that need no knowledge of pydicom.
+    """
+    pydicom = _pydicom()
+    try:
+        return pydicom.dcmread(path, **options)
+    except pydicom.errors.InvalidDicomError as error:
+        raise UserError(
+            f"cannot read the image '{path}': it is no DICOM file, as the mark DICM after its first 128 bytes is "
+            "missing; write it anew as a DICOM file, or give it the suffix of what it is."
+        ) from error
+
+
 def _nibabel() -> ModuleType:
     try:
         import nibabel
@@ -76,7 +92,7 @@ def _choose(path: Path, index: int | None, count: int) -> int:
 
 def dicom_shape(path: Path, frame: int | None = None) -> tuple[int, int, int]:
     """``(C, H, W)`` of a DICOM image, from its header."""
-    header = _pydicom().dcmread(path, stop_before_pixels=True)
+    header = _dataset(path, stop_before_pixels=True)
     if "Rows" not in header or "Columns" not in header:
         raise UserError(f"cannot read the image '{path}': the DICOM file holds no image.")
     _choose(path, frame, int(header.get("NumberOfFrames") or 1))
@@ -86,7 +102,7 @@ def dicom_shape(path: Path, frame: int | None = None) -> tuple[int, int, int]:
 
 def dicom_frame(path: Path, frame: int | None = None) -> tuple[Any, np.ndarray]:
     """The data set and the stored values of one frame, the middle one by default: ``(H, W)`` or ``(H, W, 3)``."""
-    dataset = _pydicom().dcmread(path)
+    dataset = _dataset(path)
     pixels = dataset.pixel_array
     frames = int(dataset.get("NumberOfFrames") or 1)
     index = _choose(path, frame, frames)
@@ -95,7 +111,7 @@ def dicom_frame(path: Path, frame: int | None = None) -> tuple[Any, np.ndarray]:
 
 def patient(path: Path) -> str:
     """The PatientID of a DICOM file; empty where it brings none."""
-    return str(_pydicom().dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID") or "")
+    return str(_dataset(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID") or "")
 
 
 def read_dicom(path: Path, frame: int | None = None, levels: tuple[float, float] | None = None) -> np.ndarray:

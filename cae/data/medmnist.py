@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,10 @@ def open_medmnist(config: DataConfig) -> Splits:
 def _read(file: Path) -> dict[str, np.ndarray]:
     """The six arrays; pickled objects are never loaded."""
     wanted = [f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")]
+    if not zipfile.is_zipfile(file):
+        table = file.suffix.lower() in (".csv", ".tsv", ".parquet")
+        hint = "tables are read with `data.source=table`" if table else "is it complete?"
+        raise UserError(f"'{file}' is no .npz file, as MedMNIST's are: {hint}")
     try:
         with np.load(file, allow_pickle=False) as archive:
             absent = [name for name in wanted if name not in archive.files]

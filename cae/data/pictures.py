@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, features
@@ -16,8 +17,29 @@ SUFFIXES = (
     *((".avif",) if features.check("avif") else ()),
 )  # fmt: skip
 GROUNDS = {"white": 255, "grey": 128, "black": 0}  # what lies behind transparent pixels
+ORIENTATION = 0x0112  # number of the tag of EXIF
 LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF")
+LARGE = 20e6  # pixels above which a picture is made smaller before anything else is done with it
+_PILLOW = Lock()
 FAINT = 16  # in a lossy mask that is nowhere brighter, the values are class numbers and not grey levels
+
+
+@contextmanager
+def _header(path: Path) -> Iterator[Image.Image]:
+    """A picture file of any size, of which nothing is decoded yet: how large it may be is the program's to say.
+
+    Pillow warns above 89 megapixels and refuses above 179, by a limit that is one for the whole process.
+    """
+    # given a path, Pillow 13.0 maps uncompressed TIFFs into memory, and scrambles those with an orientation
+    with path.open("rb") as file:
+        with _PILLOW:
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                picture = Image.open(file)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+        with picture:
+            yield picture
 
 
 @contextmanager
@@ -27,8 +49,7 @@ def opened(path: Path, page: int | None = None) -> Iterator[Image.Image]:
     Raises:
         UserError: if it has no such page.
     """
-    # given a path, Pillow 13.0 maps uncompressed TIFFs into memory, and scrambles those with an orientation
-    with path.open("rb") as file, Image.open(file) as picture:
+    with _header(path) as picture:
         count = int(getattr(picture, "n_frames", 1))
         if page is not None and count == 1:
             raise UserError(f"'{path}#{page}' asks for a slice, but the file holds a single picture.")
@@ -42,7 +63,7 @@ def opened(path: Path, page: int | None = None) -> Iterator[Image.Image]:
 
 def page_count(path: Path) -> int:
     """How many pages of one size a TIFF file holds; 1 for every other picture."""
-    with path.open("rb") as file, Image.open(file) as picture:
+    with _header(path) as picture:
         count = int(getattr(picture, "n_frames", 1))
         return count if _is_stack(picture, count) else 1
 
@@ -60,11 +81,22 @@ def _is_stack(picture: Image.Image, count: int) -> bool:
 
 def shape(path: Path, page: int | None = None) -> tuple[int, int, int]:
     """Native ``(C, H, W)`` of a picture, upright, from its header alone; its integrity is checked as far as it goes."""
-    with path.open("rb") as file, Image.open(file) as picture:
+    with _header(path) as picture:
         picture.verify()
     with opened(path, page) as picture:  # nothing may be asked of a verified picture
         height, width = _upright_size(picture)
         return (3 if _is_colour(picture) else 1, height, width)
+
+
+def kind(path: Path) -> str:
+    """What kind of picture a file is, from its header: ``PNG, 8 bits, RGB``."""
+    with _header(path) as picture:
+        depths = {"1": "1 bit", "I": "32 bits", "F": "32-bit floats"}
+        depth = depths.get(picture.mode, "16 bits" if picture.mode.startswith("I;16") else "8 bits")
+        if picture.mode == "I" and picture.format in ("PNG", "PPM"):
+            depth = "16 bits"
+        colours = "palette" if picture.mode in ("P", "PA") else "colour" if _is_colour(picture) else "grey"
+        return f"{picture.format}, {depth}, {colours}" + (", transparent" if _has_alpha(picture) else "")
 
 
 def values(picture: Image.Image, ground: str) -> tuple[np.ndarray, float | None]:
@@ -102,6 +134,25 @@ def inside(picture: Image.Image) -> np.ndarray:
     return stored > (largest / 2 if lossy and largest > FAINT else 0)
 
 
+def reduction(height: int, width: int, least_side: float) -> int:
+    """The factor by which a large picture may be made smaller, so that its short side keeps ``4 * least_side``."""
+    return max(1, int(min(height, width) / (4 * least_side))) if height * width > LARGE else 1
+
+
+def reduced(picture: Image.Image, least_side: float) -> Image.Image:
+    """A large picture of 8 bits, averaged over squares while its pixels are still bytes; others as they are."""
+    factor = reduction(picture.height, picture.width, least_side)
+    if factor == 1 or picture.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+        return picture
+    picture.load()  # recent Pillow turns a TIFF when it is decoded
+    orientation = picture.getexif().get(ORIENTATION)
+    smaller = picture.reduce(factor)
+    smaller.format = picture.format
+    if orientation:
+        smaller.getexif()[ORIENTATION] = orientation
+    return smaller
+
+
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
     """Height and width after the EXIF orientation is applied."""
     if isinstance(picture, TiffImagePlugin.TiffImageFile):
@@ -110,7 +161,7 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
         width, height = picture.size
     # asking a PNG without EXIF for it decodes the whole file
     turns = picture.format != "PNG" or "exif" in picture.info
-    turned = turns and picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    turned = turns and picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
     return (width, height) if turned else (height, width)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +81,7 @@ class FileSet:
 
     def _read(self, record: Record) -> Sample:
         image = load_image(record.image, self.image_size, self.channels, self.crop, self.reading)
-        mask = None if record.mask is None else load_mask(record.mask, self.image_size, self.crop)
+        mask = None if record.mask is None else load_mask(record.mask, self.image_size, self.crop, self.reading.fit)
         return Sample(image, record.label, record.id, mask)
 
 
@@ -106,11 +108,11 @@ class ImageFiles(FileSet):
             self.notes = left_out_words(ref.path, found.unread, found.skipped)
         else:
             records = [Record(ref, Path(str(ref)).name)]
-        raise_problems(record_problems(records, mixed_channels=True))
+        raise_problems(record_problems(records, mixed_channels=True, max_megapixels=reading.max_megapixels))
         super().__init__(records, image_size, channels, crop=crop, reading=reading)
 
 
-def record_problems(records: Sequence[Record], *, mixed_channels: bool) -> list[str]:
+def record_problems(records: Sequence[Record], *, mixed_channels: bool, max_megapixels: float = math.inf) -> list[str]:
     """Everything wrong with the files of a source, by their headers: missing, damaged, doubled, mask of another size.
 
     Grey files among colour ones are a problem too, unless ``mixed_channels``: a class that comes as another kind of
@@ -125,7 +127,7 @@ def record_problems(records: Sequence[Record], *, mixed_channels: bool) -> list[
             problems.append(f"no image file '{record.image.path}'")  # a search for its nearest name would not be shown
             continue
         try:
-            shape = image_shape(record.image)
+            shape = image_shape(record.image, max_megapixels)
             kinds[shape[0]].append(record.id)
             if record.mask is not None:
                 problems += _mask_problems(record.image, record.mask, shape)
@@ -162,17 +164,28 @@ def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef]
         return {}, []
     images_by_stem: dict[str, list[Path]] = {}
     for image in images:
-        images_by_stem.setdefault(without_suffix(image.relative_to(root).as_posix()), []).append(image)
+        images_by_stem.setdefault(_stem(image, root), []).append(image)
     masks: dict[Path, ImageRef] = {}
     problems = []
-    for mask in list_images(folder):
-        owners = images_by_stem.get(without_suffix(mask.relative_to(folder).as_posix()), [])
+    files = list_images(folder)
+    for mask in files:
+        owners = images_by_stem.get(_stem(mask, folder), [])
         same_name = [image for image in owners if image.name == mask.name]
         if not owners:
             problems.append(f"mask '{mask}' belongs to no image: its image must have the same path outside '{folder}'.")
         for image in same_name or owners:
             masks.setdefault(image, ImageRef(mask))
+    if files and not masks:
+        return {}, [
+            f"'{folder}' is taken for the masks of the images, but none of its {len(files)} files has the path of an "
+            f"image: if '{MASKS}' is a class, call its folder otherwise; else name the masks as their images."
+        ]
     return masks, problems
+
+
+def _stem(path: Path, root: Path) -> str:
+    """Relative path without its image suffix, in one form of Unicode: macOS writes ``é`` as two characters."""
+    return unicodedata.normalize("NFC", without_suffix(path.relative_to(root).as_posix()))
 
 
 def make_records(root: Path, labelled: Sequence[tuple[Path, int]], masks: dict[Path, ImageRef]) -> list[Record]:

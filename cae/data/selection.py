@@ -17,8 +17,9 @@ from cae.data.records import ImageFiles
 from cae.data.types import ImageSet, Sample
 from cae.errors import UserError
 
-OF_NO_ACCOUNT = {"batch_size", "workers", "cache", "flip"}  # options of the data that change no image of a split
-OF_FILES = ("image_size", "channels", "crop", "levels", "ground")  # those that change images given as files
+# options that change no image of a split
+OF_NO_ACCOUNT = {"batch_size", "workers", "cache", "flip", "check", "max_megapixels"}
+OF_FILES = ("image_size", "channels", "crop", "fit", "levels", "ground")  # those that change images given as files
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -122,4 +123,5 @@ def image_options(config: DataConfig, files: bool = False) -> dict[str, Any]:
     """The options that images of a split, or given as files, depend on, by name."""
     values = dataclasses.asdict(config)
     names = OF_FILES if files else sorted(set(values) - OF_NO_ACCOUNT)
-    return {name: values[name] for name in names}
+    # runs of before there was a choice have squares cut out of the centre
+    return {name: values[name] for name in names if (name, values[name]) != ("fit", "crop")}

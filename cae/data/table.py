@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,12 +57,36 @@ def _read(file: Path) -> pd.DataFrame:
             table = pd.read_parquet(file)
         elif suffix in (".csv", ".tsv"):
             separator = "," if suffix == ".csv" else "\t"
-            table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+            _check_width(file, separator)
+            # a comma at the end of every line would make the first column an index
+            options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig", "index_col": False}
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)  # cells beyond the heading are empty
+                table = pd.read_csv(file, sep=separator, **options)
         else:
             raise ValueError(f"its name must end in .csv, .tsv or .parquet, but ends in {suffix!r}")
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise UserError(f"cannot read the table '{file}': {error}.") from error
     return table.apply(lambda column: column.map(lambda cell: "" if pd.isna(cell) else str(cell).strip()))
+
+
+def _check_width(file: Path, separator: str) -> None:
+    """Refuse rows of more cells than the heading, as a name with a comma in it makes.
+
+    Raises:
+        UserError: that lists them.
+    """
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        rows = csv.reader(lines, delimiter=separator)
+        width = len(next(rows, []))
+        wide = [(number, row) for number, row in enumerate(rows) if any(cell.strip() for cell in row[width:])]
+    raise_problems(
+        [
+            f"{_row(file, number)}: {len(row)} cells, but the heading has {width}: put a cell that holds {separator!r} "
+            f"into quotes ({separator.join(row)})."
+            for number, row in wide
+        ]
+    )
 
 
 def _column_problems(table: pd.DataFrame, columns: dict[str, str], file: Path) -> list[str]:
@@ -145,14 +171,22 @@ def _record(cells: dict[str, list[str]], row: int, label: int, file: Path, probl
     path = cells["path"][row]
     if not path:
         problems.append(f"{_row(file, row)}: no path.")
-    image = ImageRef.parse(path, file.parent)
+    image = _present(ImageRef.parse(path, file.parent))
     mask_path = cells["mask"][row] if "mask" in cells else ""
-    mask = ImageRef.parse(mask_path, file.parent) if mask_path else None
+    mask = _present(ImageRef.parse(mask_path, file.parent)) if mask_path else None
     if mask is not None and mask.slice is None and mask.path.name.lower().endswith((".nii", ".nii.gz")):
         mask = ImageRef(mask.path, image.slice)  # the mask of a volume is read where its image is
     group = cells["group"][row] if "group" in cells else ""
     file_alone = path if image.slice is None else path.rpartition("#")[0]
     return Record(image, path, label, mask, group or file_alone)
+
+
+def _present(ref: ImageRef) -> ImageRef:
+    """The file of this name in whichever form of Unicode it is written on the disk."""
+    if ref.path.exists():
+        return ref
+    forms = (Path(unicodedata.normalize(form, str(ref.path))) for form in ("NFC", "NFD"))
+    return ImageRef(next((path for path in forms if path.exists()), ref.path), ref.slice)
 
 
 def _row(file: Path, row: int) -> str:

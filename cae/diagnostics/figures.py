@@ -17,6 +17,8 @@ from torch import Tensor
 from cae.canvas import INK, PAPER, font, tile, tile_size
 from cae.files import atomic_path
 
+SWAPS = ("class of the donor of the class code", "class of the recipient")
+
 
 def swap_grid(recipients: Tensor, donors: Tensor, swaps: Tensor, path: str | Path) -> None:
     """The matrix of swaps: recipients down the left side, donors along the top, each swap where they meet.
@@ -57,7 +59,7 @@ def draw_reassignment(
     FigureCanvasAgg(figure)
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (name, matrix) in zip(grid, panels, strict=True):
-        shown = _draw_matrix(axes, matrix.double().cpu().numpy(), classes)
+        shown = _draw_matrix(axes, matrix.double().cpu().numpy(), classes, classes)
         off = matrix[~torch.eye(len(matrix), dtype=torch.bool)].nanmean()
         axes.set_title(f"{name}\nbetween classes {off:.2f}, kept {matrix.diagonal().nanmean():.2f}", fontsize=11)
     figure.colorbar(shown, ax=list(grid), label="share classified as the donor's class", shrink=0.85)
@@ -65,16 +67,44 @@ def draw_reassignment(
         figure.savefig(temporary, format="png")
 
 
-def _draw_matrix(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> AxesImage:
+def draw_confusion(
+    matrices: Sequence[tuple[str, str, Sequence[Sequence[int]]]], classes: Sequence[str], path: str | Path
+) -> None:
+    """Matrices of images by two kinds of class, each row as shares of its images.
+
+    Args:
+        matrices: heading of the rows, heading of the columns, and ``(K, K)`` numbers of images, of each.
+        classes: names of the K classes.
+        path: PNG file to write.
+    """
+    side = float(np.clip(0.62 * len(classes) + 1.6, 3.6, 9))
+    figure = Figure(figsize=(side * len(matrices) + 1, side + 0.5), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axes, (rows, columns, counts) in zip(grid, matrices, strict=True):
+        images = torch.tensor(counts, dtype=torch.double)
+        shares = images / images.sum(1, keepdim=True)
+        names = [f"{name} ({int(count)})" for name, count in zip(classes, images.sum(1), strict=True)]
+        shown = _draw_matrix(axes, shares.numpy(), classes, names, (columns, f"{rows} (images)"))
+        whole = float(images.diagonal().sum() / images.sum())
+        axes.set_title(f"alike {whole:.2f}, balanced {shares.diagonal().nanmean():.2f}", fontsize=11)
+    figure.colorbar(shown, ax=list(grid), label="share of the row's images", shrink=0.85)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _draw_matrix(
+    axes: Axes, matrix: np.ndarray, classes: Sequence[str], rows: Sequence[str], headings: tuple[str, str] = SWAPS
+) -> AxesImage:
     number = len(classes)
     shown = axes.imshow(np.ma.masked_invalid(matrix), cmap="viridis", vmin=0, vmax=1)
     axes.set_facecolor("#EEEEEE")
-    names = [name if len(name) <= 14 else name[:13] + "…" for name in classes]
+    names, beside = ([name if len(name) <= 20 else name[:19] + "…" for name in part] for part in (classes, rows))
     turned = number > 4 or max(map(len, names)) > 9
     axes.set_xticks(range(number), names, rotation=40 if turned else 0, ha="right" if turned else "center", fontsize=9)
-    axes.set_yticks(range(number), names, fontsize=9)
-    axes.set_xlabel("class of the donor of the class code")
-    axes.set_ylabel("class of the recipient")
+    axes.set_yticks(range(number), beside, fontsize=9)
+    axes.set_xlabel(headings[0])
+    axes.set_ylabel(headings[1])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (row, column), value in np.ndenumerate(matrix):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from cae.config import ModelConfig
 from cae.config.former_options import present_values
 from cae.errors import UserError
 from cae.files import read_tensors, write_weights
+from cae.models.feature_encoder import FeatureEncoder, FeatureReader
 from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
+from cae.models.resampling import surroundings
+from cae.models.sizes import depths
 
 
 @dataclass(frozen=True)
@@ -97,15 +101,42 @@ class CAE(nn.Module):
     it what the class code asks for, within a mask. It compares that code with the image's own: what the image shows
     already is not painted again. A swap therefore changes the image only where the editor acts.
 
-    Reference: Xie et al. 2024, arXiv:2406.07961 (the decoder differs: see docs/methods).
+    The class code is read in the frozen classifier's own features by ``FeatureEncoder``, where ``reader`` gives them,
+    else by a class encoder that learns from the images.
+
+    Args:
+        image_shape: ``(C, H, W)``.
+        model: sizes.
+        reader: of the classifier; None for a class encoder of its own.
+
+    Reference: Xie et al. 2024, arXiv:2406.07961 (encoder and decoder differ: see docs/methods).
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], model: ModelConfig | None = None):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        model: ModelConfig | None = None,
+        reader: FeatureReader | None = None,
+    ):
         super().__init__()
-        self.image_shape = tuple(image_shape)
-        self.model = model = model or ModelConfig()
-        channels, levels, width = image_shape[0], model.individual_downsampling, model.width
-        self.class_encoder = ClassEncoder(channels, model.class_dim, width, model.class_downsampling)
+        self.image_shape = image_shape[0], image_shape[1], image_shape[2]
+        code = "encoder" if reader is None else "classifier"
+        model = model or ModelConfig()
+        levels, class_depth = depths(model, image_shape)
+        self.model = model = replace(
+            model, class_code=code, individual_downsampling=levels, class_downsampling=class_depth
+        )
+        self.unit = 2**levels  # pixels a side for each place of the individual code
+        channels, width = image_shape[0], model.width
+        self.class_encoder: ClassEncoder | FeatureEncoder
+        if reader is None:
+            self.class_encoder = ClassEncoder(channels, model.class_dim, width, class_depth)
+            class_levels = list(range(1, class_depth + 1))
+            class_channels = [channels_at(width, level) for level in class_levels]
+        else:
+            self.class_encoder = FeatureEncoder(reader, model.class_dim)
+            class_levels = [_level(image_shape[1:], size) for _, *size in reader.map_shapes]
+            class_channels = [shape[0] for shape in reader.map_shapes]
         self.individual_encoder = IndividualEncoder(
             channels, model.individual_channels, width, levels, model.residual_blocks
         )
@@ -114,8 +145,7 @@ class CAE(nn.Module):
         self.evidence: Evidence | None = None
         if model.evidence:
             self.evidence = Evidence(
-                [channels_at(width, level) for level in range(1, model.class_downsampling + 1)],
-                [channels_at(width, level) for level in range(levels, 0, -1)],
+                class_channels, class_levels, [channels_at(width, level) for level in range(levels, 0, -1)]
             )
         self.editor = Editor(channels, model.class_dim, width, levels, model.mask)
         # few channels on large maps: this order of memory makes training a quarter faster on CPUs
@@ -132,7 +162,17 @@ class CAE(nn.Module):
 
     def encode_class(self, images: Tensor) -> Tensor:
         """Images ``(B, C, H, W)`` in [0, 1] to class codes ``(B, D)``."""
-        return self.class_encoder(self._pad(2 * images - 1))
+        return self.class_encoder(self._to_class_encoder(images))
+
+    def class_code_of(self, features: Tensor) -> Tensor:
+        """The classifier's features ``(B, F)`` to class codes ``(B, D)``, where these are read in them.
+
+        Raises:
+            ValueError: of a model with a class encoder of its own.
+        """
+        if not isinstance(self.class_encoder, FeatureEncoder):
+            raise ValueError("The class encoder of this model reads images, not the classifier's features.")
+        return self.class_encoder.code(features)
 
     def encode_individual(self, images: Tensor) -> Tensor:
         """Images ``(B, C, H, W)`` in [0, 1] to individual codes ``(B, S, h, w)``."""
@@ -159,7 +199,7 @@ class CAE(nn.Module):
         image, features = self.trunk(individual_code)
         # the base is not to learn to hide its class from the encoder: no gradient
         with torch.no_grad(), fixed_statistics(self.class_encoder):
-            own, evidence = self.class_encoder.read(self._pad(self._crop(image).clamp(-1, 1)))
+            own, evidence = self.class_encoder.read(self._to_class_encoder(self.to_unit(image).clamp(0, 1)))
         if self.evidence is not None:
             features = self.evidence(features, evidence)
         return Base(image, tuple(features), own if class_code is None else class_code.detach())
@@ -178,10 +218,13 @@ class CAE(nn.Module):
         """Decoder's images, padded and in [-1, 1], to ``(B, C, H, W)`` in [0, 1]; not clamped."""
         return self._crop((x + 1) / 2)
 
+    def _to_class_encoder(self, images: Tensor) -> Tensor:
+        """Images in [0, 1] as the class encoder takes them: a classifier wants them as they are."""
+        return images if isinstance(self.class_encoder, FeatureEncoder) else self._pad(2 * images - 1)
+
     def _pad(self, x: Tensor) -> Tensor:
         """Pad by reflection to a size that all halvings of the individual code divide."""
-        unit = 2**self.model.individual_downsampling
-        bottom, right = -x.shape[-2] % unit, -x.shape[-1] % unit
+        bottom, right = -x.shape[-2] % self.unit, -x.shape[-1] % self.unit
         x = F.pad(x, (0, right, 0, bottom), mode="reflect") if bottom or right else x
         return x.contiguous(memory_format=torch.channels_last)
 
@@ -194,17 +237,28 @@ class CAE(nn.Module):
         write_weights(path, self.state_dict(), "cae", header)
 
     @classmethod
-    def load(cls, path: str | Path) -> CAE:
+    def load(cls, path: str | Path, reader: FeatureReader | None = None) -> CAE:
         """Read what ``save`` wrote; the model comes back in evaluation mode on the CPU.
 
+        Args:
+            path: the file.
+            reader: of the classifier that it was trained against; one with a class encoder of its own needs none.
+
         Raises:
-            UserError: if the file is missing, unreadable, or not a CAE.
+            UserError: if the file is missing, unreadable, or not a CAE, or if it needs the reader and has none.
         """
         header, weights = read_weights(path)
         if header.get("preset", "default") != "default":
             raise UserError(f"'{path}' holds a CAE of the preset `{header['preset']}`; set cae.preset to it.")
+        own = reads_itself(header)
+        if not own and reader is None:
+            raise UserError(
+                f"'{path}' reads the class code in its classifier's features, and no classifier was given that shows "
+                "them: open the run with `cae.load_run`, or give `load_cae` the classifier."
+            )
         try:
-            cae = cls(tuple(header["image_shape"]), ModelConfig(**present_values("cae.model", header["model"])))
+            model = ModelConfig(**present_values("cae.model", header["model"]))
+            cae = cls(tuple(header["image_shape"]), model, None if own else reader)
             cae.load_state_dict(weights)
         except (KeyError, TypeError, RuntimeError) as error:
             raise UserError(
@@ -214,26 +268,14 @@ class CAE(nn.Module):
         return cae.eval()
 
 
-def surroundings(images: Tensor, mask: Tensor) -> Tensor:
-    """What the pixels outside a mask suggest for each place: means of ever larger squares, the near ones first.
-
-    A square counts as far as it lies outside the mask, and every doubling of its side a tenth as much, so that a hole
-    is filled from its border. ``images (B, C, H, W)`` and ``mask (B, 1, H, W)`` in [0, 1] to the shape of the images.
-    """
-    kept = 1 - mask
-    total, weight = torch.zeros_like(images), torch.full_like(mask, 1e-4)
-    side, share = 4, 1.0
-    while side <= min(images.shape[-2:]):
-        total = total + share * _pooled(images * kept, side)
-        weight = weight + share * _pooled(kept, side)
-        side, share = 2 * side, share / 10
-    return total / weight
+def reads_itself(header: Mapping[str, Any]) -> bool:
+    """Whether the CAE of this file's header has a class encoder of its own, as all former ones have."""
+    return header.get("model", {}).get("class_code") != "classifier"
 
 
-def _pooled(x: Tensor, side: int) -> Tensor:
-    """The mean over squares of ``side`` pixels, spread out again."""
-    small = F.avg_pool2d(x, side, ceil_mode=True, count_include_pad=False)
-    return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
+def _level(side: Sequence[int], size: Sequence[int]) -> int:
+    """Halvings of the image side down to a map's, at least 1: nothing is painted from finer maps."""
+    return max(1, round(math.log2(max(long / short for long, short in zip(side, size, strict=True)))))
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -6,12 +6,15 @@ halving folds 2 x 2 pixels into channels, because convolutions at full resolutio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from cae.models.resampling import bilinear, doubled_convolution
 
 STRENGTH = 4.0  # per squared standard deviation of a code; see Editor
 
@@ -75,9 +78,9 @@ class ClassEncoder(nn.Module):
         layers: list[nn.Module] = [Fold(channels, channels_at(width, 1))]
         for level in range(1, levels):
             inputs, outputs = channels_at(width, level), channels_at(width, level + 1)
-            layers += [nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, outputs, 4, 2, 1)]
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), nn.Conv2d(inputs, outputs, 4, 2, 1)]
         top = channels_at(width, levels)
-        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.ReLU())
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.ReLU(inplace=True))
         self.head = nn.Linear(2 * top, class_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,14 +104,18 @@ class Evidence(nn.Module):
     by then what tells the classes in thousands of images.
 
     Args:
-        inputs: channels of the class encoder's maps, at 1/2, 1/4, … of the image side.
+        inputs: channels of the class encoder's maps, fine to coarse.
+        levels: halvings of the image side down to each map.
         outputs: channels of the trunk's features, the coarsest first, down to 1/2 of the image side.
     """
 
-    def __init__(self, inputs: Sequence[int], outputs: Sequence[int]):
+    def __init__(self, inputs: Sequence[int], levels: Sequence[int], outputs: Sequence[int]):
         super().__init__()
         # each feature gets the maps of its own resolution and of all coarser ones; where there are none, the coarsest
-        self.first = [min(len(outputs) - 1 - place, len(inputs) - 1) for place in range(len(outputs))]
+        self.first = [
+            next((place for place, level in enumerate(levels) if level >= own), len(inputs) - 1)
+            for own in range(len(outputs), 0, -1)
+        ]
         self.maps = nn.ModuleList(
             nn.Conv2d(sum(inputs[first:]), channels, 1) for first, channels in zip(self.first, outputs, strict=True)
         )
@@ -116,10 +123,14 @@ class Evidence(nn.Module):
     def forward(self, features: Sequence[Tensor], evidence: Sequence[Tensor]) -> list[Tensor]:
         """Features of ``Trunk`` and maps of ``ClassEncoder.read`` to features of the same shapes."""
         found = []
-        for feature, first, convolution in zip(features, self.first, self.maps, strict=True):
-            size = feature.shape[-2:]
-            maps = [F.interpolate(level, size=size, mode="bilinear", align_corners=False) for level in evidence[first:]]
-            found.append(feature + convolution(torch.cat(maps, dim=1)))
+        convolutions = cast(Iterable[nn.Conv2d], self.maps)
+        for feature, first, convolution in zip(features, self.first, convolutions, strict=True):
+            maps = evidence[first:]
+            # a convolution of single pixels and a resampling commute: the small maps are convolved, few channels grow
+            weights = convolution.weight.split([level.shape[1] for level in maps], dim=1)
+            for level, weight in zip(maps, weights, strict=True):
+                feature = feature + bilinear(F.conv2d(level, weight), feature.shape[-2:])
+            found.append(feature if convolution.bias is None else feature + convolution.bias[:, None, None])
         return found
 
 
@@ -191,7 +202,7 @@ class Up(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, 2H, 2W)``."""
-        return self.conv(F.interpolate(F.silu(self.norm(x)), scale_factor=2.0, mode="nearest"))
+        return doubled_convolution(F.silu(self.norm(x)), self.conv.weight, self.conv.bias)
 
 
 class Modulated(nn.Module):
@@ -206,7 +217,7 @@ class Modulated(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """``x (B, inputs, H, W)`` and ``style (B, style)`` to ``(B, outputs, H, W)``."""
         gain, bias = self.affine(style)[..., None, None].chunk(2, dim=1)
-        return self.conv(F.silu(self.norm(x) * (1 + gain) + bias))
+        return self.conv(F.silu(torch.addcmul(bias, self.norm(x), 1 + gain)))
 
 
 class Editor(nn.Module):
@@ -262,7 +273,7 @@ class Editor(nn.Module):
 
 def _doubled(x: Tensor) -> Tensor:
     # bilinear: an edit that flickers from pixel to pixel is what an adversarial pattern looks like
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return bilinear(x, (2 * x.shape[-2], 2 * x.shape[-1]))
 
 
 class Discriminator(nn.Module):
@@ -279,10 +290,10 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = [Fold(channels, channels_at(width, 1))]
         for level in range(1, levels):
             inputs, outputs = channels_at(width, level), channels_at(width, level + 1)
-            layers += [nn.BatchNorm2d(inputs), nn.LeakyReLU(0.2), nn.Conv2d(inputs, outputs, 4, 2, 1)]
+            layers += [nn.BatchNorm2d(inputs), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(inputs, outputs, 4, 2, 1)]
         top = channels_at(width, levels)
-        layers += [nn.BatchNorm2d(top), nn.LeakyReLU(0.2), nn.Conv2d(top, top, 3, 1, 1)]
-        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.LeakyReLU(0.2))
+        layers += [nn.BatchNorm2d(top), nn.LeakyReLU(0.2, inplace=True), nn.Conv2d(top, top, 3, 1, 1)]
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(top), nn.LeakyReLU(0.2, inplace=True))
         self.head = nn.Linear(2 * top, classes + 1)
         self.to(memory_format=torch.channels_last)
 
@@ -299,9 +310,9 @@ class LeakageAdversary(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(code_channels, 2 * width, 3, 1, 1),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(2 * width, 2 * width, 3, 2, 1),
-            nn.LeakyReLU(0.2),
+            nn.LeakyReLU(0.2, inplace=True),
         )
         self.head = nn.Linear(4 * width, classes)
 

@@ -20,8 +20,11 @@ from cae.runs.run_config import load_run_config
 CAE_COMMAND = "python train.py cae …"
 # What a stage writes. The first is its result: a stage that has it is finished.
 OUTPUTS = {
-    "classifier": ("classifier.safetensors", "classifier.json", "classifier_checkpoints", "classifier_logs"),
-    "oracle": ("oracle.safetensors", "oracle.json", "oracle_checkpoints", "oracle_logs"),
+    "classifier": (
+        "classifier.safetensors", "classifier.json", "classifier_checkpoints", "classifier_logs",
+        "classifier_confusion.png",
+    ),
+    "oracle": ("oracle.safetensors", "oracle.json", "oracle_checkpoints", "oracle_logs", "oracle_confusion.png"),
     "cae": (
         "cae.safetensors", "cae.json", "checkpoints", "manifold.safetensors", "samples", "metrics.csv",
         "hparams.yaml", "diagnostics.json",
@@ -32,7 +35,17 @@ OUTPUTS = {
 _CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkpoints", "cae": "checkpoints",
                 "ncc": "ncc_checkpoints", "sampler": "sampler_checkpoints"}  # fmt: skip
 # What no stage has for itself.
-_OF_ALL = ("explanations", "config.yaml", "metrics.json", "report.html", "wandb", "lightning_logs")
+_OF_ALL = (
+    "explanations",
+    "config.yaml",
+    "metrics.json",
+    "data",
+    "data.json",
+    "labels.json",
+    "report.html",
+    "wandb",
+    "lightning_logs",
+)
 _METRICS = {
     "classifier": ("classifier/",),
     "oracle": ("oracle/",),
@@ -96,6 +109,10 @@ class RunFolder:
             print(self._resume_note(stage, start))
         self._save_config()
         return start
+
+    def is_finished(self, stage: str) -> bool:
+        """Whether ``prepare`` will find nothing left to do: the stage has its result, and is asked to go on."""
+        return (self.config.resume == "last" or _requeued()) and self._start(stage).finished
 
     def existing(self, stage: str) -> list[Path]:
         """Outputs of a stage that are there: files, and folders that hold any file."""

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
-from cae.classifiers import TargetClassifier, load_own
+from cae.classifiers import TargetClassifier, readable
+from cae.classifiers.gates import load_oracle
 from cae.classifiers.identity import state_digest
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
-from cae.models.cae import CAE
+from cae.models.cae import CAE, read_weights
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
 from cae.runs.classifier_run import ClassifierRun, open_classifier
@@ -29,12 +30,16 @@ STALE = 0.05  # standard deviations by which a code may differ from the manifold
 
 @dataclass(frozen=True, eq=False)
 class TrainedRun(ClassifierRun):
-    """A trained run: models frozen, in evaluation mode, on ``device``; ``oracle`` is None where the run has none."""
+    """A trained run: models frozen, in evaluation mode, on ``device``.
+
+    ``oracle`` is None where the run has none, or none worth asking: then ``oracle_doubt`` says why.
+    """
 
     data: CAEDataModule
     oracle: TargetClassifier | None
     cae: CAE | PublishedCAE
     manifold: ClassManifold
+    oracle_doubt: str | None = None
 
     @cached_property
     def fingerprints(self) -> dict[str, str]:
@@ -62,11 +67,20 @@ def load_run(run: Config | str | Path, *overrides: str) -> TrainedRun:
     folder = RunFolder(config)
     weights, codes = _trained_files(folder)
     opened = open_classifier(config)
-    oracle = load_own(folder.path, "oracle") if (folder.path / "oracle.safetensors").exists() else None
-    cae, header = load_cae(weights)
+    oracle, doubt = load_oracle(folder.path)
+    if doubt is not None:
+        print(f"warning: {doubt}")
+    header, _ = read_weights(weights)
+    # before the CAE is built on the classifier's features
+    other = _other_classifier(opened, header, weights)
+    if other:
+        raise UserError(other)
+    cae, _ = load_cae(weights, lambda: readable(opened.classifier))
     # how many neighbours a code has is a matter of this call, not of the training
     manifold = dataclasses.replace(ClassManifold.load(codes), config=config.manifold, seed=config.seed)
-    found = TrainedRun(config, folder, opened.require_data(), opened.classifier, opened.device, oracle, cae, manifold)
+    found = TrainedRun(
+        config, folder, opened.require_data(), opened.classifier, opened.device, oracle, cae, manifold, doubt
+    )
     problems = [*_misfits(found, header, weights), *_manifold_misfits(found, codes)]
     if problems:
         raise UserError(problems)
@@ -88,18 +102,24 @@ def _trained_files(folder: RunFolder) -> tuple[Path, Path]:
     return folder.require("cae.safetensors", CAE_COMMAND), folder.require("manifold.safetensors", CAE_COMMAND)
 
 
-def _misfits(run: TrainedRun, header: dict[str, Any], path: Path) -> list[str]:
-    """What the CAE's header says otherwise than the data and the classifier at hand."""
-    problems = []
+def _other_classifier(run: ClassifierRun, header: dict[str, Any], path: Path) -> str | None:
+    """What is wrong where the CAE was trained against another classifier."""
     trained, present = header.get("classifier"), run.classifier.fingerprint()
     if trained is None:
         print(f"note: '{path}' does not say which classifier it was trained against; it is taken to be the present one")
-    elif trained != present:
-        problems.append(
-            f"'{path}' was trained against another classifier (fingerprint {trained}) than the present one ({present}, "
-            f"classifier.model={run.config.classifier.model}), whose decisions it cannot explain: train the CAE anew "
-            f"with `{CAE_COMMAND} overwrite=true`, or set classifier.model and classifier.weights to the former one."
-        )
+        return None
+    if trained == present:
+        return None
+    return (
+        f"'{path}' was trained against another classifier (fingerprint {trained}) than the present one ({present}, "
+        f"classifier.model={run.config.classifier.model}), whose decisions it cannot explain: train the CAE anew "
+        f"with `{CAE_COMMAND} overwrite=true`, or set classifier.model and classifier.weights to the former one."
+    )
+
+
+def _misfits(run: TrainedRun, header: dict[str, Any], path: Path) -> list[str]:
+    """What the CAE's header says otherwise than the data at hand."""
+    problems = []
     classes = header.get("classes", list(run.data.classes))
     if list(classes) != list(run.data.classes):
         problems.append(f"'{path}' knows the classes {_listed(classes)}, but the data has {_listed(run.data.classes)}.")

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own, save_classifier
+from cae.classifiers import TargetClassifier, load_classifier, load_own, readable, save_classifier
+from cae.classifiers.networks import reductions_for
 from cae.classifiers.saved import OWN_NETWORKS, build_network
 from cae.config import Config
 from cae.config.checks import check_config
@@ -122,7 +123,9 @@ def random_classifier(config: Config, data: CAEDataModule) -> TargetClassifier:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        network = build_network(options.model, len(data.classes), data.image_shape[0], options.width)
+        channels, *size = data.image_shape
+        reductions = reductions_for([options.input_size] * 2 if options.input_size else size)
+        network = build_network(options.model, len(data.classes), channels, options.width, reductions)
     # batch norm must have met the images, or all logits are alike up to what half precision rounds away
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -191,7 +194,7 @@ def control_model(
     start = run.prepare("cae")
     if not start.finished:
         train_cae(config, data, classifier, classifier, run.path, start.checkpoint)
-    cae, header = load_cae(run.path / "cae.safetensors")
+    cae, header = load_cae(run.path / "cae.safetensors", lambda: readable(classifier))
     if header.get("classifier") != classifier.fingerprint():
         raise UserError(f"'{run.path}' explains another classifier than the present one: {_REMEDY}")
     manifold = ClassManifold.load(run.path / "manifold.safetensors")

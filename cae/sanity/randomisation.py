@@ -42,6 +42,9 @@ OTHERS = {
     "permuted": "trained on permuted labels",
     "random": "with random weights",
 }
+NO_AUGMENTATION = {
+    f"classifier__{option}": 0 for option in ("noise", "shift", "rotation", "scale", "grey_levels")
+}  # fmt: skip
 SHORT = {"brightness": "brightness", "permuted": "permuted labels", "random": "random weights"}
 
 
@@ -74,10 +77,11 @@ def _other(context: SanityContext, name: str) -> ControlModel:
     if name == "random":
         return control_model(config, context.data, random_classifier(config, context.data))
     if name == "brightness":
+        config = control_config(context.config, "randomised", name, classifier__grey_levels=0.0)
         data = RelabelledData(config.data, brightness_labels)
         return control_model(config, context.data, control_classifier(config, data))
     # without augmentation, and validated on training images: it can only learn by heart
-    learning = control_config(context.config, "randomised", "permuted_raw", classifier__noise=0.0, classifier__shift=0)
+    learning = control_config(context.config, "randomised", "permuted_raw", **NO_AUGMENTATION)
     data = RelabelledData(learning.data, permuted_labels(learning.seed), val_from_train=True)
     raw = control_classifier(learning, data)
     classifier = standardised_classifier(config, context.data, raw.get_submodule("network"))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from cae.config import CAEConfig, ModelConfig
 from cae.models.networks import Discriminator, LeakageAdversary, fixed_statistics
+from cae.models.sizes import depths
 from cae.training import losses
 from cae.training.augmentation import clamp_straight_through
 from cae.training.swaps import Swaps
@@ -25,16 +26,16 @@ class DiscriminatorTerms(nn.Module):
     With ``cae.black_box`` its class logits also learn the probabilities of the classifier, which it then stands in for.
 
     Args:
-        channels: C of the images.
+        image_shape: ``(C, H, W)``.
         classes: K.
         config: weights and switches.
     """
 
-    def __init__(self, channels: int, classes: int, config: CAEConfig):
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, config: CAEConfig):
         super().__init__()
         self.classes, self.config = classes, config
-        model = config.model
-        self.discriminator = Discriminator(channels, classes, model.discriminator_width, model.class_downsampling)
+        model, halvings = config.model, depths(config.model, image_shape).classes
+        self.discriminator = Discriminator(image_shape[0], classes, model.discriminator_width, halvings)
 
     @property
     def is_needed(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -50,11 +52,45 @@ def random_shift(images: Tensor, largest: int) -> Tensor:
     return padded[which, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
-def random_noise(images: Tensor, largest: float, clamp: bool = False) -> Tensor:
-    """Add Gaussian noise, its standard deviation uniform in [0, ``largest``] for each image; or kept in [0, 1]."""
+def random_affine(images: Tensor, degrees: float, scale: float, shift: int) -> Tensor:
+    """Turn, scale and move each image ``(B, C, H, W)`` at random; edge pixels fill what comes in.
+
+    Args:
+        images: in [0, 1].
+        degrees: largest rotation either way.
+        scale: largest relative change of the size, larger or smaller.
+        shift: largest movement in pixels, both ways.
+    """
+    if degrees == 0 and scale == 0:
+        return random_shift(images, shift)
+    count, _, height, width = images.shape
+    turn, size, down, right = 2 * torch.rand(4, count, device=images.device, dtype=images.dtype) - 1
+    turn, size = turn * math.radians(degrees), (1 + scale) ** size
+    cos, sin, aspect = turn.cos() * size, turn.sin() * size, height / width
+    rows = [cos, -sin * aspect, 2 * shift * right / width, sin / aspect, cos, 2 * shift * down / height]
+    where = F.affine_grid(torch.stack(rows, 1).view(-1, 2, 3), list(images.shape), align_corners=False)
+    return F.grid_sample(images, where, padding_mode="border", align_corners=False)
+
+
+def random_grey_levels(images: Tensor, largest: float) -> Tensor:
+    """Change contrast by a factor of up to ``1 + largest`` and brightness by up to half of ``largest``, in [0, 1]."""
+    if largest == 0:
+        return images
+    contrast, brightness = 2 * torch.rand(2, len(images), 1, 1, 1, device=images.device, dtype=images.dtype) - 1
+    middle = images.mean((1, 2, 3), keepdim=True)
+    return ((images - middle) * (1 + largest) ** contrast + middle + brightness * largest / 2).clamp(0, 1)
+
+
+def random_noise(images: Tensor, largest: float, clamp: bool = False, share: float = 1.0) -> Tensor:
+    """Add Gaussian noise to a random ``share`` of the images, its standard deviation uniform in [0, ``largest``].
+
+    With ``clamp`` they are kept in [0, 1].
+    """
     if largest == 0:
         return images
     levels = torch.rand(len(images), 1, 1, 1, device=images.device, dtype=images.dtype) * largest
+    if share < 1:
+        levels = levels * (torch.rand_like(levels) < share)
     noisy = images + levels * torch.randn_like(images)
     return noisy.clamp(0, 1) if clamp else noisy
 

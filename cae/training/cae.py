@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,30 +14,32 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cae.classifiers import TargetClassifier
-from cae.config import Config
+from cae.classifiers import ClassifierReader, TargetClassifier, readable
+from cae.config import CAEConfig, Config
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream, Progress, stream_loader
+from cae.devices import device_of
 from cae.errors import UserError
 from cae.files import update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
-from cae.training.base_module import FrozenClassifiers
+from cae.training.base_module import FrozenClassifiers, is_augmented
 from cae.training.cae_module import CAEModule
-from cae.training.callbacks import SampleGrid, TrainingClock
+from cae.training.callbacks import Patience, SampleGrid, TrainingClock
 from cae.training.former_checkpoints import checkpoint_state
 from cae.training.published_module import PublishedModule
 from cae.training.trainer import build_trainer, say
 
 GRID_IMAGES = 8  # of the sample grids
+SAMPLES = 256  # training images that tell mean and spread of the classifier's features, and are swapped at validations
 
 
 def train_cae(
     config: Config,
     data: CAEDataModule,
     classifier: TargetClassifier,
-    oracle: TargetClassifier,
+    oracle: TargetClassifier | None,
     folder: str | Path,
     checkpoint: Path | None = None,
 ) -> CAE | PublishedCAE:
@@ -49,7 +52,7 @@ def train_cae(
         config: the program's options.
         data: the images.
         classifier: the frozen target classifier.
-        oracle: the classifier that only validation asks.
+        oracle: the classifier that only validation asks; None where none is worth asking.
         folder: the run folder.
         checkpoint: continue from it.
 
@@ -65,14 +68,17 @@ def train_cae(
     clock = TrainingClock()
     best, last = checkpoints(folder / "checkpoints")
     # after the best one, so that the last checkpoint knows of it
-    callbacks = [clock, SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES)), best, last]
+    patience = Patience("val/score", patience=config.cae.patience, mode="max", check_on_train_epoch_end=False)
+    grid = SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES))
+    callbacks = [clock, grid, patience, best, last]
     trainer = build_trainer(
         config, folder, "cae", max_steps=config.cae.max_steps, callbacks=callbacks, resume=checkpoint is not None,
         use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
         default_root_dir=folder / "checkpoints",  # where Lightning leaves, and finds, what a requeued job goes on from
     )  # fmt: skip
     device = trainer.strategy.root_device
-    classifiers = gather_classifiers(data, classifier.to(device), oracle.to(device))
+    asked = oracle.to(device) if oracle else None
+    classifiers = gather_classifiers(config.cae, data, classifier.to(device), asked)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data.image_shape, classifiers)
     if checkpoint is not None:
@@ -81,10 +87,12 @@ def train_cae(
     trainer.fit(module, loader, data.val_dataloader(), ckpt_path=checkpoint, weights_only=True)
     cae = _best_average(module, best).to(device)
     if trainer.is_global_zero:
-        update_json(folder / "metrics.json", {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step})
+        facts = {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step}
+        update_json(folder / "metrics.json", facts | _validations(trainer, best))
         _export(cae, config, data, classifier.to(device), folder)
     trainer.strategy.barrier("cae saved")
-    oracle.to(device)
+    if oracle is not None:
+        oracle.to(device)
     return cae
 
 
@@ -106,31 +114,77 @@ def check_fits(module: torch.nn.Module, checkpoint: Path) -> None:
         )
 
 
-def gather_classifiers(data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier) -> FrozenClassifiers:
-    """The frozen classifiers, with the target's logits of the training images, which are computed once.
+def gather_classifiers(
+    config: CAEConfig, data: CAEDataModule, target: TargetClassifier, oracle: TargetClassifier | None
+) -> FrozenClassifiers:
+    """The frozen classifiers, with the target's logits and features of the training images, computed once.
 
     Raises:
         UserError: if the target predicts one class for all training or all validation images.
     """
-    logits, ids = logits_of(target, data.train, data.config.batch_size)
+    reader = reader_for(config, target)
+    features: Tensor | None = None
+    if reader is None:
+        logits, ids = logits_of(target, data.train, data.config.batch_size)
+    else:
+        logits, ids, features = readings_of(reader, data.train, data.config.batch_size)
     _report_predictions(logits.argmax(1), data.classes, "training")
     validation_logits, _ = logits_of(target, data.val, data.config.batch_size)
     _report_predictions(validation_logits.argmax(1), data.classes, "validation")
-    # mirrored images are others than those that were classified
-    rows = {} if data.config.flip else {name: row for row, name in enumerate(ids)}
-    return FrozenClassifiers(target, oracle, logits, rows)
+    # altered images are others than those that were classified
+    altered = data.config.flip or is_augmented(config, len(ids))
+    rows = {} if altered else {name: row for row, name in enumerate(ids)}
+    samples = _spread(data.train, SAMPLES).to(device_of(target))
+    return FrozenClassifiers(target, oracle, logits, samples, rows, reader, features)
+
+
+def reader_for(config: CAEConfig, target: TargetClassifier) -> ClassifierReader | None:
+    """What reads class codes in the classifier's features; None where an encoder learns them from the images.
+
+    Raises:
+        UserError: if ``cae.model.class_code=classifier`` asks for features that this classifier does not show.
+    """
+    wanted = config.model.class_code
+    follows = config.preset == "default" and config.target == "classifier" and not config.black_box
+    if wanted == "encoder" or (wanted == "auto" and not follows):
+        return None
+    reader = readable(target) if follows else None
+    if reader is None and wanted == "classifier":
+        raise UserError(
+            "`cae.model.class_code=classifier` reads class codes in the classifier's features, which needs a PyTorch "
+            "network with gradients and a linear layer at its end, and a CAE that follows it (cae.preset=default, "
+            "cae.target=classifier, cae.black_box=false); set it to encoder or auto."
+        )
+    return reader
 
 
 @torch.no_grad()
 def logits_of(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str]]:
     """The classifier's logits ``(N, K)`` for every image of a set, on the CPU, and the images' ids."""
+    batches = [
+        (classifier.logits(images).float().cpu(), ids) for images, ids in _batches(classifier, images, batch_size)
+    ]
+    return torch.cat([logits for logits, _ in batches]), [name for _, ids in batches for name in ids]
+
+
+@torch.no_grad()
+def readings_of(reader: ClassifierReader, images: ImageSet, batch_size: int) -> tuple[Tensor, list[str], Tensor]:
+    """The same, read from within, and the features ``(N, F)``, on the CPU."""
+    logits, names, features = [], [], []
+    for batch, ids in _batches(reader.classifier, images, batch_size):
+        reading = reader(batch, maps=False)
+        logits.append(reading.logits.cpu())
+        features.append(reading.features.cpu())
+        names += ids
+    return torch.cat(logits), names, torch.cat(features)
+
+
+def _batches(classifier: TargetClassifier, images: ImageSet, batch_size: int) -> Iterator[tuple[Tensor, list[str]]]:
+    """Images ``(B, C, H, W)`` on the device of the classifier, with their ids."""
     loader: DataLoader = DataLoader(images, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
-    device = next(iter(classifier.parameters()), torch.zeros(())).device
-    logits, ids = [], []
+    device = device_of(classifier)
     for batch in loader:
-        logits.append(classifier.logits(batch.images.to(device)).float().cpu())
-        ids += batch.ids
-    return torch.cat(logits), ids
+        yield batch.images.to(device), batch.ids
 
 
 def train_loader(config: Config, data: CAEDataModule, logits: Tensor, progress: Progress) -> DataLoader:
@@ -205,6 +259,17 @@ def _spread(images: ImageSet, count: int) -> Tensor:
 def _best_average(module: CAEModule | PublishedModule, best: ModelCheckpoint) -> CAE | PublishedCAE:
     module.load_state_dict(checkpoint_state(best.best_model_path))
     return module.average.eval()
+
+
+def _validations(trainer: pl.Trainer, best: ModelCheckpoint) -> dict[str, float]:
+    """How swaps of validation images went at best and at the end, and those of training images at the end.
+
+    All are the lower of the rates under classifier and oracle.
+    """
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    found = {"cae/validation_last": logged.get("val/score"), "cae/training_last": logged.get("val/training_score")}
+    found["cae/validation_best"] = None if best.best_model_score is None else float(best.best_model_score)
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _export(

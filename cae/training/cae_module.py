@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cae.data import Batch
 from cae.models.cae import CAE
+from cae.models.feature_encoder import FeatureEncoder
 from cae.training.base_module import CAETrainingModule
 from cae.training.objective import Objective
 from cae.training.step import average_weights
@@ -31,21 +32,25 @@ class CAEModule(CAETrainingModule):
 
     def build_networks(self, image_shape: tuple[int, int, int]) -> None:
         """The CAE, a copy of it for the averaged weights, and the networks beside it."""
-        self.cae = CAE(image_shape, self.config.model)
+        reader = self.classifiers.reader
+        self.cae = CAE(image_shape, self.config.model, reader)
+        if isinstance(self.cae.class_encoder, FeatureEncoder):
+            self.cae.class_encoder.calibrate(self.classifiers.samples)
         self.average = copy.deepcopy(self.cae).requires_grad_(False)
         target, mean_probabilities = self.classifiers.target, self.classifiers.training_logits.softmax(1).mean(0)
-        self.objective = Objective(self.cae, len(target.classes), self.config, target, mean_probabilities)
+        self.objective = Objective(self.cae, len(target.classes), self.config, target, mean_probabilities, reader)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The summed loss of all networks for one batch."""
         step, objective = self.global_step, self.objective
         batch = self.augmented(batch)
-        logits = objective.logits(batch) if self.config.target == "labels" else self.classifiers.logits(batch)
+        of_labels = self.config.target == "labels"
+        logits, features = (objective.logits(batch), None) if of_labels else self.classifiers.read(batch)
         if step < self.config.warmup_steps:
-            terms = objective.warmup_terms(batch.images, logits)
+            terms = objective.warmup_terms(batch.images, logits, features)
             others = objective.warmup_other_terms(batch.images, logits)
         else:
-            swaps = objective.swaps(batch.images, logits)
+            swaps = objective.swaps(batch.images, logits, features)
             query = step % self.config.query_every == 0
             others = objective.other_terms(swaps, penalise=step % R1_EVERY == 0, query=query)
             terms = objective.generator_terms(swaps)
@@ -75,7 +80,9 @@ class CAEModule(CAETrainingModule):
             {"params": generator, "lr": config.learning_rate},
             {"params": others, "lr": config.discriminator_learning_rate},
         ]
-        optimiser = torch.optim.Adam(groups, betas=(0.5, 0.99))
+        # one pass over all weights; with mixed precision Lightning cannot clip the gradients of such an optimiser
+        fused = self.device.type == "cpu" and self.trainer.precision == "32-true"
+        optimiser = torch.optim.Adam(groups, betas=(0.5, 0.99), fused=fused or None)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self._learning_rate_factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

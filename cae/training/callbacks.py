@@ -1,4 +1,4 @@
-"""Callbacks of the CAE training."""
+"""Callbacks of the trainings."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from torch import Tensor
 
 from cae.diagnostics.figures import swap_grid
 from cae.training.base_module import CAETrainingModule
+
+
+class Patience(EarlyStopping):
+    """Ends a training that does not get better; one that had ended before is not taken up again."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """End at once what was continued after its end."""
+        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
 
 
 class SampleGrid(pl.Callback):

@@ -42,14 +42,18 @@ class CodeTerms(nn.Module):
             terms["covariance"] = losses.covariance_term(population)
         return terms
 
-    def of_swaps(self, cae: CAE, swaps: Swaps) -> dict[str, Tensor]:
-        """L_cc, L_ss and L_cyc, each a scalar: both codes are readable from the swap."""
+    def of_swaps(self, cae: CAE, swaps: Swaps, class_codes: Tensor | None = None) -> dict[str, Tensor]:
+        """L_cc, L_ss and L_cyc, each a scalar: both codes are readable from the swap.
+
+        ``class_codes (P, D)`` are those of the swaps, where they have been read already.
+        """
         weights, terms = self.weights, {}
         if weights.class_code > 0:
             sigma = self.class_scale(swaps.codes.class_code)
-            with fixed_statistics(cae.class_encoder):  # those of real images
-                read = cae.encode_class(swaps.decoded.image)
-            terms["class_code"] = losses.normalised_code_distance(read, swaps.donor_codes, sigma).mean()
+            if class_codes is None:
+                with fixed_statistics(cae.class_encoder):  # those of real images
+                    class_codes = cae.encode_class(swaps.decoded.image)
+            terms["class_code"] = losses.normalised_code_distance(class_codes, swaps.donor_codes, sigma).mean()
         if weights.individual_code == 0 and weights.cycle == 0:
             return terms
         read = cae.encode_individual(swaps.decoded.image)

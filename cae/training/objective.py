@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cae.classifiers import TargetClassifier
+from cae.classifiers import ClassifierReader, TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.models.cae import CAE, Codes
@@ -33,18 +33,25 @@ class Objective(nn.Module):
         config: weights and switches; a weight of 0 removes the term and its computation.
         classifier: the frozen target classifier.
         mean_probabilities: ``(K,)`` of the classifier over the training split, for L_leak.
+        reader: of the classifier, where class codes are read in its features.
 
     Reference: Xie et al. 2024, arXiv:2406.07961, building-block coherency; terms: docs/methods.
     """
 
     def __init__(
-        self, cae: CAE, classes: int, config: CAEConfig, classifier: TargetClassifier, mean_probabilities: Tensor
+        self,
+        cae: CAE,
+        classes: int,
+        config: CAEConfig,
+        classifier: TargetClassifier,
+        mean_probabilities: Tensor,
+        reader: ClassifierReader | None = None,
     ):
         super().__init__()
         self.config, self.weights, self.classes = config, config.loss, classes
         # in lists, the two stay out of this module's parameters: the CAE is the caller's, the classifier is frozen
-        self._cae, self._classifier = [cae], [classifier]
-        self.discriminator_terms = DiscriminatorTerms(cae.image_shape[0], classes, config)
+        self._cae, self._classifier, self._reader = [cae], [classifier], reader
+        self.discriminator_terms = DiscriminatorTerms(cae.image_shape, classes, config)
         self.leakage_terms = LeakageTerms(classes, config.model, mean_probabilities)
         self.code_terms = CodeTerms(classes, config)
 
@@ -67,16 +74,19 @@ class Objective(nn.Module):
         with torch.no_grad():
             return self.classifier.logits(batch.images).float()
 
-    def swaps(self, images: Tensor, logits: Tensor) -> Swaps:
-        """Reconstructions and swaps of images ``(B, C, H, W)`` in [0, 1] whose codes shall follow ``logits (B, K)``."""
-        return decode_swaps(self.cae, images, logits, self.config)
+    def swaps(self, images: Tensor, logits: Tensor, features: Tensor | None = None) -> Swaps:
+        """Reconstructions and swaps of images ``(B, C, H, W)`` in [0, 1] whose codes shall follow ``logits (B, K)``.
+
+        ``features (B, F)`` are the classifier's, where class codes are read in them.
+        """
+        return decode_swaps(self.cae, images, logits, self.config, features)
 
     # --- terms of the generator ---------------------------------------------------------------------------------------
 
-    def warmup_terms(self, images: Tensor, logits: Tensor) -> dict[str, Tensor]:
+    def warmup_terms(self, images: Tensor, logits: Tensor, features: Tensor | None = None) -> dict[str, Tensor]:
         """Reconstruction, and class codes that tell the class: a start from which swaps make sense."""
         count = min(self.config.recipients, len(images))
-        codes = encode(self.cae, images, count)
+        codes = encode(self.cae, images, count, features)
         if not self._has_patch_swaps:
             reconstruction = self.cae.to_unit(self.cae.trunk(codes.individual_code)[0])
             return self._own_terms(reconstruction, images[:count], codes, logits)
@@ -97,9 +107,9 @@ class Objective(nn.Module):
         """Raw terms of the generator by name, each a scalar; those of weight 0 are absent."""
         weights, shown, mask = self.weights, swaps.shown(self.config.coherency_on), swaps.decoded.mask
         terms = self._own_terms(swaps.reconstruction, swaps.originals, swaps.codes, swaps.logits)
-        convinced = torch.ones_like(swaps.donor_probabilities[:, 0])
+        convinced, read = torch.ones_like(swaps.donor_probabilities[:, 0]), None
         if weights.coherency > 0:
-            divergence = self._divergence(swaps, shown)
+            divergence, read = self._divergence(swaps, shown)
             terms["coherency"] = divergence.mean()
             convinced = torch.exp(-divergence.detach() / CONVINCED)
         if weights.minimal > 0:
@@ -113,7 +123,7 @@ class Objective(nn.Module):
             terms["undo"] = undo_term(self.cae, swaps, shown, mask)
         if weights.mask_area > 0 and mask is not None:
             terms["mask_area"] = (convinced * losses.mask_area(mask)).mean()
-        return terms | self.code_terms.of_swaps(self.cae, swaps)
+        return terms | self.code_terms.of_swaps(self.cae, swaps, read)
 
     def _own_terms(self, images: Tensor, originals: Tensor, codes: Codes, logits: Tensor) -> dict[str, Tensor]:
         """What needs no swap: L_rec, and the terms of the codes of images."""
@@ -122,19 +132,26 @@ class Objective(nn.Module):
             terms["reconstruction"] = losses.reconstruction(images, originals).mean()
         return terms | self.code_terms.of_images(codes, logits)
 
-    def _divergence(self, swaps: Swaps, shown: Tensor) -> Tensor:
-        """KL of each swap's probabilities from its donor's, ``(P,)``: L_bb is its mean."""
-        images = swaps.classified(self.config.coherency_on, shown)
-        log_p = losses.log_probabilities(self._differentiable_logits(images), self.weights.temperature)
-        return losses.kl_divergence(swaps.donor_probabilities, log_p)
+    def _divergence(self, swaps: Swaps, shown: Tensor) -> tuple[Tensor, Tensor | None]:
+        """KL of each swap's probabilities from its donor's, ``(P,)``: L_bb is its mean.
 
-    def _differentiable_logits(self, images: Tensor) -> Tensor:
+        With it the class codes ``(P, D)`` of what was classified, where the classifier's features tell them.
+        """
+        images = swaps.classified(self.config.coherency_on, shown)
+        logits, codes = self._differentiable_logits(images)
+        log_p = losses.log_probabilities(logits, self.weights.temperature)
+        return losses.kl_divergence(swaps.donor_probabilities, log_p), codes
+
+    def _differentiable_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """``(N, K)`` with a gradient to the images: of the classifier, or of the class head that imitates it."""
         images = clamp_straight_through(images)
         images = random_view(images) if self.config.robust_views else images
-        return (
-            self.discriminator_terms.class_logits(images) if self.config.black_box else self.classifier.logits(images)
-        )
+        if self.config.black_box:
+            return self.discriminator_terms.class_logits(images), None
+        if self._reader is None:
+            return self.classifier.logits(images), None
+        reading = self._reader(images, maps=False)
+        return reading.logits, self.cae.class_code_of(reading.features)
 
     # --- terms of the networks beside the generator -------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class PublishedModule(CAETrainingModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of both networks; Lightning counts it as one."""
         batch = self.augmented(batch)
-        labels = batch.labels if self.config.target == "labels" else self.classifiers.logits(batch).argmax(1)
+        labels = batch.labels if self.config.target == "labels" else self.classifiers.read(batch)[0].argmax(1)
         pairs = published_pairs(labels)
         images = batch.images[pairs[0]], batch.images[pairs[1]]
         partners = labels[pairs[0]], labels[pairs[1]]

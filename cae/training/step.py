@@ -22,7 +22,8 @@ def average_weights(average: nn.Module, current: nn.Module, steps: int, decay: f
         decay: share that the average keeps.
     """
     decay = min(decay, steps / (9 + steps))
-    for averaged, weight in zip(average.parameters(), current.parameters(), strict=True):
-        averaged.lerp_(weight, 1 - decay)
-    for copied, buffer in zip(average.buffers(), current.buffers(), strict=True):
-        copied.copy_(buffer)
+    # all tensors in one call each: a loop over them launches a kernel for every one
+    torch._foreach_lerp_(list(average.parameters()), list(current.parameters()), 1 - decay)
+    buffers = list(average.buffers())
+    if buffers:
+        torch._foreach_copy_(buffers, list(current.buffers()))

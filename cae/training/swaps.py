@@ -55,12 +55,16 @@ class Swaps:
         return torch.where(decoded, self.decoded.image, shown)
 
 
-def encode(cae: CAE, images: Tensor, recipients: int) -> Codes:
-    """Class codes of all images, which are cheap, and individual codes of the first ``recipients``."""
-    return Codes(cae.encode_class(images), cae.encode_individual(images[:recipients]))
+def encode(cae: CAE, images: Tensor, recipients: int, features: Tensor | None = None) -> Codes:
+    """Class codes of all images, which are cheap, and individual codes of the first ``recipients``.
+
+    ``features (B, F)`` of the classifier save reading them again.
+    """
+    class_code = cae.encode_class(images) if features is None else cae.class_code_of(features)
+    return Codes(class_code, cae.encode_individual(images[:recipients]))
 
 
-def decode_swaps(cae: CAE, images: Tensor, logits: Tensor, config: CAEConfig) -> Swaps:
+def decode_swaps(cae: CAE, images: Tensor, logits: Tensor, config: CAEConfig, features: Tensor | None = None) -> Swaps:
     """Encode a batch, choose donors, decode reconstructions and swaps.
 
     Args:
@@ -68,12 +72,13 @@ def decode_swaps(cae: CAE, images: Tensor, logits: Tensor, config: CAEConfig) ->
         images: ``(B, C, H, W)`` in [0, 1].
         logits: ``(B, K)`` that the codes shall follow.
         config: numbers of recipients and swaps, temperature of the donors' probabilities.
+        features: ``(B, F)`` of the classifier, where class codes are read in them.
     """
     count = min(config.recipients, len(images))
     # from the end of the warm-up on, codes are those of the exported model: statistics of a batch would make them
     # others in training than in validation
     with fixed_statistics(cae.class_encoder):
-        codes = encode(cae, images, count)
+        codes = encode(cae, images, count, features)
     base = cae.base(codes.individual_code, codes.class_code[:count])
     reconstruction = cae.to_unit(base.image)
     recipients = torch.arange(config.pairs, device=images.device) % count
@@ -106,7 +111,7 @@ def choose_donors(predictions: Tensor, recipients: Tensor, same_class_share: flo
     """
     same = predictions[recipients, None] == predictions[None, :]
     itself = recipients[:, None] == torch.arange(len(predictions), device=predictions.device)
-    sizes = torch.bincount(predictions)[predictions].float()
+    sizes = (predictions[:, None] == predictions[None, :]).sum(1).float()  # of each one's class
     other = (~same).float() / sizes
     other = other / other.sum(1, keepdim=True).clamp_min(1e-9)
     own = (same & ~itself).float()

@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from cae.config import Config, LoggingConfig, TrainerConfig
-from cae.devices import parse_devices
+from cae.devices import keep_freed_memory, parse_devices
 from cae.errors import UserError
 from cae.files import atomic_path, damaged, existing_text, read_checkpoint
 from cae.training.finite import FiniteTraining
@@ -181,6 +181,7 @@ def build_trainer(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     _expect_known_warnings()
+    keep_freed_memory()
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     devices = parse_devices(config.trainer.devices)

@@ -23,7 +23,7 @@ class SwapValidation:
     """Gathers validation images and measures a model on swaps between them.
 
     Args:
-        classifiers: by name, ``target`` (whose predictions name the classes) and ``oracle``.
+        classifiers: by name, ``target`` (whose predictions name the classes) and, if worth asking, ``oracle``.
         config: number of swaps and the largest tolerated reconstruction error.
     """
 
@@ -43,8 +43,9 @@ class SwapValidation:
     def measure(self, cae: CAE | PublishedCAE) -> dict[str, float]:
         """Rates in [0, 1] and errors on [0, 1] by name; ``score`` is what the best checkpoint is chosen by.
 
-        ``score`` is the lower of the reassignment rates under target and oracle. Where the mean absolute
-        reconstruction error exceeds ``max_reconstruction_error`` it is that excess, negative: below any rate.
+        ``score`` is the lower of the reassignment rates under target and oracle; without an oracle, the target's. Where
+        the mean absolute reconstruction error exceeds ``max_reconstruction_error`` it is that excess, negative: below
+        any rate.
         """
         images = torch.cat(self._images)
         target = self.classifiers["target"]
@@ -58,14 +59,17 @@ class SwapValidation:
         error = (reconstructions - images).abs().mean().item()
         class_codes = torch.cat([code.class_code for code in codes])
         metrics = {
-            "reassignment": reassignment_rate(matrices["target"]),
-            "reassignment_oracle": reassignment_rate(matrices["oracle"]),
-            "reassignment_residual": reassignment_rate(matrices["target/residual"]),
-            "reassignment_residual_oracle": reassignment_rate(matrices["oracle/residual"]),
+            **{_name(classifier): reassignment_rate(matrix) for classifier, matrix in matrices.items()},
             "reconstruction_mae": error,
             "reconstruction_consistency": kept.float().mean().item(),
             "participation_ratio": participation_ratio(class_codes),
         }
         excess = max(0.0, error - self.config.max_reconstruction_error)
-        score = -excess if excess else min(metrics["reassignment"], metrics["reassignment_oracle"])
+        score = -excess if excess else min(metrics[_name(name)] for name in self.classifiers)
         return {**metrics, "score": score}
+
+
+def _name(classifier: str) -> str:
+    """Name of the reassignment rate under a classifier: ``oracle/residual`` is ``reassignment_residual_oracle``."""
+    who, _, residual = classifier.partition("/")
+    return "_".join(["reassignment", *[residual] * bool(residual), *["oracle"] * (who == "oracle")])

@@ -54,6 +54,8 @@ class ClassifierResponses:
         bias = torch.zeros(len(weight)) if layers[-1].bias is None else layers[-1].bias.detach().cpu().float()
         if len(weight) == 1:  # a single score z stands for the logits (0, z)
             weight, bias = torch.cat([torch.zeros_like(weight), weight]), torch.cat([torch.zeros_like(bias), bias])
+        if self.classifier.order:
+            weight, bias = weight[list(self.classifier.order)], bias[list(self.classifier.order)]
         images = images.to(self.device)
         features = self.classifier.features(images).flatten(1).cpu().float()
         if features.shape[1] != weight.shape[1] or len(weight) != len(self.classifier.classes):

@@ -14,6 +14,7 @@ from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path, write_json
 from cae.metrics.statistics import holm, sign_test
 from cae.runs.classifier_run import ClassifierRun, open_classifier
+from cae.runs.label_agreement import check_labelled_images
 from cae.runs.run_folder import RunFolder
 from explainers.base import Explainer
 from explainers.caes.figures import class_figure
@@ -57,6 +58,7 @@ def caes(config: Config) -> None:
     explainers = build_explainers(run, {name: {"batch_size": size, **settings[name]} for name in methods})
     ncc = NeuralCausation.load(options.ncc)
     place = run.folder.explanations(options.folder, "caes.folder")
+    check_labelled_images(run, options.split, place)
     scores: Scores = {}
     for name, found in images.items():
         if len(found.images) < LEAST_IMAGES_FOR_RATIOS or (has_masks and found.masks is None):

@@ -7,6 +7,7 @@ been explained before.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
 from cae.runs.classifier_run import ClassifierRun, open_classifier
+from cae.runs.label_agreement import check_labelled_images
 from cae.runs.run_folder import RunFolder
 from explainers.base import Explainer
 from explainers.commands.resources import build_explainers
@@ -33,6 +35,8 @@ from explainers.multirex.export import table_rows, write_cut_outs
 from explainers.multirex.figures import multirex_figure
 from explainers.registry import parse_options
 from explainers.shearletx.figures import mask_figure
+
+FAILURES = 3  # images in a row that cannot be explained before the work is given up
 
 
 def compare(config: Config) -> None:
@@ -60,6 +64,7 @@ def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
     place = opened.folder.explanations(folder, "explain.folder")
     parameters = {name: method.parameters for name, method in methods.items()}
     continue_work(place, _identity(opened), "explain.folder", parts=parameters)
+    check_labelled_images(opened, asked.split, place)
     work = _Comparison(opened, methods, chosen, place)
     problems = work.do()
     work.report()
@@ -99,24 +104,49 @@ class _Comparison:
     folder: Path
 
     def do(self) -> list[str]:
-        """Explain and measure the chosen images; those that cannot be read, in words."""
+        """Explain and measure the chosen images; those that cannot be read or explained, in words.
+
+        An image that fails costs no other one; three in a row end the work, as the fault is then hardly the image's.
+        """
         config, problems, order = self.opened.config, list[str](), self.chosen.order
-        suite = self._suite()
+        suite, failures = self._suite(), 0
         figures = len(order) if config.explain.figures is None else config.explain.figures
         progress = tqdm(
             total=len(order) * len(self.methods), desc="explain", unit="map", disable=not config.logging.progress
         )
         for number, (_, sample) in enumerate(readable(self.chosen.images, order, problems)):
-            found = dict(self._explained(sample, progress))
-            if suite is not None:
-                self._measured(suite, sample, found)
-            picture = self.folder / "figures" / f"{file_name(sample.id)}.png"
-            if number < figures and not self._drawn(picture):
-                self._draw(sample, list(found.values()), picture)
-                write_json(picture.with_suffix(".json"), list(self.methods))
+            try:
+                self._do_one(suite, sample, number < figures, progress)
+                failures = 0
+            except UserError as error:
+                problems += [f"image '{sample.id}': {words}" for words in error.problems]
+                failures += 1
+            if failures == FAILURES:
+                problems.append(
+                    f"{FAILURES} images failed in a row, and the others were not tried: what is finished is kept in "
+                    f"'{self.folder}', and the same command goes on from there."
+                )
+                break
         progress.close()
-        self._check()
+        if not problems:
+            self._check()
         return problems
+
+    def _do_one(self, suite: MetricSuite | None, sample: Sample, drawn: bool, progress: tqdm) -> None:
+        """Explain, measure and draw one image, as far as that is not done yet."""
+        try:
+            found = dict(self._explained(sample, progress))
+        except UserError:
+            raise
+        except Exception:  # of a foreign network: the traceback is its own, which image it was is ours to say
+            print(f"stopped at image '{sample.id}'; what is finished is kept in '{self.folder}'", file=sys.stderr)
+            raise
+        if suite is not None:
+            self._measured(suite, sample, found)
+        picture = self.folder / "figures" / f"{file_name(sample.id)}.png"
+        if drawn and not self._drawn(picture):
+            self._draw(sample, list(found.values()), picture)
+            write_json(picture.with_suffix(".json"), list(self.methods))
 
     def report(self) -> None:
         """Write the tables and say what there is to see."""

@@ -13,6 +13,9 @@ from cae.config.command_line import Command, parse, run_program
 from cae.runs.run_config import explanation_config
 
 TRAIN = {
+    "check": Command(
+        "what the data is: counts, sizes, values, masks, duplicates; a contact sheet", "cae.commands.check:check"
+    ),
     "classifier": Command(
         "train the classifier to be explained (not needed with classifier.weights)",
         "cae.commands.train:classifier_stage",

@@ -13,10 +13,10 @@ from cae.data.selection import evenly_spread
 from cae.data.stream import BalancedStream, stream_loader
 from cae.errors import UserError
 from cae.files import read_checkpoint, update_json
-from cae.runs.run_folder import RunFolder
+from cae.runs.training_data import begin_stage, open_training_data
 from cae.training.cae import checkpoints
 from cae.training.callbacks import TrainingClock
-from cae.training.trainer import build_trainer, close_loggers, say
+from cae.training.trainer import build_trainer, close_loggers
 from explainers.infills.base import digest
 from explainers.infills.learned import LearnedSampler
 from explainers.infills.likelihood import level_counts
@@ -32,11 +32,8 @@ SMALL = 64  # pixels a side up to which a short training is enough
 
 def sampler_command(config: Config) -> None:
     """Train the learned in-fill of the information maps."""
-    data = CAEDataModule(config.data)
-    data.setup()
-    say(data.describe())
-    run = RunFolder(config)
-    start = run.prepare("sampler")
+    data, run = open_training_data(config, "sampler")
+    start = begin_stage(run, "sampler", data)
     if not start.finished:
         train_sampler(config, data, run.path, start.checkpoint)
 

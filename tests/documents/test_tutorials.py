@@ -1,8 +1,10 @@
-"""Every tutorial runs as it is written, in an empty folder."""
+"""Every tutorial runs as it is written, as the notebook that is made of it, in an empty folder."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import forked
@@ -11,6 +13,7 @@ from code_blocks import blocks_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("*.md"))
+NOTEBOOKS = ROOT / "docs" / "notebooks"
 PROGRAMS = {"cae-train": "train.py", "cae-explain": "explain.py"}
 
 
@@ -35,6 +38,17 @@ def test_there_are_tutorials_with_code():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_notebook_is_that_of_the_page(page: Path):
+    notebook = NOTEBOOKS / f"{page.stem}.ipynb"
+    shown = [(block.language, block.code) for block in blocks_of(page) if block.language in ("bash", "python")]
+    assert [(block.language, block.code) for block in blocks_of(notebook)] == shown
+    done = subprocess.run(
+        [sys.executable, "docs/scripts/notebooks.py", "--check"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", [NOTEBOOKS / f"{page.stem}.ipynb" for page in PAGES], ids=lambda page: page.stem)
 def test_the_tutorial_runs_as_written(page: Path, tmp_path: Path, environment: dict[str, str]):
     folder = tmp_path / "work"
     folder.mkdir()

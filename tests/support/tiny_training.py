@@ -31,6 +31,7 @@ OPTIONS = (
     "cae.validation_pairs=12",
     "cae.max_reconstruction_error=1",
     "cae.learning_rate=0.002",
+    "cae.augment=false",
     "cae.model.class_dim=3",
     "cae.model.individual_channels=2",
     "cae.model.width=4",
@@ -106,7 +107,7 @@ def tiny_trainer(steps: int, **settings: Any) -> pl.Trainer:
 def train_few_steps(config: Config, classifier: TargetClassifier, steps: int) -> tuple[pl.LightningModule, pl.Trainer]:
     """Train the module of the preset on tiny data."""
     data = tiny_data(config)
-    classifiers = gather_classifiers(data, classifier, level_classifier(config.data.image_size))
+    classifiers = gather_classifiers(config.cae, data, classifier, level_classifier(config.data.image_size))
     pl.seed_everything(config.seed, verbose=False)
     module, trainer = build_module(config, data.image_shape, classifiers), tiny_trainer(steps)
     trainer.fit(module, train_loader(config, data, classifiers.training_logits, trainer))

@@ -207,6 +207,49 @@ def test_a_line_of_pixels_is_cropped_before_it_is_enlarged(monkeypatch):
     assert enlarged == [(64, 256)]
 
 
+def test_a_long_image_may_be_padded_or_stretched_instead_and_its_mask_with_it(tmp_path):
+    values = np.zeros((40, 400), np.uint8)
+    values[:, 380:] = 255  # an object at the end, which a crop of the centre loses
+    path = write(tmp_path / "long.png", Image.fromarray(values))
+    found = {mode: load_mask(path, 40, mode=mode) for mode in ("crop", "pad", "stretch")}
+    assert {mode: int(mask.sum()) for mode, mask in found.items()} == {"crop": 0, "pad": 2 * 4, "stretch": 2 * 40}
+    padded = load_image(path, 40, 1, reading=Reading(fit="pad"))
+    assert padded[0, 18:22].mean().item() == pytest.approx(0.05, abs=1e-6)  # the image itself
+    assert torch.allclose(padded[0, :18], torch.tensor(0.05))  # its mean
+    assert load_image(path, 40, 1, reading=Reading(fit="stretch"))[0, :, 38:].min() > 0.8
+
+
+def test_what_is_filled_up_around_a_mask_is_outside(tmp_path):
+    path = write(tmp_path / "mask.png", Image.fromarray(np.full((10, 20), 255, np.uint8)))
+    assert load_mask(path, 20, mode="pad")[0].sum(1).tolist() == [0] * 5 + [20] * 10 + [0] * 5
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = write(tmp_path / "large.png", Image.new("1", (2000, 1000)))
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", 500_000)  # Pillow alone refuses what is twice as large
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
+    for act in (lambda: ImageFiles(path.path, 16, 1, reading=Reading(max_megapixels=1.5)),
+                lambda: load_image(path, 16, 1, reading=Reading(max_megapixels=1.5))):  # fmt: skip
+        with pytest.raises(UserError, match=r"2000 × 1000 pixels, 2 megapixels: set `data.max_megapixels=2`"):
+            act()
+    assert image_shape(path, 2) == (1, 1000, 2000)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_a_large_picture_is_made_smaller_as_bytes_and_looks_the_same(tmp_path, suffix, monkeypatch):
+    coarse = np.random.default_rng(0).integers(0, 255, (9, 12, 3)).astype(np.uint8)
+    picture = Image.fromarray(coarse).resize((480, 360), Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / f"a{suffix}", exif=exif)
+    plain = load_image(ImageRef(tmp_path / f"a{suffix}"), 16, 3)
+    mask = load_mask(ImageRef(tmp_path / f"a{suffix}"), 16)
+    monkeypatch.setattr("cae.data.pictures.LARGE", 100_000)
+    assert read_image(ImageRef(tmp_path / f"a{suffix}"), least_side=16).shape == (3, 96, 72)
+    assert (load_image(ImageRef(tmp_path / f"a{suffix}"), 16, 3) - plain).abs().max() < 0.03
+    assert torch.equal(load_mask(ImageRef(tmp_path / f"a{suffix}"), 16), mask)
+
+
 def test_fit_is_antialiased():
     stripes = (torch.arange(64) % 2).float().expand(1, 1, 64, 64)
     assert (fit(stripes, 8)[..., 1:-1] - 0.5).abs().max() < 0.05

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from cae.config import ModelConfig
 from cae.errors import UserError
-from cae.models.cae import CAE, Codes, surroundings
+from cae.models.cae import CAE, Codes
 from cae.models.published import PublishedCAE
 
 
@@ -170,27 +170,6 @@ def test_a_file_of_another_version_or_preset_is_refused_in_words(tmp_path):
     save_file({"weight": torch.zeros(2)}, tmp_path / "altered.safetensors", metadata={"cae": json.dumps(header)})
     with pytest.raises(UserError, match="another version"):
         CAE.load(tmp_path / "altered.safetensors")
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (45, 61), (17, 8)])
-def test_a_hole_is_filled_from_its_surroundings_and_from_nothing_inside_it(shape):
-    images, mask = torch.full((1, 1, *shape), 0.7), torch.zeros(1, 1, *shape)
-    mask[..., 4:9, 2:7] = 1
-    assert torch.allclose(surroundings(images, mask), images, atol=1e-3)
-    other = torch.where(mask > 0, torch.rand(images.shape, generator=torch.Generator().manual_seed(0)), images)
-    assert torch.equal(surroundings(other, mask), surroundings(images, mask))
-
-
-def test_a_hole_takes_the_value_of_the_nearer_side():
-    images, mask = torch.zeros(1, 1, 32, 32), torch.zeros(1, 1, 32, 32)
-    images[..., 16:] = 1
-    mask[..., 12:20, 12:20] = 1
-    filled = surroundings(images, mask)[0, 0]
-    assert filled[16, 12] < 0.4 < 0.6 < filled[16, 19]
-
-
-def test_where_everything_is_masked_nothing_is_suggested():
-    assert torch.equal(surroundings(torch.ones(1, 1, 16, 16), torch.ones(1, 1, 16, 16)), torch.zeros(1, 1, 16, 16))
 
 
 @pytest.mark.parametrize(("down", "class_down"), [(2, 1), (1, 3), (3, 2), (2, 4)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -23,16 +24,18 @@ from tiny_training import (
 )
 
 from cae.classifiers import TargetClassifier
-from cae.data import Splits
+from cae.data import Splits, collate
 from cae.errors import UserError
 from cae.files import read_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.runs.run_folder import OUTPUTS
+from cae.training.base_module import is_augmented
 from cae.training.cae import build_module, check_fits, gather_classifiers, train_cae, train_loader
 from cae.training.cae_module import CAEModule
 from cae.training.callbacks import TrainingClock
 from cae.training.former_checkpoints import RENAMED
+from cae.training.validation import SwapValidation
 
 
 class Stopped(Exception):
@@ -155,12 +158,72 @@ def test_a_black_box_is_asked_once_about_images_and_once_about_each_queried_swap
 def test_known_logits_are_those_that_the_classifier_would_give():
     config = tiny_config()
     data, classifier = tiny_data(config), level_classifier()
-    classifiers = gather_classifiers(data, classifier, level_classifier())
+    classifiers = gather_classifiers(config.cae, data, classifier, level_classifier())
     batch = next(iter(train_loader(config, data, classifiers.training_logits, tiny_trainer(1))))
-    known = classifiers.logits(batch)
+    known = classifiers.read(batch)[0]
     torch.testing.assert_close(known, classifier.logits(batch.images).detach(), atol=1e-5, rtol=1e-5)
     config.data.flip = True  # mirrored images are not those that were classified
-    assert not gather_classifiers(data, classifier, level_classifier()).rows
+    assert not gather_classifiers(config.cae, data, classifier, level_classifier()).rows
+
+
+def test_few_images_are_altered_and_many_are_not_unless_an_option_says_otherwise():
+    config = tiny_config().cae
+    by_default = dataclasses.replace(config, augment=None)
+    assert is_augmented(by_default, 500)
+    assert not is_augmented(by_default, 4000)
+    assert not is_augmented(dataclasses.replace(by_default, preset="published"), 500)
+    assert is_augmented(dataclasses.replace(config, augment=True), 4000)
+    assert not is_augmented(dataclasses.replace(config, augment=False), 500)
+
+
+def test_altered_images_are_classified_anew_and_stay_images():
+    config = tiny_config("cae.augment=true")
+    data = tiny_data(config)
+    classifiers = gather_classifiers(config.cae, data, level_classifier(), level_classifier())
+    assert not classifiers.rows
+    module = build_module(config, data.image_shape, classifiers)
+    batch = collate([data.train[index] for index in range(6)])
+    torch.manual_seed(0)
+    altered = module.augmented(batch)
+    assert altered.images.shape == batch.images.shape
+    assert altered.images.aminmax().min >= 0
+    assert altered.images.aminmax().max <= 1
+    assert (altered.images - batch.images).abs().flatten(1).amax(1).gt(0.01).all()
+    assert altered.ids == batch.ids
+
+
+def test_swaps_of_training_images_stand_beside_those_of_validation(finished):
+    folder, _ = finished
+    last = rows_of(folder)[-1]
+    lower = min(float(last["val/training_reassignment"]), float(last["val/training_reassignment_oracle"]))
+    assert float(last["val/training_score"]) == pytest.approx(lower)
+    metrics = read_json(folder / "metrics.json")
+    assert metrics["cae/training_last"] == pytest.approx(lower)
+    assert metrics["cae/validation_last"] == pytest.approx(float(last["val/score"]))
+    assert metrics["cae/validation_best"] >= metrics["cae/validation_last"]
+
+
+def test_a_training_that_gets_no_better_ends_early_and_keeps_its_best(tmp_path, monkeypatch):
+    scores = iter([0.5, 0.4, 0.3, 0.9])
+    measure = SwapValidation.measure
+
+    def falling(self, cae):
+        found = measure(self, cae)
+        return found | {"score": next(scores)} if self is watched[0] else found  # the first is that of validation
+
+    watched: list = []
+    built = SwapValidation.__init__
+
+    def note(self, *arguments, **named):
+        built(self, *arguments, **named)
+        watched.append(self)
+
+    monkeypatch.setattr(SwapValidation, "__init__", note)
+    monkeypatch.setattr(SwapValidation, "measure", falling)
+    train(tmp_path, "cae.max_steps=40", "cae.validate_every=5", "cae.patience=2")
+    metrics = read_json(tmp_path / "metrics.json")
+    assert metrics["cae/steps"] == 15  # the best at step 5, two more without a better one
+    assert metrics["cae/validation_best"] == 0.5
 
 
 def test_a_single_predicted_class_is_refused_in_words(tmp_path):
@@ -254,7 +317,7 @@ def test_a_training_stopped_within_an_epoch_goes_on_at_the_next_step(tmp_path, f
 
     def fit(checkpoint=None, callbacks=()):
         data = tiny_data(config)
-        classifiers = gather_classifiers(data, level_classifier(), level_classifier())
+        classifiers = gather_classifiers(config.cae, data, level_classifier(), level_classifier())
         pl.seed_everything(config.seed, verbose=False)
         module = build_module(config, data.image_shape, classifiers)
         trainer = tiny_trainer(12, callbacks=list(callbacks), reload_dataloaders_every_n_epochs=1)

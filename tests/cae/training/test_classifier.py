@@ -15,8 +15,9 @@ from cae.config import ClassifierConfig, Config, DataConfig, LoggingConfig, Orac
 from cae.data import ArraySet, CAEDataModule, Splits
 from cae.devices import parse_devices
 from cae.errors import UserError
-from cae.training.augmentation import random_noise, random_shift
-from cae.training.classifier import ClassifierModule, train_classifier, train_oracle
+from cae.training.augmentation import random_affine, random_grey_levels, random_noise, random_shift
+from cae.training.classifier import rounds, train_classifier, train_oracle
+from cae.training.classifier_module import ClassifierModule, calibrate
 from cae.training.trainer import AtomicCheckpointIO, build_trainer
 
 CLASSES = ("rows", "columns")
@@ -41,7 +42,7 @@ def data() -> CAEDataModule:
 
 def options(**changes) -> Config:
     return Config(
-        classifier=ClassifierConfig(width=4, epochs=3, learning_rate=1e-2, shift=1, noise=0.05),
+        classifier=ClassifierConfig(width=4, epochs=8, learning_rate=1e-2, shift=1, noise=0.05, rotation=5),
         oracle=OracleConfig(width=8, epochs=10),
         logging=LoggingConfig(progress=False, every=1),
         trainer=TrainerConfig(accelerator="cpu", devices="1"),
@@ -66,22 +67,22 @@ def test_a_separable_task_is_learned_and_the_run_folder_is_complete(data, tmp_pa
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     folder = tmp_path / "run"
-    config = options()
-    config.classifier.epochs = 8
-    metrics = train_classifier(config, data, folder)
+    metrics = train_classifier(options(), data, folder)
     assert metrics == {
         "classifier/test_accuracy": 1.0,
+        "classifier/test_balanced_accuracy": 1.0,
         "classifier/recall/rows": 1.0,
         "classifier/recall/columns": 1.0,
+        "classifier/temperature": 1.0,
     }
     assert json.loads((folder / "metrics.json").read_text()) == metrics
     assert json.loads((folder / "classifier.json").read_text())["metrics"] == metrics
     assert sorted(path.name for path in (folder / "classifier_checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
     with (folder / "classifier_logs" / "metrics.csv").open() as file:
         epochs = [row for row in csv.DictReader(file) if row["val/accuracy"]]
-    best = min(epochs, key=lambda row: (-float(row["val/accuracy"]), float(row["val/loss"])))
+    best = min(epochs, key=lambda row: float(row["val/selection"]))
     chosen = torch.load(folder / "classifier_checkpoints" / "best.ckpt", weights_only=True)
-    assert len(epochs) == 8
+    assert len(epochs) == 3  # 48 steps, of which 20 make a round
     assert chosen["epoch"] == int(best["epoch"])
     assert list(elsewhere.iterdir()) == []
 
@@ -175,7 +176,9 @@ def test_the_oracle_learns_predictions_or_labels(data, tmp_path, labels, accurac
     config = options()
     config.oracle.labels = labels
     metrics = train_oracle(config, data, target, tmp_path)
-    assert metrics == {"oracle/test_accuracy": accuracy, "oracle/agreement": agreement}
+    found = {name: metrics[f"oracle/{name}"] for name in ("test_accuracy", "test_balanced_accuracy")}
+    assert found == {"test_accuracy": accuracy, "test_balanced_accuracy": accuracy}
+    assert (metrics["oracle/agreement"], metrics["oracle/balanced_agreement"]) == (agreement, agreement)
     oracle = load_own(tmp_path, "oracle")
     batch = next(iter(data.test_dataloader()))
     predictions = oracle.logits(batch.images).argmax(1)
@@ -187,9 +190,65 @@ def test_the_oracle_learns_predictions_or_labels(data, tmp_path, labels, accurac
 def test_the_teacher_is_no_part_of_the_oracle(data):
     target = TargetClassifier(Contrary(), CLASSES, image_shape=data.image_shape)
     module = ClassifierModule(list(CLASSES), [1, 16, 16], learn_predictions=True, teacher=target)
-    assert all(key.startswith("network.") for key in module.state_dict())
+    assert {key.partition(".")[0] for key in module.state_dict()} == {"network", "trained", "temperature"}
     assert not any(part is target for part in module.modules())
     assert "teacher" not in module.hparams
+
+
+def test_a_training_ends_when_it_cannot_get_better_and_stays_ended(data, tmp_path):
+    config = options()
+    config.classifier.epochs = 1000
+    train_classifier(config, data, tmp_path)
+    last = torch.load(tmp_path / "classifier_checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] < 300
+    config.resume = "last"
+    before = (tmp_path / "classifier_logs" / "metrics.csv").read_text()
+    train_classifier(config, data, tmp_path)
+    assert (tmp_path / "classifier_logs" / "metrics.csv").read_text() == before
+
+
+def test_a_training_without_progress_ends_after_its_patience(data, tmp_path):
+    """Labels that no image tells: the first validation is as good as any."""
+    images = data.train.images[:1].expand(16, -1, -1, -1).contiguous()
+    same = ArraySet(images, torch.arange(16) % 2, [f"same-{number}" for number in range(16)])
+    data._splits = Splits(same, same, same, CLASSES)
+    config = options()
+    config.classifier = ClassifierConfig(
+        width=4, epochs=1000, patience=80, noise=0, shift=0, rotation=0, scale=0, grey_levels=0, learning_rate=0
+    )
+    train_classifier(config, data, tmp_path)
+    last = torch.load(tmp_path / "classifier_checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 20 + 80
+
+
+def test_a_class_of_few_images_is_shown_as_often_as_the_others(data, tmp_path, monkeypatch):
+    kept = [index for index in range(48) if index % 2 == 0 or index < 5]  # 24 rows, 2 columns
+    data._splits = Splits(data.train.subset(kept), data.val, data.test, CLASSES)
+    seen = torch.zeros(2)
+    step = ClassifierModule.training_step
+
+    def counting(self, batch, batch_idx):
+        seen.add_(torch.bincount(batch.labels, minlength=2))
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(ClassifierModule, "training_step", counting)
+    train_classifier(options(), data, tmp_path)
+    assert seen[0] == seen[1]
+
+
+def test_length_of_a_training():
+    assert rounds(1_000_000, 64, None) == (8, 15625)  # a pass each
+    assert rounds(4000, 64, None) == (33, 62)  # up to 2,000 steps
+    assert rounds(190, 64, None) == (100, 20)
+    assert rounds(20, 64, 5) == (1, 5)  # fewer images than a batch
+
+
+def test_calibration_divides_the_logits(data):
+    module = ClassifierModule(list(CLASSES), [1, 16, 16]).eval()
+    images = data.test.images[:4]
+    before = module(images)
+    calibrate(module.network, 4.0)
+    assert torch.allclose(module(images), before / 4)
 
 
 def test_only_own_networks_are_trained(data, tmp_path):
@@ -213,6 +272,38 @@ def test_shifted_images_are_windows_of_the_edge_padded_image():
     assert random_shift(images, 0) is images
 
 
+def test_a_quarter_turn_is_exact(monkeypatch):
+    images = torch.rand(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(
+        torch, "rand", lambda *shape, **_: torch.ones(shape) * torch.tensor([1, 0.5, 0.5, 0.5])[:, None]
+    )
+    turned = random_affine(images, 90, 0.3, 0)
+    assert torch.allclose(turned, images.rot90(1, (2, 3)), atol=1e-5)
+
+
+def test_an_affine_movement_is_in_pixels_whatever_the_sides(monkeypatch):
+    images = torch.rand(2, 1, 6, 12, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.ones(shape) * torch.tensor([0.5, 0.5, 1, 0])[:, None])
+    moved = random_affine(images, 10, 0, 2)  # down by 2 and left by 2 is seen from there
+    assert torch.allclose(moved[..., :4, 2:], images[..., 2:, :10], atol=1e-5)
+
+
+def test_nothing_changes_without_strength():
+    images = torch.rand(2, 1, 6, 6)
+    assert random_affine(images, 0, 0, 0) is images
+    assert random_grey_levels(images, 0) is images
+
+
+def test_grey_levels_keep_to_their_range():
+    images = torch.tensor([0.3, 0.5]).view(1, 1, 1, 2).expand(4000, -1, -1, -1)
+    torch.manual_seed(0)
+    changed = random_grey_levels(images, 0.2)
+    contrast = (changed[..., 1] - changed[..., 0]).flatten() / 0.2
+    assert 1 / 1.2 - 1e-5 <= contrast.min() < 0.84
+    assert 1.19 < contrast.max() <= 1.2 + 1e-5
+    assert 0.09 < (changed.mean((1, 2, 3)) - 0.4).abs().max() <= 0.1 + 1e-5
+
+
 def test_noise_has_a_level_of_its_own_for_each_image():
     torch.manual_seed(0)
     images = torch.full((400, 1, 32, 32), 0.5)
@@ -220,6 +311,8 @@ def test_noise_has_a_level_of_its_own_for_each_image():
     assert levels.max() < 0.11
     assert abs(levels.mean() - 0.05) < 0.005  # uniform in [0, 0.1]
     assert abs(levels.std() - 0.1 / 12**0.5) < 0.003
+    half = random_noise(images, 0.1, share=0.5)
+    assert 160 < sum(torch.equal(one, whole) for one, whole in zip(half, images, strict=True)) < 240
     noisy = random_noise(torch.rand(4, 1, 32, 32), 1.0, clamp=True)
     assert noisy.min() >= 0
     assert noisy.max() <= 1

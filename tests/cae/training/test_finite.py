@@ -13,7 +13,8 @@ from cae.config.command_line import load_config
 from cae.errors import UserError
 from cae.files import non_finite, write_weights
 from cae.training.cae import train_cae
-from cae.training.classifier import ClassifierModule, train_classifier, train_oracle
+from cae.training.classifier import train_classifier, train_oracle
+from cae.training.classifier_module import ClassifierModule
 from cae.training.finite import losses_of
 from explainers.caes.ncc_training import ncc_command
 from explainers.infills.training import sampler_command
@@ -71,8 +72,8 @@ def test_the_last_good_checkpoint_stays_and_is_named(tmp_path, monkeypatch):
         return step(self, batch, batch_idx) * (torch.nan if self.current_epoch == 1 and batch_idx == 2 else 1)
 
     monkeypatch.setattr(ClassifierModule, "training_step", diverging)
-    config = tiny_config(*SMALL, "logging.every=1000")
-    with pytest.raises(UserError, match=r"at step 10; .*the last good checkpoint is '.*\.ckpt'.*overwrite=true"):
+    config = tiny_config(*SMALL, "logging.every=1000", "classifier.epochs=6")
+    with pytest.raises(UserError, match=r"at step 40; .*the last good checkpoint is '.*\.ckpt'.*overwrite=true"):
         train_classifier(config, tiny_data(config), tmp_path)
     for path in (tmp_path / "classifier_checkpoints").glob("*.ckpt"):
         assert not non_finite(torch.load(path, weights_only=True)["state_dict"]), path

@@ -58,7 +58,7 @@ def test_the_preset_trains_validates_and_is_read_back(finished):
 
 def test_both_networks_move_in_every_step_which_counts_once():
     config = config_of()
-    classifiers = gather_classifiers(tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
+    classifiers = gather_classifiers(config.cae, tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
     start = copy.deepcopy(dict(build_module(config, (1, SIDE, SIDE), classifiers).state_dict()))
     module, trainer = train_few_steps(config, level_classifier(SIDE), 1)
     assert isinstance(module, PublishedModule)
@@ -100,7 +100,7 @@ def test_the_learning_rate_halves_at_every_tenth_of_the_training(finished):
 def test_every_batch_holds_as_many_normal_images_as_others():
     config = config_of("data.batch_size=4")
     data = tiny_data(config)
-    classifiers = gather_classifiers(data, level_classifier(SIDE), level_classifier(SIDE))
+    classifiers = gather_classifiers(config.cae, data, level_classifier(SIDE), level_classifier(SIDE))
     for batch in train_loader(config, data, classifiers.training_logits, tiny_trainer(8)):
         assert (batch.labels == 0).sum() == 2
 
@@ -110,7 +110,7 @@ def test_predictions_can_stand_in_for_the_labels():
     data = tiny_data(config)
     classifier = level_classifier(SIDE)
     data.train.labels = (data.train.labels + 1) % 3  # labels that the classifier disagrees with
-    classifiers = gather_classifiers(data, classifier, classifier)
+    classifiers = gather_classifiers(config.cae, data, classifier, classifier)
     batch = next(iter(train_loader(config, data, classifiers.training_logits, tiny_trainer(8))))
     predictions = classifier.logits(batch.images).argmax(1)
     assert (predictions == 0).sum() == len(batch) // 2
@@ -150,7 +150,7 @@ def test_a_stopped_training_continues_bit_for_bit(finished, tmp_path, monkeypatc
 
 def test_sizes_reach_the_published_network(tmp_path):
     config = config_of("cae.model.class_dim=5", "cae.model.residual_blocks=2", "cae.model.width=8")
-    classifiers = gather_classifiers(tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
+    classifiers = gather_classifiers(config.cae, tiny_data(config), level_classifier(SIDE), level_classifier(SIDE))
     cae = build_module(config, (1, SIDE, SIDE), classifiers).average
     assert cae.sizes == {"class_dim": 5, "width": 8, "blocks": 2}
     assert cae.encode(torch.rand(2, 1, SIDE, SIDE)).individual_code.shape == (2, 32, SIDE // 4, SIDE // 4)
@@ -164,6 +164,6 @@ def test_what_does_not_fit_the_preset_is_refused_in_words(tmp_path):
     config = config_of()
     data = tiny_data(config)
     data.train.labels = data.train.labels.clamp_min(1)
-    classifiers = gather_classifiers(data, level_classifier(SIDE), level_classifier(SIDE))
+    classifiers = gather_classifiers(config.cae, data, level_classifier(SIDE), level_classifier(SIDE))
     with pytest.raises(UserError, match="first class \\('dark'\\)"):
         train_loader(config, data, classifiers.training_logits, tiny_trainer(8))

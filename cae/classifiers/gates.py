@@ -1,0 +1,98 @@
+"""Whether a classifier is worth explaining, and an oracle worth asking: said in words, with what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cae.classifiers.checkpoints import read_metadata
+from cae.classifiers.saved import load_own
+from cae.classifiers.target import TargetClassifier
+from cae.metrics.agreement import accuracy, balanced_accuracy, beats_chance
+
+LEAST_AGREEMENT = 0.75  # of an oracle with the classifier's predictions of held-out images
+# figures that an oracle gives, by the command that writes them; null where it is not worth asking
+DIAGNOSTIC_FIGURES = ("cae/reassignment_oracle", "cae/reassignment_residual_oracle", "cae/smote_reassignment_oracle")
+TRAVERSE_FIGURES = (
+    "counterfactual/validity_oracle",
+    "counterfactual/validity_oracle_end",
+    "counterfactual/oracle_gain",
+)
+
+
+def classifier_doubts(confusion: Tensor, classes: Sequence[str]) -> list[str]:
+    """Sentences on a trained classifier that cannot be explained well; empty for a sound one.
+
+    Args:
+        confusion: ``(K, K)`` held-out images by true class (rows) and predicted class.
+        classes: names of the K classes.
+    """
+    images, found = int(confusion.sum()), balanced_accuracy(confusion)
+    if not beats_chance(confusion):
+        return [
+            f"the classifier is no better than guessing on {images} test images (balanced accuracy {found:.1%}): there "
+            "is nothing to explain. Look whether the evidence is still to be seen at data.image_size (and in "
+            "data.fit), give more images, or train longer or wider (classifier.patience, classifier.width)."
+        ]
+    never = [name for k, name in enumerate(classes) if not confusion[:, k].any() and confusion[k].any()]
+    if not never:
+        return []
+    return [
+        f"the classifier answers {' and '.join(map(repr, never))} for none of {images} test images: nothing can be "
+        "said about what speaks for it. Give more images of it, train longer or wider (classifier.patience, "
+        "classifier.width), or leave it out."
+    ]
+
+
+def oracle_doubt(agreement: Tensor) -> str | None:
+    """Why an oracle is not worth asking, as a sentence; None if it is.
+
+    Args:
+        agreement: ``(K, K)`` held-out images by the classifier's prediction (rows) and the oracle's.
+    """
+    images, rate = int(agreement.sum()), accuracy(agreement)
+    several = int((agreement.sum(1) > 0).sum()) > 1
+    if rate < LEAST_AGREEMENT:
+        fault = f"agrees with the classifier on {rate:.1%} of {images} held-out images, less than {LEAST_AGREEMENT:.0%}"
+    elif several and not beats_chance(agreement):
+        fault = f"follows the classifier no better than a guess ({balanced_accuracy(agreement):.1%}, balanced)"
+    else:
+        return None
+    return (
+        f"the oracle {fault}: what it says of edits means nothing, and its figures are left out. Train it longer, "
+        "wider or of the classifier's own kind (classifier.patience, oracle.width, oracle.model), or on more images: "
+        "`python train.py oracle … overwrite=true`."
+    )
+
+
+def load_oracle(folder: str | Path) -> tuple[TargetClassifier | None, str | None]:
+    """The oracle of a run folder, None where there is none or it is not worth asking, and why it is not."""
+    path = Path(folder) / "oracle.safetensors"
+    doubt = _saved_doubt(path) if path.exists() else None
+    return (load_own(folder, "oracle") if path.exists() and doubt is None else None), doubt
+
+
+def null_figures(doubt: str | None, names: Sequence[str]) -> dict[str, str | None]:
+    """What stands in ``metrics.json`` for figures of an oracle that is not worth asking, with the reason."""
+    return {} if doubt is None else {**dict.fromkeys(names), "oracle/doubt": doubt}
+
+
+def _saved_doubt(path: Path) -> str | None:
+    """Why an oracle is not worth asking, by what its file says of it; None if it is, or is unknown."""
+    description = read_metadata(path)
+    if description.get("agreement"):
+        return oracle_doubt(torch.tensor(description["agreement"]))
+    rate = (description.get("metrics") or {}).get("oracle/agreement")
+    return None if rate is None else oracle_doubt(torch.tensor([[rate, 1 - rate], [0, 0]], dtype=torch.double))
+
+
+def saved_classifier_doubts(folder: str | Path) -> list[str]:
+    """Doubts about the classifier that was trained in a run folder, by what its file says of it."""
+    path = Path(folder) / "classifier.safetensors"
+    description = read_metadata(path) if path.is_file() else {}
+    if not description.get("confusion"):
+        return []
+    return classifier_doubts(torch.tensor(description["confusion"]), description["classes"])
