@@ -34,6 +34,7 @@ class FileListing:
 def list_files(folder: Path) -> FileListing:
     """What lies below a folder, links followed, each place once."""
     listing, visited = FileListing([]), set()
+    keyed: list[tuple[str, Path]] = []
     for root, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
         if real in visited:  # a link that leads back up would be walked for ever
@@ -42,15 +43,17 @@ def list_files(folder: Path) -> FileListing:
         visited.add(real)
         listing.skipped.update(name for name in folders if is_side_folder(name))
         folders[:] = [name for name in folders if not is_side_folder(name)]
+        below = Path(root).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
         for name in files:
             if name.startswith(".") or name.lower() in SIDE_FILES:
                 continue
             path = Path(root, name)
             if is_image(path):
-                listing.images.append(path)
+                keyed.append((prefix + name, path))
             else:
                 listing.unread[path.suffix.lower() or "no suffix"] += 1
-    listing.images.sort(key=lambda path: path.relative_to(folder).as_posix())
+    listing.images = [path for _, path in sorted(keyed)]
     return listing
 
 

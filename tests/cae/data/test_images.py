@@ -154,9 +154,9 @@ def test_a_damaged_file_is_named(tmp_path):
     write(tmp_path / "a.png", np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8))
     path = tmp_path / "a.png"
     path.write_bytes(path.read_bytes()[:-600])
-    for reader in (image_shape, read_image):
-        with pytest.raises(UserError, match=r"cannot read the image '.*a\.png'"):
-            reader(ImageRef(path))
+    assert image_shape(ImageRef(path)) == (1, 64, 64)  # the header is whole, and all that opening a set reads
+    with pytest.raises(UserError, match=r"cannot read the image '.*a\.png'"):
+        read_image(ImageRef(path))
     (tmp_path / "b.jpg").write_text("not an image")
     with pytest.raises(UserError, match=r"cannot read the image '.*b\.jpg'"):
         image_shape(ImageRef(tmp_path / "b.jpg"))
