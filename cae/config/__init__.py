@@ -7,6 +7,7 @@ from cae.config.explain_options import (
     CounterfactualConfig,
     ExplainConfig,
     ManifoldConfig,
+    ReportConfig,
     SanityConfig,
     TraverseConfig,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "ModelConfig",
     "NCCConfig",
     "OracleConfig",
+    "ReportConfig",
     "SamplerConfig",
     "SanityConfig",
     "TrainerConfig",

@@ -135,3 +135,13 @@ class SanityConfig:
     images: int = option(120, "test images explained in each test, spread evenly over the classes", low=6)
     steps: int | None = option(None, "training steps of each CAE; by default cae.max_steps", low=1)
     folder: str = option("sanity", "folder of the run for models and results; another one for other cae options")
+
+
+@dataclass
+class ReportConfig:
+    """What ``explain.py report`` puts into its one file."""
+
+    size: float = option(
+        15.0, "largest size of the file in megabytes; frames, then images, are left out to keep to it", low=2, high=1000
+    )
+    images: int | None = option(None, "at most so many images, spread evenly; null for all that fit", low=1)

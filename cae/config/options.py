@@ -11,6 +11,7 @@ from cae.config.explain_options import (
     CounterfactualConfig,
     ExplainConfig,
     ManifoldConfig,
+    ReportConfig,
     SanityConfig,
     TraverseConfig,
 )
@@ -312,5 +313,6 @@ class Config:
     ncc: NCCConfig = field(default_factory=NCCConfig)
     caes: CausalConfig = field(default_factory=CausalConfig)
     sanity: SanityConfig = field(default_factory=SanityConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

@@ -7,6 +7,7 @@ been explained before.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from cae.canvas import save_png
 from cae.config import Config
 from cae.continuing import continue_work
+from cae.counterfactuals.export import picture_of
 from cae.data import Sample
 from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
@@ -108,6 +111,9 @@ class _Comparison:
         )
         for number, (_, sample) in enumerate(readable(self.chosen.images, order, problems)):
             found = dict(self._explained(sample, progress))
+            original = self.folder / "images" / f"{file_name(sample.id)}.png"
+            if not original.exists():  # maps are looked at beside it
+                save_png(picture_of(sample.image), original, id=json.dumps(sample.id))
             if suite is not None:
                 self._measured(suite, sample, found)
             picture = self.folder / "figures" / f"{file_name(sample.id)}.png"

@@ -54,6 +54,9 @@ EXPLAIN = {
     "caes": Command(
         "causal explanation scores: whose masks carry the classifier's evidence", "explainers.commands.caes:caes"
     ),
+    "report": Command(
+        "one HTML file, to look at, of whatever the run folder holds", "explainers.commands.report:report"
+    ),
 }
 
 
