@@ -118,7 +118,9 @@ def shown_traversals(
         found.entries.append(made.entry)
         found.pictures |= made.pictures
         if made.codes is not None:
-            found.starts[key], found.paths[key] = made.codes[0], made.codes
+            found.starts[key] = made.codes[0]
+            if len(made.codes) > 1:
+                found.paths[key] = made.codes
     return found
 
 
