@@ -170,7 +170,7 @@ def _described(key: str, one: ResultSet, row: IndexRow) -> dict[str, Any]:
         "status": row.status, "reason": row.reason, "references": row.references,
         "wrong": row.label is not None and row.label != row.source,
         "oracle": {"original": row.oracle_source, "boundary": row.oracle, "end_agrees": row.oracle_end_agrees},
-        "numbers": numbers,
+        "numbers": numbers, "dice": row.end_dice,
     }  # fmt: skip
 
 

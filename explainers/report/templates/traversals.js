@@ -153,7 +153,7 @@ const openTraversal = (() => {
     const now = `classified as ${spoken(entry, frame)}`;
     put("v-before", before, ["original: ", named(entry.source)], `Original ${entry.id}, classified as ${spoken(entry, 0)}`);
     put("v-after", view.frames[frame], [where + ": ", named(spoken(entry, frame))], `${entry.id} ${where}, ${now}`);
-    put("v-over", over(frame), [kind.value === "none" ? "no overlay" : `overlay: ${shown}`], `${entry.id} ${where}, with ${shown} laid over`);
+    put("v-over", over(frame), [{ none: "no overlay", change: "red: brighter, blue: darker", evidence: "evidence: where it changes at the end" }[kind.value]], `${entry.id} ${where}, with ${shown} laid over`);
     const single = view.flicker ? view.showBefore : entry.tau.length < 2;
     put("v-single", single ? before : over(frame), single ? ["before: ", named(entry.source)] : ["after, ", where], single ? `Original ${entry.id}` : `${entry.id} ${where}, ${now}`);
     const slider = find("#v-slider");
@@ -286,8 +286,9 @@ const openTraversal = (() => {
 
   /* the first screen shows one */
   async function hero() {
-    const entry = all.find((e) => e.sprite && e.status === "found" && e.evidence_tile !== null && !e.wrong && e.oracle.end_agrees !== false);
-    if (!entry) return;
+    const fit = all.filter((e) => e.sprite && e.status === "found" && e.evidence_tile !== null && !e.wrong && e.oracle.end_agrees !== false);
+    if (!fit.length) return;
+    const entry = fit.reduce((best, one) => (one.dice ?? 0) > (best.dice ?? 0) ? one : best);
     const frames = await tiles(entry.sprite), last = entry.tau.length - 1, evidence = frames[entry.evidence_tile].data;
     const shown = overlaid(frames[0], SEQUENTIAL, (p) => brightness(evidence, p) / 255, (p) => 0.85 * Math.min(1, 2 * brightness(evidence, p) / 255));
     const parts = [[frames[entry.original_tile], ["as it is: ", named(spoken(entry, 0))]], [frames[last], ["changed: ", named(spoken(entry, last))]], [shown, ["where it changes"]]];
