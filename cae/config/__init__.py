@@ -9,6 +9,7 @@ from cae.config.explain_options import (
     ManifoldConfig,
     ReportConfig,
     SanityConfig,
+    ServeConfig,
     TraverseConfig,
 )
 from cae.config.options import (
@@ -48,6 +49,7 @@ __all__ = [
     "ReportConfig",
     "SamplerConfig",
     "SanityConfig",
+    "ServeConfig",
     "TrainerConfig",
     "TraverseConfig",
     "load_config",

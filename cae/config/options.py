@@ -13,6 +13,7 @@ from cae.config.explain_options import (
     ManifoldConfig,
     ReportConfig,
     SanityConfig,
+    ServeConfig,
     TraverseConfig,
 )
 
@@ -314,5 +315,6 @@ class Config:
     caes: CausalConfig = field(default_factory=CausalConfig)
     sanity: SanityConfig = field(default_factory=SanityConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
