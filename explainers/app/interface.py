@@ -26,6 +26,7 @@ from explainers.app.uploads import Limits, read_upload
 from explainers.explanation import Explanation
 
 KEPT_SECONDS = 3600  # for which the work of a visitor who does nothing is kept
+BUTTONS = ["download", "fullscreen"]  # without that which publishes a picture
 WAITING = 100  # questions in the queue; further ones are told that it is full
 SHOWN = 512  # pixels of the picture on which a region is drawn
 
@@ -94,7 +95,7 @@ def _answers(label: str) -> list[Any]:
     import gradio as gr
 
     return [
-        gr.Image(label=label, interactive=False, format="png", height=300),
+        gr.Image(label=label, interactive=False, format="png", height=300, buttons=BUTTONS),
         gr.Label(label="Classifier", num_top_classes=5),
         gr.Label(label="Oracle", num_top_classes=5),
     ]
@@ -105,7 +106,7 @@ def _path(page: _Page, visit: Any) -> list[Any]:
     import gradio as gr
 
     with gr.Column(scale=3):
-        strip = gr.Image(label="The path", interactive=False, format="png")
+        strip = gr.Image(label="The path", interactive=False, format="png", buttons=BUTTONS)
         slider = gr.Slider(0, 20, value=0, step=1, label="Position on the path")
         with gr.Row():
             answers = _answers("Image")
@@ -134,7 +135,9 @@ def _region(page: _Page, visit: Any) -> Any:
 
     gr.Markdown("Draw over a part of the image: what does the change do there, and without it?")
     with gr.Row():
-        editor = gr.ImageEditor(label="Region", type="pil", sources=(), transforms=(), format="png", layers=False)
+        editor = gr.ImageEditor(
+            label="Region", type="pil", sources=(), transforms=(), format="png", layers=False, buttons=BUTTONS
+        )
         with gr.Column():
             button = gr.Button("What does the change do here?")
             words = gr.Textbox(label="Answer", interactive=False, lines=6)
@@ -150,7 +153,7 @@ def _maps_of(page: _Page, visit: Any, methods: Sequence[str]) -> None:
         method = gr.Dropdown(list(methods), value=methods[0], label="Explainer")
         button = gr.Button("Explain by it")
     with gr.Row():
-        picture = gr.Image(label="Map", interactive=False, format="png", height=300)
+        picture = gr.Image(label="Map", interactive=False, format="png", height=300, buttons=BUTTONS)
         words = gr.Textbox(label="Cost", interactive=False)
     button.click(_told(page.map), [visit, method], [picture, words])
 
