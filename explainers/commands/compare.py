@@ -63,6 +63,7 @@ def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
     place = opened.folder.explanations(folder, "explain.folder")
     parameters = {name: method.parameters for name, method in methods.items()}
     continue_work(place, _identity(opened), "explain.folder", parts=parameters)
+    write_json(place / "classes.json", list(opened.classes))
     work = _Comparison(opened, methods, chosen, place)
     problems = work.do()
     work.report()

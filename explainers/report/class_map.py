@@ -52,7 +52,8 @@ def shown_map(
     lists = {name: _listed(run / "explanations" / "manifold" / f"{name}.csv") for name in ("label_issues", "outliers")}
     medoids = [found.medoid for k in range(len(manifold.classes)) if (found := manifold.prototypes(k)) is not None]
     rows = _sample(manifold, lists, medoids, seed)
-    starts = _starts(traversals)
+    width = manifold.codes.shape[1]
+    starts = _starts(traversals, width)
     codes = torch.cat([manifold.codes[rows], *(code[None] for code in starts.values())])
     if len(codes) < LEAST_CODES:
         return ShownMap()
@@ -75,10 +76,11 @@ def _sample(manifold: ClassManifold, lists: Mapping[str, list[dict]], medoids: S
     return torch.tensor(sorted({*sample, *named, *medoids}))
 
 
-def _starts(traversals: Shown) -> dict[str, Tensor]:
-    """Class code of each explained image, by its id: images with several paths have one code."""
+def _starts(traversals: Shown, width: int) -> dict[str, Tensor]:
+    """Class code ``(width,)`` of each explained image, by its id; codes of another embedding are left out."""
     entries = {entry["key"]: entry["id"] for entry in traversals.entries}
-    return {entries[key]: code for key, code in reversed(traversals.starts.items())}
+    codes = reversed(traversals.starts.items())
+    return {entries[key]: code for key, code in codes if len(code) == width}
 
 
 def _training_points(
@@ -144,12 +146,13 @@ def _layouts(manifold: ClassManifold, codes: Tensor, methods: Sequence[str], see
 
 def _paths(manifold: ClassManifold, traversals: Shown, codes: Tensor, seed: int) -> dict[str, list[list[float]]]:
     """Paths on the map of principal axes, the only one on which a line between codes is a line."""
-    if not traversals.paths:
+    paths = {key: path for key, path in traversals.paths.items() if path.shape[1] == codes.shape[1]}
+    if not paths:
         return {}
-    lengths = [len(path) for path in traversals.paths.values()]
-    flat = embed(torch.cat([*traversals.paths.values(), codes[:LEAST_CODES]]), "pca", seed, train=manifold.codes)
+    lengths = [len(path) for path in paths.values()]
+    flat = embed(torch.cat([*paths.values(), codes[:LEAST_CODES]]), "pca", seed, train=manifold.codes)
     parts = flat.coordinates[: sum(lengths)].split(lengths)
-    return {key: _rounded(part) for key, part in zip(traversals.paths, parts, strict=True)}
+    return {key: _rounded(part) for key, part in zip(paths, parts, strict=True)}
 
 
 def _rounded(coordinates: Tensor) -> list[list[float]]:

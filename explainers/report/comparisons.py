@@ -47,7 +47,7 @@ def shown_comparisons(explanations: Path, classes: Sequence[str], limit: int | N
 
     Args:
         explanations: of the run.
-        classes: names of the classes.
+        classes: names of the classes, where a folder does not say them.
         limit: images of each folder at most.
         budget: characters that maps and pictures may take.
     """
@@ -58,7 +58,8 @@ def shown_comparisons(explanations: Path, classes: Sequence[str], limit: int | N
         images = list(_images(place))
         if images:
             share = (budget - sum(map(len, found.pictures.values()))) // (len(places) - number)
-            _add(found, f"c{number}", place, images, classes, limit, share)
+            names = read_json(place / "classes.json", list) or classes
+            _add(found, f"c{number}", place, images, names, limit, share)
     return found
 
 
@@ -122,45 +123,53 @@ def _entry(
     key: str, image: _Image, classes: Sequence[str], place: Path | None, detail: Detail
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """An image with the maps of all methods, and what some of them show besides."""
-    loaded = {name: Explanation.load(path) for name, path in image.maps.items()}
-    maps = [_unit_map(one.attribution[0, 0]) for one in loaded.values()]
+    loaded = [(name, Explanation.load(path)) for name, path in image.maps.items()]
+    maps = [_unit_map(one.attribution[0, 0]) for _, one in loaded]
     tiles = [values for values, _ in maps]
-    methods = []
-    for tile, ((name, one), (_, largest)) in enumerate(zip(loaded.items(), maps, strict=True)):
-        target = int(one.target[0])
-        methods.append(
-            {
-                "name": name,
-                "tile": tile,
-                "largest": largest,
-                "signed": bool((one.attribution < 0).any()),
-                "target": classes[target],
-                "probability": round(float(one.probabilities[0, target]), 4),
-                "evaluations": int(one.evaluations[0]),
-                "seconds": round(one.seconds, 3),
-                **_parts(one, tiles, classes),
-            }
-        )
-    # nearest, and without loss: what is between two values of a map is no value of it
+    methods = [
+        {"tile": tile, "largest": largest, **_method(name, one, classes), **_parts(one, tiles)}
+        for tile, ((name, one), (_, largest)) in enumerate(zip(loaded, maps, strict=True))
+    ]
+    # without loss: what lies between two values of a map is no value of it
     sheet = sprite(grey_levels(tiles, detail.side), None)
     entry: dict[str, Any] = {"key": key, "id": image.id, "maps": sheet.place(f"{key}m"), "methods": methods}
-    pictures = {f"{key}m": sheet.data}
-    pictured = [_picture(one) for one in loaded.values()]
-    colours = [image.original, *pictured]
-    if kept := [tile for tile in colours if tile is not None]:
-        channels = max(len(tile) for tile in kept)
-        stacked = torch.stack([tile.expand(channels, *tile.shape[1:]) for tile in kept])
-        shown = sprite(reduced(stacked, detail.side), detail.quality)
-        entry["originals"] = shown.place(f"{key}o")
-        pictures[f"{key}o"] = shown.data
-        numbers = iter(range(len(kept)))
-        entry["original_tile"] = next(numbers) if image.original is not None else None
-        for method, tile in zip(methods, pictured, strict=True):
-            if tile is not None:
-                method["picture_tile"] = next(numbers)
+    pictures = {f"{key}m": sheet.data, **_add_images(entry, image.original, [one for _, one in loaded], detail)}
     if place is not None:
         _score(entry, place, image)
     return entry, pictures
+
+
+def _method(name: str, one: Explanation, classes: Sequence[str]) -> dict[str, Any]:
+    """What one method was asked, and what it cost."""
+    target = int(one.target[0])
+    return {
+        "name": name,
+        "signed": bool((one.attribution < 0).any()),
+        "target": classes[target] if target < len(classes) else f"class {target}",
+        "probability": round(float(one.probabilities[0, target]), 4),
+        "evaluations": int(one.evaluations[0]),
+        "seconds": round(one.seconds, 3),
+    }
+
+
+def _add_images(
+    entry: dict[str, Any], original: Tensor | None, explanations: Sequence[Explanation], detail: Detail
+) -> dict[str, str]:
+    """The original and the pictures that methods show, as one picture by its key; notes in the entry which is which."""
+    pictured = [_picture(one) for one in explanations]
+    kept = [tile for tile in (original, *pictured) if tile is not None]
+    if not kept:
+        return {}
+    channels = max(len(tile) for tile in kept)
+    stacked = torch.stack([tile.expand(channels, *tile.shape[1:]) for tile in kept])
+    shown = sprite(reduced(stacked, detail.side), detail.quality)
+    key, numbers = f"{entry['key']}o", iter(range(len(kept)))
+    entry["originals"] = shown.place(key)
+    entry["original_tile"] = next(numbers) if original is not None else None
+    for method, tile in zip(entry["methods"], pictured, strict=True):
+        if tile is not None:
+            method["picture_tile"] = next(numbers)
+    return {key: shown.data}
 
 
 def _unit_map(values: Tensor) -> tuple[Tensor, float]:
@@ -170,7 +179,7 @@ def _unit_map(values: Tensor) -> tuple[Tensor, float]:
     return (finite / (largest or 1.0)) * (127 / 255) + 128 / 255, largest
 
 
-def _parts(one: Explanation, tiles: list[Tensor], classes: Sequence[str]) -> dict[str, Any]:
+def _parts(one: Explanation, tiles: list[Tensor]) -> dict[str, Any]:
     """Single explanations of a method that finds several: their masks as further tiles, and what is known of each."""
     extras = one.extras[0]
     masks = extras.get("masks")

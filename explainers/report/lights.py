@@ -173,6 +173,9 @@ def _what(metrics: Numbers, run: str, classes: Sequence[str], model: str) -> Ite
     names = ", ".join(classes[:5]) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
     accuracy = metrics.get("classifier/test_accuracy")
     right = "" if accuracy is None else f", and is right on {percent(accuracy)} of the test images"
+    if not classes:
+        yield f"The classifier “{model}” was explained in the run “{run}”."
+        return
     yield f"The classifier “{model}” of the run “{run}” tells {len(classes)} classes apart ({names}){right}."
 
 

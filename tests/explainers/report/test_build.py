@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -15,6 +16,7 @@ from report_run import CLASSES, HOSTILE, report_run
 from cae.config import Config
 from cae.config.command_line import load_config
 from cae.errors import UserError
+from cae.manifold.class_manifold import ClassManifold
 from explainers.commands.report import report
 from explainers.report.build import build_report
 from explainers.report.sprites import Detail, sprite
@@ -137,6 +139,30 @@ def test_only_traversals_are_enough(tmp_path, capsys):
     data = json.loads(Page((folder / "report.html").read_text(encoding="utf-8")).blocks["data"])
     assert data["map"] is None
     assert data["traversals"][0]["oracle_path"] is None
+
+
+def test_only_maps_are_enough(tmp_path):
+    config = report_run(tmp_path)
+    folder = tmp_path / "made"
+    for name in ("manifold.safetensors", "oracle.safetensors", "oracle.json", "metrics.json"):
+        (folder / name).unlink()
+    shutil.rmtree(folder / "explanations" / "traverse")
+    data = json.loads(Page(build_report(config).html).blocks["data"])
+    assert data["traversals"] == []
+    assert data["folders"][0]["images"][0]["methods"][0]["target"] == "class 0"
+    (folder / "explanations" / "compare" / "classes.json").write_text('["tabby"]')
+    data = json.loads(Page(build_report(config).html).blocks["data"])
+    assert data["folders"][0]["images"][0]["methods"][0]["target"] == "tabby"
+
+
+def test_codes_of_another_embedding_are_not_on_the_map(tmp_path):
+    config = report_run(tmp_path)
+    path = tmp_path / "made" / "manifold.safetensors"
+    other = ClassManifold.load(path)
+    dataclasses.replace(other, codes=other.codes.repeat(1, 2)).save(path)
+    content = json.loads(Page(build_report(config).html).blocks["data"])["map"]
+    assert len(content["points"]) == 40
+    assert content["paths"] == {}
 
 
 def test_the_counterfactual_stands_at_its_place_among_the_frames():
