@@ -21,7 +21,7 @@ endif
 .PHONY: help demo demo-clean test lint docs docs-modules docs-notebooks bench
 
 help:
-	@echo "make demo        train classifier and CAE on the embedded data, explain images, draw the map of the classes"
+	@echo "make demo        train classifier and CAE on the embedded data, explain images, and make a report to look at"
 	@echo "                 (stopped? run it again: finished stages are reused, an interrupted one goes on)"
 	@echo "make demo-clean  remove runs/demo"
 	@echo "make test        tests, without the slow ones; CI=true make test runs all; ARGS=... goes to pytest"
@@ -49,10 +49,11 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)
 	$(RUN) train.py classifier $(DEMO) resume=last
 	$(RUN) train.py cae $(DEMO) resume=last
-	$(RUN) explain.py traverse $(DEMO) traverse.limit=150 traverse.pictures=24
+	$(RUN) explain.py traverse $(DEMO) traverse.limit=150 traverse.pictures=24 traverse.save=all
 	$(RUN) explain.py manifold $(DEMO)
+	$(RUN) explain.py report $(DEMO)
 	@echo
-	@echo "Done. The pictures to open first:"
+	@echo "Done. Open runs/demo/report.html in a browser; the pictures behind it:"
 	@ls runs/demo/explanations/traverse/gallery.png
 	@ls runs/demo/explanations/traverse/strips/*.png | head -n 4
 	@ls runs/demo/explanations/traverse/gifs/*.gif | head -n 2

@@ -115,7 +115,8 @@ def test_every_target_of_the_makefile_is_explained(target):
 def test_the_demo_starts_continues_and_reuses_with_the_same_commands():
     lines = make("demo").splitlines()
     stages = [line for line in lines if re.search(r" (?:train|explain)\.py ", line)]
-    assert [line.split(".py ")[1].split()[0] for line in stages] == ["classifier", "cae", "traverse", "manifold"]
+    words = [line.split(".py ")[1].split()[0] for line in stages]
+    assert words == ["classifier", "cae", "traverse", "manifold", "report"]
     assert all("name=demo" in line and "overwrite" not in line for line in stages)
     assert all("resume=last" in line for line in stages if "train.py" in line)
     assert make("demo-clean").strip() == "rm -rf runs/demo"

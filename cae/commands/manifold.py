@@ -25,6 +25,7 @@ from cae.manifold.image_codes import (
     holds_images_of,
     manifold_codes,
     sampled_rows,
+    save_thumbnails,
     stacked_images,
 )
 from cae.manifold.latent_directions import class_directions
@@ -100,6 +101,8 @@ def _draw_maps(run: TrainedRun, test: ImageCodes, folder: Path) -> list[Path]:
     """Every embedding of training codes; the principal axes of these also for test codes, which training never saw."""
     files, seed, name = [], run.config.seed, run.config.name
     train = manifold_codes(run.manifold, sampled_rows(len(run.manifold), MOST_POINTS, seed), run.data.train)
+    if train.thumbnails is not None:
+        save_thumbnails(train.thumbnails, train.ids, folder / "thumbnails.safetensors")
     for method in run.config.manifold.embeddings:
         files.append(folder / f"{method}.png")
         draw_embedding(embed(train.codes, method, seed), train, run.classes, files[-1], f"{name}, training images")

@@ -7,7 +7,9 @@ from cae.config.explain_options import (
     CounterfactualConfig,
     ExplainConfig,
     ManifoldConfig,
+    ReportConfig,
     SanityConfig,
+    ServeConfig,
     TraverseConfig,
 )
 from cae.config.options import (
@@ -44,8 +46,10 @@ __all__ = [
     "ModelConfig",
     "NCCConfig",
     "OracleConfig",
+    "ReportConfig",
     "SamplerConfig",
     "SanityConfig",
+    "ServeConfig",
     "TrainerConfig",
     "TraverseConfig",
     "load_config",

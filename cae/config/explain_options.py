@@ -135,3 +135,26 @@ class SanityConfig:
     images: int = option(120, "test images explained in each test, spread evenly over the classes", low=6)
     steps: int | None = option(None, "training steps of each CAE; by default cae.max_steps", low=1)
     folder: str = option("sanity", "folder of the run for models and results; another one for other cae options")
+
+
+@dataclass
+class ReportConfig:
+    """What ``explain.py report`` puts into its one file."""
+
+    size: float = option(
+        15.0, "largest size of the file in megabytes; frames, then images, are left out to keep to it", low=2, high=1000
+    )
+    images: int | None = option(None, "at most so many images, spread evenly; null for all that fit", low=1)
+
+
+@dataclass
+class ServeConfig:
+    """Where ``explain.py serve`` listens, and what it takes."""
+
+    host: str = option(
+        "127.0.0.1", "address that is listened at; any other than this machine's own needs `serve.token`"
+    )
+    port: int = option(7860, "port", low=1, high=65535)
+    token: str | None = option(None, "secret of 16 characters or more that visitors must give")
+    largest_upload: float = option(20.0, "largest file that is taken, in megabytes", low=0.1, high=1000)
+    pixels: float = option(40.0, "largest picture that is taken, in millions of pixels", low=0.01, high=1000)

@@ -11,7 +11,9 @@ from cae.config.explain_options import (
     CounterfactualConfig,
     ExplainConfig,
     ManifoldConfig,
+    ReportConfig,
     SanityConfig,
+    ServeConfig,
     TraverseConfig,
 )
 
@@ -375,5 +377,7 @@ class Config:
     ncc: NCCConfig = field(default_factory=NCCConfig)
     caes: CausalConfig = field(default_factory=CausalConfig)
     sanity: SanityConfig = field(default_factory=SanityConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)

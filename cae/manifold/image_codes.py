@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,9 +15,11 @@ from torch import Tensor
 from cae.data.selection import image_ids
 from cae.data.types import ImageSet
 from cae.devices import device_of
+from cae.files import write_tensors
 from cae.manifold.class_manifold import ClassManifold
 
 THUMBNAIL = 96  # largest side in pixels of images kept for thumbnails
+KEPT = 48  # the same of those in a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +94,14 @@ def encode_rows(cae: Any, classifier: Any, images: ImageSet, rows: Tensor, batch
     return ImageCodes(torch.cat(codes), torch.cat(probabilities), images.labels[rows], ids, "test", torch.cat(shown))
 
 
-def _thumbnails(images: Tensor) -> Tensor:
+def save_thumbnails(images: Tensor, ids: Sequence[str], path: str | Path) -> None:
+    """Write small images ``(N, C, h, w)`` in [0, 1] with their ids, in 8 bits, for a map that shows them later."""
+    levels = (_thumbnails(images, KEPT).clamp(0, 1) * 255).round().byte()
+    names = torch.frombuffer(bytearray(json.dumps(list(ids)), "utf-8"), dtype=torch.uint8)
+    write_tensors(path, {"images": levels, "ids": names}, "thumbnails", {})
+
+
+def _thumbnails(images: Tensor, side: int = THUMBNAIL) -> Tensor:
     """Images ``(B, C, H, W)`` no larger than a thumbnail: thousands of large ones would not fit into memory."""
-    scale = THUMBNAIL / max(images.shape[-2:])
+    scale = side / max(images.shape[-2:])
     return images if scale >= 1 else F.interpolate(images, scale_factor=scale, mode="area")

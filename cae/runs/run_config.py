@@ -19,7 +19,7 @@ PRETRAINED = "pretrained"  # the name of the shipped run
 TRAINED = ("data", "classifier", "oracle", "cae", "sampler")
 # Options of one call, never taken from the run.
 OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "pretrained", "traverse", "explain", "method", "methods", "caes",
-                "sanity", "logging", "trainer")  # fmt: skip
+                "sanity", "report", "serve", "logging", "trainer")  # fmt: skip
 
 
 def run_config(run: Config | str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -7,6 +7,7 @@ been explained before.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +17,10 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from cae.canvas import save_png
 from cae.config import Config
 from cae.continuing import continue_work
+from cae.counterfactuals.export import picture_of
 from cae.data import Sample
 from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
@@ -65,6 +68,7 @@ def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
     parameters = {name: method.parameters for name, method in methods.items()}
     continue_work(place, _identity(opened), "explain.folder", parts=parameters)
     check_labelled_images(opened, asked.split, place)
+    write_json(place / "classes.json", list(opened.classes))
     work = _Comparison(opened, methods, chosen, place)
     problems = work.do()
     work.report()
@@ -141,6 +145,9 @@ class _Comparison:
         except Exception:  # of a foreign network: the traceback is its own, which image it was is ours to say
             print(f"stopped at image '{sample.id}'; what is finished is kept in '{self.folder}'", file=sys.stderr)
             raise
+        original = self.folder / "images" / f"{file_name(sample.id)}.png"
+        if not original.exists():  # maps are looked at beside it
+            save_png(picture_of(sample.image), original, id=json.dumps(sample.id))
         if suite is not None:
             self._measured(suite, sample, found)
         picture = self.folder / "figures" / f"{file_name(sample.id)}.png"

@@ -57,6 +57,10 @@ EXPLAIN = {
     "caes": Command(
         "causal explanation scores: whose masks carry the classifier's evidence", "explainers.commands.caes:caes"
     ),
+    "report": Command(
+        "one HTML file, to look at, of whatever the run folder holds", "explainers.commands.report:report"
+    ),
+    "serve": Command("a local app: drop an image, see its path live (extra app)", "explainers.commands.serve:serve"),
 }
 
 
