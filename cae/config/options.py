@@ -152,7 +152,7 @@ class ClassifierConfig:
         None, "passes over the training split at most; by default those of 2,000 steps, or 8 if these are more", low=1
     )
     patience: int = option(
-        300, "steps without a better validation (balanced accuracy and loss) after which training ends", low=1
+        600, "steps without a better validation (balanced accuracy and loss) after which training ends", low=1
     )
     learning_rate: float = option(2e-3, "learning rate (AdamW)", low=0)
     weight_decay: float = option(1e-2, "weight decay", low=0)
