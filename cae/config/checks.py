@@ -99,7 +99,9 @@ def _pattern_problem(pattern: str) -> str:
 
 
 def _lesions(config: Config) -> Iterator[str]:
-    lesions = config.data.lesions
+    lesions, (height, width) = config.data.lesions, config.data.sides
+    if config.data.source == "lesions" and height != width:
+        yield f"data.source=lesions draws squares: 'data.image_size' must be one side, but got {[height, width]}"
     yield from _repeats("data.lesions.classes", lesions.classes)
     if len(set(lesions.classes)) < 2:
         yield f"'data.lesions.classes' needs at least two classes, but got {shown(lesions.classes)}"
@@ -160,7 +162,7 @@ def _normalisation(config: Config) -> Iterator[str]:
 
 
 def _cae(config: Config) -> Iterator[str]:
-    cae, size = config.cae, config.data.image_size
+    cae, size = config.cae, min(config.data.sides)
     if cae.warmup_steps + cae.ramp_steps >= cae.max_steps:
         yield (
             f"cae.warmup_steps ({cae.warmup_steps}) + cae.ramp_steps ({cae.ramp_steps}) must be smaller than "
@@ -169,7 +171,8 @@ def _cae(config: Config) -> Iterator[str]:
     for name in ("individual_downsampling", "class_downsampling"):
         halvings = getattr(cae.model, name)
         if halvings is not None and 2**halvings > size:
-            yield f"'cae.model.{name}' halves the image {halvings} times, which data.image_size={size} does not allow"
+            wanted = shown(config.data.image_size)
+            yield f"'cae.model.{name}' halves the image {halvings} times, which data.image_size={wanted} does not allow"
 
 
 def _reference(config: Config) -> Iterator[str]:

@@ -30,6 +30,7 @@ class Option:
     high: float | None
     choices: tuple
     or_file: bool = False
+    or_pair: bool = False
 
     @property
     def limits(self) -> str:
@@ -48,6 +49,8 @@ class Option:
         words = self.limits if self.choices else ", ".join(filter(None, [_WORDS[self.kind], self.limits]))
         if self.container == "list":
             words = f"a list, written [a, b], of items that are each {words}"
+        if self.or_pair:
+            words += ", or two of them, written [height, width]"
         if self.or_file:
             words += ", or a file"
         if self.container == "dict":
@@ -81,8 +84,9 @@ def _walk(cls: type, prefix: str) -> Iterator[tuple[str, type | Option]]:
             yield from _walk(types[field.name], name + ".")
             continue
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-        known = {key: field.metadata[key] for key in ("help", "low", "high", "choices", "or_file")}
-        yield name, Option(name, *_split_type(types[field.name]), default, **known)
+        known = {key: field.metadata[key] for key in ("help", "low", "high", "choices", "or_file", "or_pair")}
+        annotation = int if known["or_pair"] else types[field.name]
+        yield name, Option(name, *_split_type(annotation), default, **known)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from cae.config.data_sources import SOURCES
 from cae.config.declaration import option
@@ -45,11 +46,17 @@ class DataConfig:
 
     source: str = option("lesions", "where images come from", choices=tuple(SOURCES))
     path: str | None = option(None, "root folder (folder, paired), CSV or Parquet file (table), .npz file (medmnist)")
-    image_size: int = option(64, "side in pixels of the squares that images become (see `fit`)", low=8, high=4096)
+    image_size: Any = option(
+        64,
+        "side in pixels of the squares that images become (see `fit`); of rectangles [height, width]",
+        low=8,
+        high=4096,
+        or_pair=True,
+    )
     fit: str = option(
         "crop",
-        "how image files become squares: crop the ends of the long side, pad the short one with the image's mean, or "
-        "stretch it",
+        "how image files come to that shape: crop the ends of the long side, pad the short one with the image's mean, "
+        "or stretch it",
         choices=("crop", "pad", "stretch"),
     )
     max_megapixels: float = option(
@@ -94,6 +101,12 @@ class DataConfig:
         {"path": "path", "label": "label", "split": "split", "mask": "mask"}, "column names of a table source"
     )
     lesions: LesionsConfig = field(default_factory=LesionsConfig)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of every image, in pixels."""
+        height, width = self.image_size if isinstance(self.image_size, list) else [self.image_size] * 2
+        return height, width
 
 
 @dataclass
@@ -141,7 +154,7 @@ class ClassifierConfig:
         None, "passes over the training split at most; by default those of 2,000 steps, or 8 if these are more", low=1
     )
     patience: int = option(
-        300, "steps without a better validation (balanced accuracy and loss) after which training ends", low=1
+        600, "steps without a better validation (balanced accuracy and loss) after which training ends", low=1
     )
     learning_rate: float = option(2e-3, "learning rate (AdamW)", low=0)
     weight_decay: float = option(1e-2, "weight decay", low=0)

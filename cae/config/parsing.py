@@ -78,6 +78,8 @@ def typed(option: Option, key: str, value: Any) -> Any:
     """
     if _is_reference(value):
         return value
+    if option.or_pair:
+        return _number_or_pair(option, value)
     if option.or_file and isinstance(value, str):
         return [value]
     if key == option.name and option.container:
@@ -89,6 +91,14 @@ def typed(option: Option, key: str, value: Any) -> Any:
             return [_typed_scalar(option, entry) for entry in entries]
         return {name: _typed_scalar(option, entry) for name, entry in entries.items()}
     return None if value is None and option.optional else _typed_scalar(option, value)
+
+
+def _number_or_pair(option: Option, value: Any) -> int | list[int]:
+    """A whole number, or two of them; two that are equal are one."""
+    numbers = [int(str(_typed_scalar(option, entry))) for entry in (value if isinstance(value, list) else [value])]
+    if len(numbers) != (2 if isinstance(value, list) else 1):
+        raise ValueError(value)
+    return numbers if len(set(numbers)) == 2 else numbers[0]
 
 
 def foreign_reference(value: Any) -> str | None:

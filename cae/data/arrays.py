@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cae.data.images import fit, to_channels
+from cae.data.images import Size, fit, sides, to_channels
 from cae.data.types import Sample
 
 
@@ -44,12 +44,12 @@ class ArraySet:
 
     @classmethod
     def from_numpy(
-        cls, images: np.ndarray, labels: np.ndarray, ids: list[str], image_size: int, channels: int
+        cls, images: np.ndarray, labels: np.ndarray, ids: list[str], image_size: Size, channels: int
     ) -> ArraySet:
         """Bring uint8 images ``(N, H, W)`` or ``(N, H, W, C)`` to ``image_size`` and ``channels``, held as uint8."""
         tensor = torch.from_numpy(images)
         tensor = tensor[:, None] if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
-        if tensor.shape[1:] != (channels, image_size, image_size):
+        if tensor.shape[1:] != (channels, *sides(image_size)):
             # part by part: float32 copies of the whole would need several times the memory
             parts = [_converted(part, image_size, channels) for part in tensor.split(1024)]
             tensor = torch.cat(parts)
@@ -62,7 +62,7 @@ class ArraySet:
         return ArraySet(self.images[chosen], self.labels[chosen], [self.ids[i] for i in chosen.tolist()], masks)
 
 
-def _converted(images: Tensor, image_size: int, channels: int) -> Tensor:
+def _converted(images: Tensor, image_size: Size, channels: int) -> Tensor:
     values = fit(to_channels(images.to(torch.float32) / 255, channels), image_size)
     return (values * 255).round().to(torch.uint8)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +20,7 @@ from cae.data import medical, pictures
 from cae.errors import UserError, did_you_mean
 
 MOST_BESIDE = 500  # names in a folder among which the nearest is looked for
+Size = int | Sequence[int]  # side of a square, or (height, width)
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's own conversion
 
 
@@ -226,30 +227,30 @@ def read_mask(ref: ImageRef) -> Tensor:
 
 
 def load_image(
-    ref: ImageRef, image_size: int, channels: int, crop: float = 1.0, reading: Reading = AS_STORED
+    ref: ImageRef, image_size: Size, channels: int, crop: float = 1.0, reading: Reading = AS_STORED
 ) -> Tensor:
-    """An image as the program wants it: ``(channels, image_size, image_size)`` float32 in [0, 1].
+    """An image as the program wants it: ``(channels, height, width)`` float32 in [0, 1].
 
     Args:
         ref: where it is.
-        image_size: side in pixels.
+        image_size: side in pixels, or height and width.
         channels: 1 or 3.
-        crop: share of the shorter side that is kept, centred.
-        reading: what the stored values mean, and how images that are no squares become such.
+        crop: share that is kept, centred, as in ``fit``.
+        reading: what the stored values mean, and how images of another shape come to this one.
     """
-    image = to_channels(read_image(ref, reading, image_size / crop), channels)[None]
+    image = to_channels(read_image(ref, reading, max(sides(image_size)) / crop), channels)[None]
     return fit(image, image_size, crop, reading.fit)[0]
 
 
-def load_mask(ref: ImageRef, image_size: int, crop: float = 1.0, mode: str = "crop") -> Tensor:
-    """A mask brought through the same geometry as its image: ``(1, image_size, image_size)`` bool."""
+def load_mask(ref: ImageRef, image_size: Size, crop: float = 1.0, mode: str = "crop") -> Tensor:
+    """A mask brought through the same geometry as its image: ``(1, height, width)`` bool."""
     return fit_mask(read_mask(ref), image_size, crop, mode)
 
 
-def fit_mask(mask: Tensor, image_size: int, crop: float = 1.0, mode: str = "crop") -> Tensor:
-    """A mask ``(1, H, W)`` bool as ``(1, image_size, image_size)``: inside where more than half of a pixel is."""
+def fit_mask(mask: Tensor, image_size: Size, crop: float = 1.0, mode: str = "crop") -> Tensor:
+    """A mask ``(1, H, W)`` bool as ``(1, height, width)``: inside where more than half of a pixel is."""
     height, width = mask.shape[-2:]
-    factor = pictures.reduction(height, width, image_size / crop)
+    factor = pictures.reduction(height, width, max(sides(image_size)) / crop)
     if factor > 1:  # before it becomes floats, of four times the memory
         whole = centre(mask, height - height % factor, width - width % factor)[0].numpy()
         squares = whole.reshape(height // factor, factor, width // factor, factor)
@@ -257,6 +258,16 @@ def fit_mask(mask: Tensor, image_size: int, crop: float = 1.0, mode: str = "crop
     else:
         shares = mask.to(torch.float32)
     return fit(shares[None], image_size, crop, mode, padding=0.0)[0] >= 0.5
+
+
+def sides(size: Size) -> tuple[int, int]:
+    """Height and width of a size.
+
+    >>> sides(64), sides([96, 64])
+    ((64, 64), (96, 64))
+    """
+    height, width = [size] * 2 if isinstance(size, int) else size
+    return height, width
 
 
 def to_channels(images: Tensor, channels: int) -> Tensor:
@@ -269,39 +280,53 @@ def to_channels(images: Tensor, channels: int) -> Tensor:
     return (images * weights).sum(dim=-3, keepdim=True)
 
 
-def _without_ends(images: Tensor) -> Tensor:
+def kept_by_crop(height: int, width: int, size: Size) -> tuple[float, float]:
+    """Height and width of the largest part of an image that has the shape of ``size``.
+
+    >>> kept_by_crop(100, 300, 64), kept_by_crop(100, 300, (32, 64)), kept_by_crop(100, 100, (32, 64))
+    ((100.0, 100.0), (100.0, 200.0), (50.0, 100.0))
+    """
+    wanted = sides(size)
+    smaller = min(height / wanted[0], width / wanted[1])
+    return wanted[0] * smaller, wanted[1] * smaller
+
+
+def _without_ends(images: Tensor, size: Size) -> Tensor:
     """Images without the ends of their long side that no crop of the centre keeps.
 
     A line of 20,000 pixels would be enlarged to as many times its width before all but its centre is thrown away.
     """
     height, width = images.shape[-2:]
-    spare = [max(0, (side - 4 * min(height, width)) // 2) for side in (height, width)]
+    kept = kept_by_crop(height, width, size)
+    spare = [max(0, (side - math.ceil(4 * part)) // 2) for side, part in zip((height, width), kept, strict=True)]
     return images[..., spare[0] : height - spare[0], spare[1] : width - spare[1]]
 
 
-def fit(images: Tensor, image_size: int, crop: float = 1.0, mode: str = "crop", padding: float | None = None) -> Tensor:
-    """Images ``(N, C, H, W)`` at ``(N, C, image_size, image_size)`` in [0, 1]: bilinear, antialiased.
+def fit(
+    images: Tensor, image_size: Size, crop: float = 1.0, mode: str = "crop", padding: float | None = None
+) -> Tensor:
+    """Images ``(N, C, H, W)`` at ``(N, C, height, width)`` in [0, 1]: bilinear, antialiased.
 
     Args:
         images: in [0, 1].
-        image_size: side in pixels.
-        crop: share of the short side that is kept, centred, as ImageNet classifiers are tested (0.875); with ``pad``
-            and ``stretch``, of both sides.
-        mode: ``crop``: a square is cut out of the centre; ``pad``: the short side is filled up; ``stretch``: both sides
-            are brought to one length.
+        image_size: side in pixels, or height and width.
+        crop: share of the largest part of that shape that is kept, centred: of squares, of the short side, as ImageNet
+            classifiers are tested (0.875). With ``pad`` and ``stretch``, of both sides.
+        mode: ``crop``: that part is cut out of the centre; ``pad``: what is missing to that shape is filled up;
+            ``stretch``: each side is brought to its length.
         padding: value of what is filled up; by default the mean of each image and channel.
     """
     if mode == "crop":
         return _cropped(images, image_size, crop)
-    kept = [max(1, round(crop * side)) for side in images.shape[-2:]]
+    wanted, kept = sides(image_size), [max(1, round(crop * side)) for side in images.shape[-2:]]
     images = centre(images, kept[0], kept[1])
-    scale = image_size / max(kept)
-    size = [max(1, round(side * scale)) for side in kept] if mode == "pad" else [image_size, image_size]
-    small = _resized(images, size[0], size[1])
     if mode == "stretch":
-        return small.contiguous()
-    top, left = ((image_size - side) // 2 for side in size)
-    margins = (left, image_size - size[1] - left, top, image_size - size[0] - top)
+        return _resized(images, *wanted).contiguous()
+    scale = min(wanted[0] / kept[0], wanted[1] / kept[1])
+    height, width = (max(1, round(side * scale)) for side in kept)
+    small = _resized(images, height, width)
+    top, left = (wanted[0] - height) // 2, (wanted[1] - width) // 2
+    margins = (left, wanted[1] - width - left, top, wanted[0] - height - top)
     ground = small.mean((-2, -1), keepdim=True) if padding is None else torch.full_like(small[..., :1, :1], padding)
     return pad(small - ground, margins) + ground
 
@@ -318,9 +343,9 @@ def _resized(images: Tensor, height: int, width: int) -> Tensor:
     return interpolate(images, size=(height, width), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
-def _cropped(images: Tensor, image_size: int, crop: float) -> Tensor:
-    images = _without_ends(images)
+def _cropped(images: Tensor, size: Size, crop: float) -> Tensor:
+    images, wanted = _without_ends(images, size), sides(size)
     height, width = images.shape[-2:]
-    scale = image_size / (crop * min(height, width))
-    images = _resized(images, max(image_size, round(height * scale)), max(image_size, round(width * scale)))
-    return centre(images, image_size, image_size).contiguous()
+    scale = max(wanted[0] / (crop * height), wanted[1] / (crop * width))
+    images = _resized(images, max(wanted[0], round(height * scale)), max(wanted[1], round(width * scale)))
+    return centre(images, *wanted).contiguous()

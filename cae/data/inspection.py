@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cae.config import DataConfig
 from cae.data import pictures
-from cae.data.images import centre, fit_mask, read_mask, unscaled_range
+from cae.data.images import Size, centre, fit_mask, kept_by_crop, read_mask, unscaled_range
 from cae.data.records import FileSet, Record
 from cae.data.splits import few
 
@@ -103,13 +103,13 @@ FATES = {
 }
 
 
-def mask_fate(mask: Tensor, image_size: int, crop: float, mode: str = "crop") -> str:
+def mask_fate(mask: Tensor, image_size: Size, crop: float, mode: str = "crop") -> str:
     """What becomes of a mask ``(1, H, W)`` bool: ``empty``, ``outside``, ``small``, ``cut``, ``full`` or ``kept``."""
     total = int(mask.sum())
     if not total:
         return "empty"
     height, width = mask.shape[-2:]
-    whole = (min(height, width),) * 2 if mode == "crop" else (height, width)
+    whole = kept_by_crop(height, width, image_size) if mode == "crop" else (height, width)
     inside = int(centre(mask, *(max(1, round(crop * side)) for side in whole)).sum())
     if not inside:
         return "outside"

@@ -77,7 +77,7 @@ class CAEDataModule(pl.LightningDataModule):
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """``(C, H, W)`` of every image."""
-        return (self.config.channels, self.config.image_size, self.config.image_size)
+        return (self.config.channels, *self.config.sides)
 
     @property
     def train(self) -> ImageSet:

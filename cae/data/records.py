@@ -13,7 +13,7 @@ import torch
 from cae.config import DataConfig
 from cae.data import medical
 from cae.data.file_listing import IMAGE_SUFFIXES, left_out_words, list_files, list_images, without_suffix
-from cae.data.images import AS_STORED, ImageRef, Reading, image_shape, load_image, load_mask, missing
+from cae.data.images import AS_STORED, ImageRef, Reading, Size, image_shape, load_image, load_mask, missing
 from cae.data.splits import SHOWN_PROBLEMS, few, raise_problems
 from cae.data.types import Sample
 from cae.errors import UserError
@@ -38,7 +38,7 @@ class FileSet:
 
     Args:
         records: one per image.
-        image_size: side in pixels of the square images given out.
+        image_size: side in pixels of the images given out, or their height and width.
         channels: 1 or 3.
         cache: keep decoded samples in memory.
         crop: share of the shorter side that is kept, centred.
@@ -48,7 +48,7 @@ class FileSet:
     def __init__(
         self,
         records: Sequence[Record],
-        image_size: int,
+        image_size: Size,
         channels: int,
         cache: bool = False,
         crop: float = 1.0,
@@ -96,7 +96,7 @@ class ImageFiles(FileSet):
     """
 
     def __init__(
-        self, path: str | Path, image_size: int, channels: int, crop: float = 1.0, reading: Reading = AS_STORED
+        self, path: str | Path, image_size: Size, channels: int, crop: float = 1.0, reading: Reading = AS_STORED
     ):
         ref = ImageRef.parse(path)
         self.notes: list[str] = []  # what of the folder was not read

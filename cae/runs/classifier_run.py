@@ -60,7 +60,7 @@ def open_classifier(run: Config | str | Path, *overrides: str, needs_data: bool 
     device = device_for(config.trainer.accelerator, config.trainer.devices)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
-    data, shape = None, (config.data.channels, config.data.image_size, config.data.image_size)
+    data, shape = None, (config.data.channels, *config.data.sides)
     if needs_data or not brings_classes(config.classifier):
         data = CAEDataModule(config.data)
         data.setup()

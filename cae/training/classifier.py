@@ -34,7 +34,7 @@ FORMER_OPTIONS = {"verdicts": "learn_predictions"}  # of checkpoints before vers
 MAX_STEPS = 2000  # of a training whose epochs are not given, or MIN_EPOCHS where these are more
 MIN_EPOCHS = 8
 ROUND_STEPS = 20  # between two validations at least
-PERFECT = 0.02  # of what a validation is chosen by: without any error, at a fiftieth of the loss of a guess
+GOOD_ENOUGH = 0.04  # of what a validation is chosen by, where a guess is 2: some 99 % right, and as sure of it
 MIN_ROUNDS = 3  # without a better validation, before a training ends
 
 
@@ -214,10 +214,10 @@ def _relabelled(data: CAEDataModule, labels: Sequence[Tensor]) -> list[ImageSet]
 
 
 def _patience(module: ClassifierModule, steps: int) -> EarlyStopping:
-    """Ends the training after ``patience`` steps without a better validation, or when it cannot get better."""
+    """Ends the training after ``patience`` steps without a better validation, or when it is good enough."""
     waits = max(MIN_ROUNDS, math.ceil(module.hparams["patience"] / steps))
     return Patience(
-        "val/selection", patience=waits, mode="min", stopping_threshold=PERFECT, check_on_train_epoch_end=True
+        "val/selection", patience=waits, mode="min", stopping_threshold=GOOD_ENOUGH, check_on_train_epoch_end=True
     )
 
 

@@ -195,7 +195,7 @@ def test_the_teacher_is_no_part_of_the_oracle(data):
     assert "teacher" not in module.hparams
 
 
-def test_a_training_ends_when_it_cannot_get_better_and_stays_ended(data, tmp_path):
+def test_a_training_ends_when_it_is_good_enough_and_stays_ended(data, tmp_path):
     config = options()
     config.classifier.epochs = 1000
     train_classifier(config, data, tmp_path)
