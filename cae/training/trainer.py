@@ -145,9 +145,8 @@ def build_loggers(config: LoggingConfig, folder: Path, stage: str, run_name: str
             ) from None
     if config.wandb != "off":
         offline = config.wandb == "offline"
-        loggers.append(
-            WandbLogger(name=f"{run_name}-{stage}", project=config.wandb_project, save_dir=folder, offline=offline)
-        )
+        settings = {"project": config.wandb_project, "group": config.wandb_group, "offline": offline}
+        loggers.append(WandbLogger(name=f"{run_name}-{stage}", save_dir=folder, **settings))
     return loggers
 
 
