@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from cae.classifiers.preprocessing import Preprocessing
 from cae.classifiers.saved import OWN_NETWORKS, build_network, save_classifier
@@ -36,21 +36,25 @@ def epoch_seed(seed: int, epoch: int, rank: int) -> int:
 
 
 class EpochOrder(Sampler[int]):
-    """A random order of ``count`` images that depends on seed and epoch alone, so that a resumed training keeps it."""
+    """A random order of ``count`` images that depends on seed and epoch alone, so that a resumed training keeps it.
 
-    def __init__(self, count: int, seed: int):
+    Several processes are dealt its images in turn, equally many each: N batches of B that go together are one of N B.
+    """
+
+    def __init__(self, count: int, seed: int, rank: int = 0, world_size: int = 1):
         self.count, self.seed, self.epoch = count, seed, 0
+        self.rank, self.world_size = rank, world_size
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.count
+        return self.count // self.world_size
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(epoch_seed(self.seed, self.epoch, 0))
-        yield from torch.randperm(self.count, generator=generator).tolist()
+        yield from torch.randperm(self.count, generator=generator)[self.rank :: self.world_size][: len(self)].tolist()
 
 
 class ClassifierModule(pl.LightningModule):
@@ -124,7 +128,7 @@ class ClassifierModule(pl.LightningModule):
             return teacher.to(batch.images.device).logits(batch.images).argmax(1)
 
     def on_train_epoch_start(self) -> None:
-        """Choose the order of the images; Lightning tells a sampler the epoch only outside of distributed training."""
+        """Choose the order of the images."""
         if self.order is not None:
             self.order.set_epoch(self.current_epoch)
 
@@ -154,7 +158,7 @@ class ClassifierModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log accuracy and loss, and the number by which the best epoch is chosen: fewest errors, then lowest loss."""
-        errors, losses, images = self.trainer.strategy.reduce(self._validation.clone(), reduce_op="sum")
+        errors, losses, images = self._validation
         loss = losses / images
         self.log("val/accuracy", 1 - errors / images, prog_bar=True, sync_dist=True)
         self.log("val/loss", loss, sync_dist=True)
@@ -289,27 +293,28 @@ def _check_channels(wanted: int | None, found: int) -> None:
 def _fit(module: ClassifierModule, config: Config, data: CAEDataModule, folder: Path, stage: str) -> pl.Trainer:
     """Train or continue, load the weights of the best epoch, and count on the test split.
 
-    Every process of a distributed training tests the whole split: dealt out, some images would be counted twice.
+    Every process of a distributed training validates and tests on whole splits: dealt out, some images would be
+    counted twice.
     """
     _check_splits(data)
     last = checkpoint_to_continue(config, folder, stage)
-    module.order = EpochOrder(len(data.train), module.hparams["seed"])
-    loader = _with_sampler(data.train_dataloader(), module.order)
+    callbacks, epochs = _checkpoints(folder / f"{stage}_checkpoints"), module.hparams["epochs"]
+    trainer = build_trainer(
+        config, folder, stage, max_epochs=epochs, callbacks=callbacks, resume=last is not None,
+        use_distributed_sampler=False,
+    )  # fmt: skip
+    module.order = EpochOrder(len(data.train), module.hparams["seed"], trainer.global_rank, trainer.world_size)
     if last is not None:
         checkpoint = read_checkpoint(last, to_continue=True)
         before = _present_options(checkpoint.get("hyper_parameters", {}))
         check_same_options(before, dict(module.hparams), last, stage)
         module.order.set_epoch(checkpoint["epoch"] + 1)  # workers begin to read before the epoch begins
-    callbacks = _checkpoints(folder / f"{stage}_checkpoints")
-    epochs = module.hparams["epochs"]
-    trainer = build_trainer(config, folder, stage, max_epochs=epochs, callbacks=callbacks, resume=last is not None)
+    loader = _with_order(data.train_dataloader(), module.order)
     trainer.fit(module, loader, data.val_dataloader(), ckpt_path=last, weights_only=True)
     best = read_checkpoint(folder / f"{stage}_checkpoints" / f"{BEST}.ckpt")
     module.load_state_dict(best["state_dict"])
     data.setup("test")
-    images = cast("Dataset", data.test)
-    whole: DistributedSampler = DistributedSampler(images, num_replicas=1, rank=0, shuffle=False)
-    trainer.test(module, _with_sampler(data.test_dataloader(), whole), verbose=False)
+    trainer.test(module, data.test_dataloader(), verbose=False)
     close_loggers(trainer)
     return trainer
 
@@ -328,13 +333,13 @@ def _check_splits(data: CAEDataModule) -> None:
         )
 
 
-def _with_sampler(loader: DataLoader, sampler: Sampler) -> DataLoader:
-    """The same loader with another choice and order of its images."""
+def _with_order(loader: DataLoader, order: EpochOrder) -> DataLoader:
+    """The same loader in another order; images that fill no batch are dropped, unless there are no others."""
     return DataLoader(
         loader.dataset,
         batch_size=loader.batch_size,
-        sampler=sampler,
-        drop_last=loader.drop_last,
+        sampler=order,
+        drop_last=loader.drop_last and len(order) >= (loader.batch_size or 1),
         collate_fn=loader.collate_fn,
         num_workers=loader.num_workers,
         persistent_workers=loader.persistent_workers,

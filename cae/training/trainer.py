@@ -24,6 +24,7 @@ from cae.devices import parse_devices
 from cae.errors import UserError
 from cae.files import atomic_path, damaged, existing_text, read_checkpoint
 from cae.training.finite import FiniteTraining
+from cae.training.synchronisation import SynchronisedBatchNorm
 
 # what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
 EXPECTED_WARNINGS = (
@@ -200,9 +201,10 @@ def build_trainer(
     }
     loggers = build_loggers(config.logging, folder, stage, config.name, resume)
     guarded = [FiniteTraining(config, stage), *callbacks]
-    fixed = {"default_root_dir": folder, "logger": loggers, "callbacks": guarded}
+    plugins = [AtomicCheckpointIO(), SynchronisedBatchNorm()]
+    fixed = {"default_root_dir": folder, "logger": loggers, "callbacks": guarded, "plugins": plugins}
     try:
-        return pl.Trainer(**{**defaults, **fixed, "plugins": [AtomicCheckpointIO()], **settings})
+        return pl.Trainer(**{**defaults, **fixed, **settings})
     except (MisconfigurationException, ValueError) as error:
         trainer = config.trainer
         raise UserError(
