@@ -204,7 +204,7 @@ def build_trainer(
     check_tasks()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _expect_known_warnings()
+    expect_known_warnings()
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     devices = parse_devices(config.trainer.devices)
@@ -228,7 +228,7 @@ def build_trainer(
     # a folder of the stage's own: Lightning continues, and tests, any checkpoint of a requeued job that lies there
     fixed = {"default_root_dir": folder / f"{stage}_checkpoints", "logger": loggers, "callbacks": guarded}
     try:
-        fixed["plugins"] = [AtomicCheckpointIO(), SynchronisedBatchNorm(), *_cluster()]
+        fixed["plugins"] = [AtomicCheckpointIO(), SynchronisedBatchNorm(), *cluster_plugins()]
         return pl.Trainer(**{**defaults, **fixed, **settings})
     except (MisconfigurationException, RuntimeError, ValueError) as error:
         trainer = config.trainer
@@ -238,7 +238,7 @@ def build_trainer(
         ) from error
 
 
-def _cluster() -> list[SLURMEnvironment]:
+def cluster_plugins() -> list[SLURMEnvironment]:
     """SLURM without Lightning's own checkpoints, which it takes for those of any stage: see ``Requeueing``."""
     return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
 
@@ -258,7 +258,7 @@ def close_loggers(trainer: pl.Trainer) -> None:
             logger.experiment.finish()
 
 
-def _expect_known_warnings() -> None:
+def expect_known_warnings() -> None:
     """Keep warnings and tips of Lightning off the terminal where they tell nothing that the user can change."""
     for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from cae.data import Sample
 from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
+from cae.processes import is_first_process
 from cae.runs.classifier_run import ClassifierRun, open_classifier
 from cae.runs.run_folder import RunFolder
+from cae.training.sharing import deal, process_count
 from explainers.base import Explainer
 from explainers.commands.resources import build_explainers
 from explainers.commands.tables import write_csv, write_tables
@@ -61,8 +64,10 @@ def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
     parameters = {name: method.parameters for name, method in methods.items()}
     continue_work(place, _identity(opened), "explain.folder", parts=parameters)
     work = _Comparison(opened, methods, chosen, place)
-    problems = work.do()
-    work.report()
+    problems = deal(config, range(len(chosen.order)), work.explain)
+    if problems is None:
+        return
+    work.finish()
     if problems:
         raise UserError(problems)
 
@@ -98,28 +103,23 @@ class _Comparison:
     chosen: Selection
     folder: Path
 
-    def do(self) -> list[str]:
-        """Explain and measure the chosen images; those that cannot be read, in words."""
-        config, problems, order = self.opened.config, list[str](), self.chosen.order
-        suite = self._suite()
-        figures = len(order) if config.explain.figures is None else config.explain.figures
-        progress = tqdm(
-            total=len(order) * len(self.methods), desc="explain", unit="map", disable=not config.logging.progress
-        )
-        for number, (_, sample) in enumerate(readable(self.chosen.images, order, problems)):
-            found = dict(self._explained(sample, progress))
-            if suite is not None:
-                self._measured(suite, sample, found)
+    def explain(self, number: int) -> list[str]:
+        """Explain, measure and draw the image of this number among the chosen ones; if it cannot be read, in words."""
+        problems, figures = list[str](), self.opened.config.explain.figures
+        for _, sample in readable(self.chosen.images, [self.chosen.order[number]], problems):
+            found = dict(self._explained(sample))
+            if self._suite is not None:
+                self._measured(self._suite, sample, found)
             picture = self.folder / "figures" / f"{file_name(sample.id)}.png"
-            if number < figures and not self._drawn(picture):
+            if (figures is None or number < figures) and not self._drawn(picture):
                 self._draw(sample, list(found.values()), picture)
                 write_json(picture.with_suffix(".json"), list(self.methods))
-        progress.close()
-        self._check()
         return problems
 
-    def report(self) -> None:
-        """Write the tables and say what there is to see."""
+    def finish(self) -> None:
+        """Check the methods on the first images, write the tables and say what there is to see."""
+        self._progress.close()
+        self._check()
         rows = {}
         ids = [self.chosen.ids[place] for place in self.chosen.order]
         for id in ids:
@@ -147,7 +147,13 @@ class _Comparison:
             if rows:
                 write_csv(self.folder / f"{name}_explanations.csv", rows)
 
-    def _explained(self, sample: Sample, progress: tqdm) -> Iterator[tuple[str, Explanation]]:
+    @cached_property
+    def _progress(self) -> tqdm:
+        maps = len(self.chosen.order) * len(self.methods) // process_count(self.opened.config.trainer)
+        hidden = not self.opened.config.logging.progress or not is_first_process()
+        return tqdm(total=maps, desc="explain", unit="map", disable=hidden)
+
+    def _explained(self, sample: Sample) -> Iterator[tuple[str, Explanation]]:
         spent, seconds = 0, 0.0
         for name, method in self.methods.items():
             path = self.folder / "maps" / name / f"{file_name(sample.id)}.safetensors"
@@ -158,8 +164,8 @@ class _Comparison:
                 )
                 found.save(path)
                 spent, seconds = spent + int(found.evaluations.sum()), seconds + found.seconds
-                progress.set_postfix_str(f"{spent / max(seconds, 1e-9):.0f} evaluations/s")
-            progress.update()
+                self._progress.set_postfix_str(f"{spent / max(seconds, 1e-9):.0f} evaluations/s")
+            self._progress.update()
             yield name, Explanation.load(path)
 
     def _draw(self, sample: Sample, found: Sequence[Explanation], picture: Path) -> None:
@@ -174,6 +180,7 @@ class _Comparison:
         else:
             explanation_figure(sample.image, found, classes, title, picture, sample.mask)
 
+    @cached_property
     def _suite(self) -> MetricSuite | None:
         options = self.opened.config.explain
         if options.metrics == "none":
