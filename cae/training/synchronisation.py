@@ -27,12 +27,12 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # applied, so that it can be differentiated again
-        return _SumOverProcesses.apply(gradients[0])  # type: ignore[no-any-return]
+        return _SumOverProcesses.apply(gradients[0])
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
     """The sum of a tensor over all processes, with gradients to each of them; alone, the tensor itself."""
-    return tensor if processes() == 1 else _SumOverProcesses.apply(tensor)  # type: ignore[no-any-return]
+    return tensor if processes() == 1 else _SumOverProcesses.apply(tensor)
 
 
 def gather_over_processes(rows: Tensor) -> Tensor:

@@ -145,10 +145,10 @@ def _environment(experiment: Experiment, jobs: int) -> Iterator[list[int]]:
 
 
 def _devices(experiment: Experiment, accelerator: str) -> list[int]:
-    import torch
-
     if experiment.executor == "slurm" or accelerator not in ("auto", "gpu", "cuda"):
         return []
+    import torch
+
     there = torch.cuda.device_count() if torch.cuda.is_available() else 0
     wanted = list(range(there)) if experiment.devices is None else list(experiment.devices)
     absent = [number for number in wanted if number >= there]

@@ -6,7 +6,7 @@ from cae.errors import UserError
 from cae.experiments.definition import read_experiment
 from cae.experiments.jobs import expand
 from cae.files import read_json, write_json
-from explainers.commands import programs
+from explainers.commands import experiment_launch, programs
 from explainers.commands.experiment import experiment
 from explainers.commands.experiment_job import JobRun
 
@@ -100,6 +100,37 @@ def test_a_cluster_that_is_not_there_is_a_sentence(file, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match="this machine has no SLURM"):
         experiment([*file(TRAININGS), "executor=slurm"], WORDS)
+
+
+@pytest.fixture
+def cluster(tmp_path, monkeypatch):
+    """Programs of SLURM that take every job, and say of each that it is over."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    number = f"$(ls {programs} | grep -c script)"
+    answers = {
+        "sbatch": f'n={number}; cp "$1" {programs}/script$n; echo "Submitted batch job 1$n"',
+        "sacct": 'echo "JobID|State|NodeList"; for job in 10_0 10_1 11_0 11_1; do echo "$job|COMPLETED|node"; done',
+        "srun": "exit 0",
+    }
+    for name, answer in answers.items():
+        (programs / name).write_text(f"#!/bin/bash\n{answer}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    return programs
+
+
+def test_a_cluster_gets_an_array_of_lenders_and_after_it_one_of_borrowers(file, cluster, capsys, monkeypatch):
+    monkeypatch.setattr(experiment_launch, "POLL", 0.02)
+    slurm = "slurm={timeout_min: 90, slurm_partition: long, gpus_per_node: 1}"
+    with pytest.raises(UserError, match="4 of 4 jobs have no figures"):
+        experiment([*file(TRAININGS), "executor=slurm", "seeds=[0,1]", slurm], WORDS)
+    lenders, borrowers = ((cluster / f"script{number}").read_text() for number in range(2))
+    for line in ("--array=0-1%2", "--time=90", "--partition=long", "--gpus-per-node=1", "--job-name=trial"):
+        assert f"#SBATCH {line}\n" in lenders
+    assert "dependency" not in lenders
+    assert "#SBATCH --dependency=afterany:10\n" in borrowers
+    assert "* ours-seed0: missing, not begun" in capsys.readouterr().out
 
 
 def test_a_job_takes_one_device(file):
