@@ -28,6 +28,9 @@ class Step:
     options: Options = field(default_factory=dict)
 
 
+USUAL_COMMANDS = (Step("classifier"), Step("oracle"), Step("cae"), Step("traverse"))
+
+
 @dataclass(frozen=True)
 class Experiment:
     """What the file of an experiment says.
@@ -53,7 +56,7 @@ class Experiment:
     base: tuple[str, ...]
     arms: dict[str, Options]
     seeds: tuple[int, ...] = (0,)
-    commands: tuple[Step, ...] = (Step("classifier"), Step("oracle"), Step("cae"), Step("traverse"))
+    commands: tuple[Step, ...] = USUAL_COMMANDS
     options: Options = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     baseline: str = ""
@@ -136,20 +139,19 @@ def _experiment(content: Mapping[str, Any], problems: list[str]) -> Experiment:
         for name, options in _mapping(content.get("arms"), "arms", problems).items()
     }
     arms = _crossed(arms, _mapping(content.get("grid"), "grid", problems), problems) or {"base": {}}
-    defaults = {entry.name: entry.default for entry in dataclasses.fields(Experiment)}
     steps = [_step(entry, problems) for entry in _list(content.get("commands"))]
     return Experiment(
         name=str(content["name"]),
         base=tuple(map(str, _list(content.get("base")))),
         arms=arms,
         seeds=tuple(_numbers(content.get("seeds", ["0"]), "seeds", problems)),
-        commands=tuple(steps) or defaults["commands"],
+        commands=tuple(steps) or USUAL_COMMANDS,
         options=_options(content.get("options"), "options", problems),
         shared=tuple(map(str, _list(content.get("shared")))),
         baseline=str(content.get("baseline", next(iter(arms)))),
         metrics=tuple(map(str, _list(content.get("metrics")))),
-        runs=str(content.get("runs", defaults["runs"])),
-        executor=str(content.get("executor", defaults["executor"])),
+        runs=str(content.get("runs", Experiment.runs)),
+        executor=str(content.get("executor", Experiment.executor)),
         jobs_at_once=next(iter(_numbers(content.get("jobs_at_once"), "jobs_at_once", problems)), None),
         devices=tuple(_numbers(content["devices"], "devices", problems)) if content.get("devices") else None,
         slurm={key: _plain(value) for key, value in _mapping(content.get("slurm"), "slurm", problems).items()},

@@ -117,8 +117,10 @@ def lines(outcomes: Sequence[Outcome], baseline: str) -> list[Line]:
 def _line(arm: str, metric: str, values: Mapping[int, float], baseline: Mapping[int, float]) -> Line:
     numbers = list(values.values())
     pairs = [value - baseline[seed] for seed, value in values.items() if seed in baseline]
-    differences = (mean(pairs), min(pairs), max(pairs)) if pairs else (None, None, None)
-    return Line(arm, metric, mean(numbers), min(numbers), max(numbers), tuple(values), *differences, len(pairs))
+    middle, low, high = (mean(pairs), min(pairs), max(pairs)) if pairs else (None, None, None)
+    return Line(
+        arm, metric, mean(numbers), min(numbers), max(numbers), tuple(values), middle, low, high, len(pairs)
+    )  # fmt: skip
 
 
 def chosen_metrics(patterns: Sequence[str], found: Iterable[str]) -> list[str]:

@@ -156,9 +156,12 @@ def build_loggers(config: LoggingConfig, folder: Path, stage: str, run_name: str
             ) from None
     if config.wandb != "off":
         offline = config.wandb == "offline"
-        settings = {"project": config.wandb_project, "group": config.wandb_group, "offline": offline}
-        settings |= {"id": _wandb_id(folder, stage, resume or is_requeued()), "resume": "allow"}
-        loggers.append(WandbLogger(name=f"{run_name}-{stage}", save_dir=folder, **settings))
+        loggers.append(
+            WandbLogger(
+                name=f"{run_name}-{stage}", save_dir=folder, offline=offline, project=config.wandb_project,
+                id=_wandb_id(folder, stage, resume or is_requeued()), group=config.wandb_group, resume="allow",
+            )
+        )  # fmt: skip
     return loggers
 
 

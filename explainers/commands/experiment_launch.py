@@ -92,7 +92,7 @@ def _on_slurm(experiment: Experiment, jobs: Sequence[Job]) -> None:
 
 
 def _update(executor: Any, experiment: Experiment, after: Sequence[str]) -> None:
-    parameters = {"name": experiment.name, "slurm_array_parallelism": experiment.jobs_at_once or 256}
+    parameters: dict[str, Any] = {"name": experiment.name, "slurm_array_parallelism": experiment.jobs_at_once or 256}
     parameters |= {"timeout_min": 24 * 60, **experiment.slurm}
     if after:
         arrays = sorted({job_id.partition("_")[0] for job_id in after})
