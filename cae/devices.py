@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 
 import torch
 from torch import nn
@@ -12,7 +13,9 @@ from cae.errors import UserError, did_you_mean
 
 
 def device_for(accelerator: str = "auto", devices: str = "auto") -> torch.device:
-    """The one device that explains: the first of ``trainer.devices``; with ``auto``, a CUDA GPU where there is one.
+    """The device that explains in this process: the first of ``trainer.devices``, or that of its place among several.
+
+    With ``auto`` a CUDA GPU where there is one.
 
     Raises:
         UserError: if this machine does not have it.
@@ -21,7 +24,8 @@ def device_for(accelerator: str = "auto", devices: str = "auto") -> torch.device
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return torch.device("cpu")
     if wanted in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        number = listed[0] if isinstance(listed, list) and listed else 0
+        place = int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
+        number = listed[place % len(listed)] if isinstance(listed, list) and listed else place
         if number < torch.cuda.device_count():
             return torch.device("cuda", number)
         raise UserError(f"trainer.devices names GPU {number}, but this machine has {torch.cuda.device_count()}.")

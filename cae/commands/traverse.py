@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -21,14 +22,17 @@ from cae.data import Sample
 from cae.data.selection import Selection, readable, select_images
 from cae.errors import UserError
 from cae.files import read_json, write_json
+from cae.processes import is_first_process
 from cae.runs.label_agreement import check_labelled_images
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.headings import console_lines
 from cae.tables.index import Index, IndexRow, index_row, rows_to_continue
 from cae.tables.scoring import score
+from cae.tables.shards import gather_shards, write_shard
 from cae.tables.summary import summarise, summarise_features, table
+from cae.training.sharing import deal, process_count
 
-CHUNK = 16  # images searched at once and entered into the index together
+CHUNK = 16  # images searched at once, whose rows are written together
 GALLERY = 12  # images of the gallery; no more than a chunk, so that it is there early
 FOLDER = "traverse"  # whose figures become those of the run
 TOPICS = ("counterfactual/", "localisation/")
@@ -49,9 +53,13 @@ def traverse(config: Config) -> None:
     folder = run.folder.explanations(options.folder, "traverse.folder")
     places = {id: place for place, id in enumerate(chosen.ids)}
     index = Index(folder, places, rows_to_continue(folder, identity(run)))
+    if is_first_process():  # what a call that was killed has left
+        gather_shards(index)
     files = OutputFiles(folder, options)
     check_labelled_images(run, options.split, folder)
-    problems = _Traversal(run, chosen, reference, index, files).explain(chosen.order)
+    problems = _Traversal(run, chosen, reference, index, files).explain()
+    if problems is None:
+        return
     _report(run, index, chosen, folder)
     if problems:
         raise UserError(problems)
@@ -66,56 +74,67 @@ class _Traversal:
     reference: Reference | None
     index: Index
     files: OutputFiles
+    given_up: list[int] = field(default_factory=list)  # at which chunk
 
-    def explain(self, order: Sequence[int]) -> list[str]:
-        """Explain the images at these places that are not explained yet; those that cannot be read, in words."""
-        pictured = set(order[: self.run.config.traverse.pictures])
-        still, problems = self._open(order, pictured), list[str]()
-        progress = tqdm(
-            total=len(order), initial=len(order) - len(still), desc="traverse", unit="image",
-            disable=not self.run.config.logging.progress,
-        )  # fmt: skip
+    def explain(self) -> list[str] | None:
+        """Explain the images that are not explained yet; those that cannot be read, in words.
+
+        None in all processes but the first, which have nothing to do any more.
+        """
+        # the same chunks as in a call that is never stopped, or in another number of processes: rounding might differ
+        starts = range(0, len(self.chosen.order), CHUNK)
         try:
-            # the same chunks as in a call that is never stopped, or rounding might differ
-            for start in range(0, len(order), CHUNK):
-                wanted = [place for place in order[start : start + CHUNK] if place in still]
-                samples = dict(readable(self.chosen.images, wanted, problems))
-                if samples and not self._explain_or_tell(samples, order[:GALLERY], pictured, progress, problems):
-                    problems.append(
-                        f"none of {len(samples)} images could be explained, and the others were not tried: what is "
-                        f"finished is kept in '{self.files.folder}', and the same command goes on from there."
-                    )
-                    break
+            return deal(self.run.config, starts, self._explain_from)
         finally:  # whatever stops it, no finished chunk is lost
-            self.index.save(now=True)
-            progress.close()
+            self._progress.close()
+            if is_first_process():
+                gather_shards(self.index)
+
+    def _explain_from(self, start: int) -> list[str]:
+        """Explain what is left of one chunk."""
+        wanted = [place for place in self.chosen.order[start : start + CHUNK] if place in self._still]
+        problems = list[str]()
+        samples = {} if self.given_up else dict(readable(self.chosen.images, wanted, problems))
+        if samples and not self._explain_or_tell(samples, problems):
+            self.given_up.append(start)
+            problems.append(
+                f"none of {len(samples)} images could be explained, and the others were not tried: what is "
+                f"finished is kept in '{self.files.folder}', and the same command goes on from there."
+            )
         return problems
 
-    def _explain_or_tell(
-        self,
-        samples: dict[int, Sample],
-        shown: Sequence[int],
-        pictured: Collection[int],
-        progress: tqdm,
-        problems: list[str],
-    ) -> bool:
+    def _explain_or_tell(self, samples: dict[int, Sample], problems: list[str]) -> bool:
         """Explain images together or, where that fails, each alone, so that one costs no other; whether any worked."""
         try:
-            self._explain_chunk(samples, shown, pictured, progress)
+            self._explain_chunk(samples)
         except UserError as error:
             if len(samples) > 1:
                 alone = ({place: sample} for place, sample in samples.items())
-                worked = [self._explain_or_tell(one, shown, pictured, progress, problems) for one in alone]
+                worked = [self._explain_or_tell(one, problems) for one in alone]
                 return any(worked)
             problems += [f"image '{sample.id}': {words}" for sample in samples.values() for words in error.problems]
             return False
         return True
 
-    def _open(self, order: Sequence[int], pictured: Collection[int]) -> set[int]:
+    @cached_property
+    def _pictured(self) -> set[int]:
+        return set(self.chosen.order[: self.run.config.traverse.pictures])
+
+    @cached_property
+    def _still(self) -> set[int]:
         """Places without rows or files; those of the gallery all together, as it is drawn in one go."""
-        still = {place for place in order if not self._complete(self.chosen.ids[place], place in pictured)}
+        order = self.chosen.order
+        still = {place for place in order if not self._complete(self.chosen.ids[place], place in self._pictured)}
         shown = set(order[:GALLERY])
         return still | shown if still & shown or not self._gallery.exists() else still
+
+    @cached_property
+    def _progress(self) -> tqdm:
+        """The bar of the first process, over its share."""
+        count, images = process_count(self.run.config.trainer), len(self.chosen.order)
+        hidden = not self.run.config.logging.progress or not is_first_process()
+        done = images - len(self._still)
+        return tqdm(total=images // count, initial=done // count, desc="traverse", unit="image", disable=hidden)
 
     @property
     def _gallery(self) -> Path:
@@ -125,10 +144,9 @@ class _Traversal:
         rows = self.index.of(id)
         return bool(rows) and all(self.files.complete(row, pictured) for row in rows)
 
-    def _explain_chunk(
-        self, samples: dict[int, Sample], shown: Sequence[int], pictured: Collection[int], progress: tqdm
-    ) -> None:
-        """Search, score and write; rows are entered last, so that whatever they name is there."""
+    def _explain_chunk(self, samples: dict[int, Sample]) -> None:
+        """Search, score and write; rows come last, so that whatever they name is there."""
+        shown = self.chosen.order[:GALLERY]
         images = torch.stack([sample.image for sample in samples.values()])
         rows: list[IndexRow] = []
         features: dict[tuple[str, str], Tensor] = {}
@@ -140,15 +158,14 @@ class _Traversal:
                 gallery([by_place[place] for place in shown if place in by_place], self._gallery)
             masks = [sample.mask for sample in samples.values()]
             for (place, sample), scored in zip(samples.items(), score(self.run, results, masks), strict=True):
-                files = self.files.write(scored.result, sample.mask, place in pictured)
+                files = self.files.write(scored.result, sample.mask, place in self._pictured)
                 label = self.run.classes[sample.label] if sample.label >= 0 else None
                 rows.append(index_row(scored, label, place, files))
                 if scored.features is not None:
                     features[scored.result.id, scored.result.target_class] = scored.features
-                progress.update(number == len(rounds) - 1)
+                self._progress.update(number == len(rounds) - 1)
         rank = {name: number for number, name in enumerate(self.run.classes)}
-        self.index.add(sorted(rows, key=lambda row: (row.image, rank[row.target])), features)
-        self.index.save()
+        write_shard(self.index.folder, sorted(rows, key=lambda row: (row.image, rank[row.target])), features)
 
     def _rounds(self, images: Tensor) -> list[Tensor | None]:
         """Targets ``(B,)`` of each round of searches; None leaves them to the search."""

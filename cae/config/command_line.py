@@ -28,6 +28,7 @@ from cae.config.parsing import Setting, foreign_reference, read_argument, read_f
 from cae.config.recipes import list_recipes, recipe_path
 from cae.errors import UserError, did_you_mean
 from cae.files import atomic_path
+from cae.requeue import REQUEUE
 from cae.signals import EndingSignals
 
 INTERRUPTED = 130  # what a shell reports of a program stopped by Ctrl-C
@@ -118,7 +119,7 @@ def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | N
     The exit code is 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, with a sentence how to go on. Any other
     exception is a fault of the program and keeps its traceback.
     """
-    with EndingSignals() as signals:
+    with EndingSignals() as signals, REQUEUE:
         try:
             code = _exit_code(main, list(sys.argv[1:] if argv is None else argv))
         except BaseException:  # whatever the signal met on its way out

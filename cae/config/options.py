@@ -345,6 +345,7 @@ class LoggingConfig:
 
     wandb: str = option("off", "Weights & Biases", choices=("off", "online", "offline"))
     wandb_project: str = option("cae", "project name there")
+    wandb_group: str | None = option(None, "runs there that belong together; an experiment gives its name")
     tensorboard: bool = option(False, "write TensorBoard event files")
     every: int = option(20, "steps between two lines of the log", low=1)
     progress: bool = option(True, "show progress bars")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -62,6 +63,12 @@ class FileSet:
         self.crop = crop
         self.reading = reading
         self._cache: dict[int, Sample] | None = {} if cache else None
+
+    def uncached(self) -> FileSet:
+        """The same images, none of which is kept: for one pass over them, in memory that does not grow."""
+        other = copy.copy(self)
+        other._cache = None
+        return other
 
     def __len__(self) -> int:
         return len(self.records)

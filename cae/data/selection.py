@@ -13,7 +13,7 @@ from cae.config import DataConfig
 from cae.data.images import Reading
 from cae.data.module import CAEDataModule
 from cae.data.notes import say_notes
-from cae.data.records import ImageFiles
+from cae.data.records import FileSet, ImageFiles
 from cae.data.types import ImageSet, Sample
 from cae.errors import UserError
 
@@ -58,10 +58,16 @@ def select_images(
     if files is not None:
         images, words = image_files(config, files), f"'{files}'"
     elif data is not None:
-        images, words = data.dataset(split), f"the {split} split"
+        # each is explained once: to keep them all would take as much memory as there are images
+        images, words = uncached(data.dataset(split)), f"the {split} split"
     else:
         raise UserError("there are no images to explain: name a file or a folder of them, or open a data set.")
     return Selection(images, image_ids(images), spread_order(images.labels)[:limit], words)
+
+
+def uncached(images: ImageSet) -> ImageSet:
+    """The same images, not kept in memory as they are decoded; a set that lies in memory as it is."""
+    return images.uncached() if isinstance(images, FileSet) else images
 
 
 def image_files(config: DataConfig, path: str) -> ImageFiles:

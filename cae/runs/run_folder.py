@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from cae.config.fields import differing, get_value, shown
 from cae.errors import UserError
 from cae.files import read_json, write_json
 from cae.processes import is_first_process
+from cae.requeue import is_requeued
 from cae.runs.result_folder import remove_results, result_folder, taken_by_others
 from cae.runs.run_config import load_run_config
 
@@ -44,6 +44,7 @@ _OF_ALL = (
     "labels.json",
     "report.html",
     "wandb",
+    "wandb.json",
     "lightning_logs",
 )
 _METRICS = {
@@ -94,7 +95,7 @@ class RunFolder:
         Raises:
             UserError: if the stage has written here and neither is given, or the checkpoint is of another shape.
         """
-        resume = self.config.resume == "last" or _requeued()
+        resume = self.config.resume == "last" or is_requeued()
         if not is_first_process():  # the first one clears and saves; the others only need to know where to start
             return self._start(stage) if resume else Start(None)
         existing = self.existing(stage)
@@ -112,7 +113,7 @@ class RunFolder:
 
     def is_finished(self, stage: str) -> bool:
         """Whether ``prepare`` will find nothing left to do: the stage has its result, and is asked to go on."""
-        return (self.config.resume == "last" or _requeued()) and self._start(stage).finished
+        return (self.config.resume == "last" or is_requeued()) and self._start(stage).finished
 
     def existing(self, stage: str) -> list[Path]:
         """Outputs of a stage that are there: files, and folders that hold any file."""
@@ -145,7 +146,7 @@ class RunFolder:
             UserError: if it is no folder of this run, or that of another command.
         """
         path = self.check_explanations(name, option)
-        if self.config.overwrite and not _requeued() and is_first_process():
+        if self.config.overwrite and not is_requeued() and is_first_process():
             remove_results(path)
         _make(path)
         return path
@@ -230,8 +231,3 @@ def _make(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"the folder '{path}' cannot be made: {error.strerror}; set runs= to another place") from error
-
-
-def _requeued() -> bool:
-    """Whether SLURM runs this job again: it must go on, even where it was first called with ``overwrite=true``."""
-    return os.environ.get("SLURM_RESTART_COUNT", "0") not in ("", "0")

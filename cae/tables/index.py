@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import time
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from cae.files import atomic_path, read_tensors, write_tensors
 from cae.tables.metric_table import METRICS
 from cae.tables.scored_result import ScoredResult
 
-LARGEST_SHARE = 0.05  # of the time that goes into writing the index
+SHARDS = "shards"  # folder beside it of rows that are not gathered yet
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ SCHEMA = pa.schema([(name, _column_type(hint)) for name, hint in _HINTS.items()]
 
 
 class Index:
-    """Rows by image, in data order. Writing takes a small share of the time however many there are.
+    """Rows by image, in data order.
 
     With the rows go the classifier's features of originals, counterfactuals and ends of paths, ``(3, F)`` by id and
     target, in which distances between sets of images are measured.
@@ -134,7 +133,7 @@ class Index:
         self.folder, self.places = folder, places
         self._rows: dict[str, list[IndexRow]] = {}
         self._features: dict[tuple[str, str], Tensor] = {}
-        self._written, self._cost, self._changed = 0.0, 0.0, False
+        self._changed = False
         known = [row for row in rows if row.id in places]
         self.add(known, read_features(folder / "features.safetensors") if known else {})
 
@@ -160,19 +159,16 @@ class Index:
         self._features |= features
         self._changed |= bool(grouped)
 
-    def save(self, now: bool = False) -> None:
-        """Write both files if rows were added; without ``now`` only if that takes a small share of the time."""
-        elapsed = time.monotonic() - self._written
-        if not self._changed or (not now and self._cost > LARGEST_SHARE * elapsed):
+    def save(self) -> None:
+        """Write all files, if rows were added."""
+        if not self._changed:
             return
-        started = time.monotonic()
         rows = self.rows
         # the table that work is continued from comes last: it never knows more than the other
         write_features(self.folder / "features.safetensors", self._features)
         write_csv(self.folder / "index.csv", rows)
         write_parquet(self.folder / "index.parquet", rows)
-        self._written, self._changed = time.monotonic(), False
-        self._cost = self._written - started
+        self._changed = False
 
 
 def write_parquet(path: str | Path, rows: Sequence[IndexRow]) -> None:
@@ -246,5 +242,6 @@ def rows_to_continue(folder: Path, identity: Mapping[str, Any]) -> list[IndexRow
         UserError: if the earlier rows were made otherwise; names what differs.
     """
     rows = read_index(folder / "index.parquet")
-    continue_work(folder, identity, "traverse.folder", begun=bool(rows))
+    begun = bool(rows) or any((folder / SHARDS).glob("*.parquet"))
+    continue_work(folder, identity, "traverse.folder", begun=begun)
     return rows

@@ -74,7 +74,7 @@ def train_cae(
     trainer = build_trainer(
         config, folder, "cae", max_steps=config.cae.max_steps, callbacks=callbacks, resume=checkpoint is not None,
         use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
-        default_root_dir=folder / "checkpoints",  # where Lightning leaves, and finds, what a requeued job goes on from
+        exact_steps=True,
     )  # fmt: skip
     device = trainer.strategy.root_device
     asked = oracle.to(device) if oracle else None

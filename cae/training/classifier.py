@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -180,19 +180,23 @@ def _fit(
     _check_splits(data)
     last = checkpoint_to_continue(config, folder, stage)
     train, val = (data.train, data.val) if labels is None else _relabelled(data, labels)
-    most, steps = rounds(len(train), data.config.batch_size, module.hparams["epochs"])
-    callbacks = [_patience(module, steps), *_checkpoints(folder / f"{stage}_checkpoints")]
+    patience = Patience(
+        "val/selection", patience=MIN_ROUNDS, mode="min", stopping_threshold=GOOD_ENOUGH, check_on_train_epoch_end=True
+    )
     trainer = build_trainer(
         config,
         folder,
         stage,
-        max_epochs=most,
-        callbacks=callbacks,
+        callbacks=[patience, *_checkpoints(folder / f"{stage}_checkpoints")],
         resume=last is not None,
         use_distributed_sampler=False,
     )
-    batch_size, seed = min(len(train), data.config.batch_size), module.hparams["seed"]
-    module.order = BalancedOrder(train.labels, steps * batch_size, seed, trainer.global_rank, trainer.world_size)
+    # only now is it known how many processes share a step
+    together = min(len(train), data.config.batch_size * trainer.world_size)
+    trainer.fit_loop.max_epochs, steps = rounds(len(train), together, module.hparams["epochs"])
+    patience.patience = max(MIN_ROUNDS, math.ceil(module.hparams["patience"] / steps))
+    batch_size, seed = max(1, together // trainer.world_size), module.hparams["seed"]
+    module.order = BalancedOrder(train.labels, steps * together, seed, trainer.global_rank, trainer.world_size)
     if last is not None:
         checkpoint = read_checkpoint(last, to_continue=True)
         before = _present_options(checkpoint.get("hyper_parameters", {}))
@@ -211,14 +215,6 @@ def _fit(
 def _relabelled(data: CAEDataModule, labels: Sequence[Tensor]) -> list[ImageSet]:
     """Training and validation split with other labels."""
     return [WithLabels(images, found) for images, found in zip((data.train, data.val), labels, strict=True)]
-
-
-def _patience(module: ClassifierModule, steps: int) -> EarlyStopping:
-    """Ends the training after ``patience`` steps without a better validation, or when it is good enough."""
-    waits = max(MIN_ROUNDS, math.ceil(module.hparams["patience"] / steps))
-    return Patience(
-        "val/selection", patience=waits, mode="min", stopping_threshold=GOOD_ENOUGH, check_on_train_epoch_end=True
-    )
 
 
 def _present_options(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:

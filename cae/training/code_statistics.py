@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cae.training.losses import full_precision
+from cae.training.synchronisation import gather_over_processes
 
 
 class RunningScale(nn.Module):
@@ -22,12 +23,13 @@ class RunningScale(nn.Module):
 
     @torch.no_grad()
     def forward(self, codes: Tensor) -> Tensor:
-        """Take in codes ``(B, ...)`` and return sigma, a scalar without gradient. The first batch sets it.
+        """Take in codes ``(B, ...)`` of every process and return sigma, a scalar without gradient.
 
+        The first batch sets it.
         A single code has no deviation and leaves sigma as it is.
         """
+        codes = gather_over_processes(full_precision(codes))
         if len(codes) > 1:
-            codes = full_precision(codes)
             deviation = (codes - codes.mean(0)).abs().mean().to(self.scale)
             running = self.decay * self.scale + (1 - self.decay) * deviation
             self.scale.copy_(torch.where(self.updates == 0, deviation, running))

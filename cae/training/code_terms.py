@@ -11,6 +11,7 @@ from cae.models.networks import fixed_statistics
 from cae.training import losses
 from cae.training.code_statistics import CodeQueue, RunningScale
 from cae.training.swaps import Swaps
+from cae.training.synchronisation import gather_over_processes
 
 QUEUE = 256  # class codes of earlier steps that variances and covariances are taken over
 
@@ -35,7 +36,7 @@ class CodeTerms(nn.Module):
         terms = {}
         if self.weights.class_probabilities > 0:
             terms["class_probabilities"] = losses.coherency(logits, self.logit_head(codes.class_code)).mean()
-        population = torch.cat([codes.class_code, self.queue.view()])
+        population = torch.cat([gather_over_processes(codes.class_code), self.queue.view()])
         if self.weights.variance > 0:
             terms["variance"] = losses.variance_term(population)
         if self.weights.covariance > 0:
@@ -69,4 +70,4 @@ class CodeTerms(nn.Module):
     @torch.no_grad()
     def remember(self, codes: Codes) -> None:
         """Put the batch's class codes into the queue, for the steps to come."""
-        self.queue.push(codes.class_code.detach())
+        self.queue.push(gather_over_processes(codes.class_code.detach()))

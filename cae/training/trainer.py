@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import secrets
 import shutil
 import sys
 import warnings
@@ -14,7 +15,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
@@ -22,8 +25,12 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 from cae.config import Config, LoggingConfig, TrainerConfig
 from cae.devices import keep_freed_memory, parse_devices
 from cae.errors import UserError
-from cae.files import atomic_path, damaged, existing_text, read_checkpoint
+from cae.files import atomic_path, damaged, existing_text, read_checkpoint, read_json, write_json
+from cae.processes import is_first_process
+from cae.requeue import check_tasks, is_requeued
 from cae.training.finite import FiniteTraining
+from cae.training.requeueing import Requeueing
+from cae.training.synchronisation import SynchronisedBatchNorm
 
 # what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
 EXPECTED_WARNINGS = (
@@ -33,6 +40,7 @@ EXPECTED_WARNINGS = (
     ".*The number of training batches .* is smaller than the logging interval.*",
     ".*LeafSpec.*",
 )
+WANDB_IDS = "wandb.json"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -132,7 +140,10 @@ def _strategy(config: TrainerConfig, devices: str | int | list[int]) -> str:
 
 
 def build_loggers(config: LoggingConfig, folder: Path, stage: str, run_name: str, resume: bool) -> list[Logger]:
-    """The CSV logger, and Weights & Biases and TensorBoard where asked for; all write inside ``folder``."""
+    """The CSV logger, and Weights & Biases and TensorBoard where asked for; all write inside ``folder``.
+
+    With ``resume``, or in a job that SLURM has queued again, the run at Weights & Biases goes on under its id.
+    """
     # the curve of the main job is what people look for first
     place = "" if stage == "cae" else f"{stage}_logs"
     loggers: list[Logger] = [ContinuedCSVLogger(folder, place, keep=resume)]
@@ -146,9 +157,22 @@ def build_loggers(config: LoggingConfig, folder: Path, stage: str, run_name: str
     if config.wandb != "off":
         offline = config.wandb == "offline"
         loggers.append(
-            WandbLogger(name=f"{run_name}-{stage}", project=config.wandb_project, save_dir=folder, offline=offline)
-        )
+            WandbLogger(
+                name=f"{run_name}-{stage}", save_dir=folder, offline=offline, project=config.wandb_project,
+                id=_wandb_id(folder, stage, resume or is_requeued()), group=config.wandb_group, resume="allow",
+            )
+        )  # fmt: skip
     return loggers
+
+
+def _wandb_id(folder: Path, stage: str, keep: bool) -> str:
+    """The id of a stage's run at Weights & Biases, kept in the run folder."""
+    known = read_json(folder / WANDB_IDS)
+    if not (keep and stage in known):
+        known[stage] = secrets.token_hex(4)
+        if is_first_process():
+            write_json(folder / WANDB_IDS, known)
+    return known[stage]
 
 
 def build_trainer(
@@ -160,6 +184,7 @@ def build_trainer(
     max_steps: int = -1,
     callbacks: Sequence[pl.Callback] = (),
     resume: bool = False,
+    exact_steps: bool = False,
     **settings: Any,
 ) -> pl.Trainer:
     """A Lightning trainer from ``config.trainer`` and ``config.logging``; nothing is written outside ``folder``.
@@ -173,14 +198,16 @@ def build_trainer(
         max_steps: optimiser steps to train, -1 for no bound.
         callbacks: Lightning callbacks, checkpoints among them; ``FiniteTraining`` comes before them.
         resume: continue the CSV file instead of beginning a new one.
+        exact_steps: whether the training goes on exactly from a checkpoint within an epoch.
         settings: further arguments of ``pl.Trainer``; they win.
 
     Raises:
         UserError: for a device, strategy or precision that this machine does not have, or a missing extra.
     """
+    check_tasks()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _expect_known_warnings()
+    expect_known_warnings()
     keep_freed_memory()
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
@@ -198,19 +225,34 @@ def build_trainer(
         "enable_progress_bar": config.logging.progress and sys.stdout.isatty(),
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
-        "enable_checkpointing": any(isinstance(callback, pl.callbacks.ModelCheckpoint) for callback in callbacks),
+        "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
     }
     loggers = build_loggers(config.logging, folder, stage, config.name, resume)
-    guarded = [FiniteTraining(config, stage), *callbacks]
-    fixed = {"default_root_dir": folder, "logger": loggers, "callbacks": guarded}
+    guarded = [FiniteTraining(config, stage), *callbacks, *_requeueing(callbacks, exact_steps, config.logging.every)]
+    # a folder of the stage's own: Lightning continues, and tests, any checkpoint of a requeued job that lies there
+    fixed = {"default_root_dir": folder / f"{stage}_checkpoints", "logger": loggers, "callbacks": guarded}
     try:
-        return pl.Trainer(**{**defaults, **fixed, "plugins": [AtomicCheckpointIO()], **settings})
-    except (MisconfigurationException, ValueError) as error:
+        fixed["plugins"] = [AtomicCheckpointIO(), SynchronisedBatchNorm(), *cluster_plugins()]
+        return pl.Trainer(**{**defaults, **fixed, **settings})
+    except (MisconfigurationException, RuntimeError, ValueError) as error:
         trainer = config.trainer
         raise UserError(
             f"Lightning cannot run with trainer.accelerator={trainer.accelerator}, trainer.devices={trainer.devices}, "
             f"trainer.strategy={trainer.strategy}, trainer.precision={trainer.precision} on this machine: {error}"
         ) from error
+
+
+def cluster_plugins() -> list[SLURMEnvironment]:
+    """SLURM without Lightning's own checkpoints, which it takes for those of any stage: see ``Requeueing``."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+
+
+def _requeueing(callbacks: Sequence[pl.Callback], exact: bool, every: int) -> list[pl.Callback]:
+    """In a job of SLURM, what obeys its signal; checkpoints lie where the training's own do."""
+    own = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    if "SLURM_JOB_ID" not in os.environ or not own:
+        return []
+    return [Requeueing(Path(own[0].dirpath or ""), exact, every)]
 
 
 def close_loggers(trainer: pl.Trainer) -> None:
@@ -220,7 +262,7 @@ def close_loggers(trainer: pl.Trainer) -> None:
             logger.experiment.finish()
 
 
-def _expect_known_warnings() -> None:
+def expect_known_warnings() -> None:
     """Keep warnings and tips of Lightning off the terminal where they tell nothing that the user can change."""
     for message in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
@@ -233,16 +275,17 @@ def checkpoint_to_continue(config: Config, folder: str | Path, stage: str) -> Pa
 
     A stage keeps ``<folder>/<stage>.safetensors`` (its result), ``<stage>_checkpoints/`` and ``<stage>_logs/``. With
     ``overwrite=true`` the checkpoints and logs of an earlier training are removed, its result is replaced at the end.
+    A job that SLURM has queued again goes on, whatever it was called with.
 
     Raises:
         UserError: if the folder holds this stage and neither ``resume=last`` nor ``overwrite=true`` is set.
     """
     folder = Path(folder)
     result, checkpoints = folder / f"{stage}.safetensors", folder / f"{stage}_checkpoints"
-    last = checkpoints / "last.ckpt"
-    if config.resume and config.overwrite:
+    last, requeued = checkpoints / "last.ckpt", is_requeued()
+    if config.resume and config.overwrite and not requeued:
         raise UserError("`resume=last` continues a training and `overwrite=true` replaces it: set one of them.")
-    if config.resume:
+    if config.resume or requeued:
         if last.exists():
             return last
         if result.exists():

@@ -78,9 +78,13 @@ class NCCModule(pl.LightningModule):
         return total
 
     def examples(self, seed: int, step: int) -> tuple[Tensor, Tensor]:
-        """Labelled clouds ``(3 N, P, 2)`` and ``(3 N,)`` that the network of a seed sees in a step."""
+        """Labelled clouds ``(3 N, P, 2)`` and ``(3 N,)`` that the network of a seed sees in a step.
+
+        Of several processes, each gets its part of as many times the pairs.
+        """
+        rank, world = self.global_rank, self.trainer.world_size if self._trainer is not None else 1
         generator = torch.Generator().manual_seed(seed * 2**31 + step + 1)
-        count, pairs = self.hparams["batch_pairs"], self.hparams["pairs"]
+        count, pairs = self.hparams["batch_pairs"] * world, self.hparams["pairs"]
         if pairs is None:
             cause, effect = self.draw(count, generator)
         else:
@@ -89,7 +93,7 @@ class NCCModule(pl.LightningModule):
             chosen = torch.randint(pairs, (count,), generator=generator)
             cause, effect = (values[chosen] for values in self._fixed[seed])
         clouds, labels = labelled_clouds(cause, effect, generator)
-        return clouds.to(self.device), labels.to(self.device)
+        return clouds[rank::world].to(self.device), labels[rank::world].to(self.device)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Symmetrised accuracy of each network on pairs that no training sees."""
@@ -146,7 +150,10 @@ def ncc_command(config: Config) -> None:
     keep = ModelCheckpoint(
         run.path / "ncc_checkpoints", "last", enable_version_counter=False, save_on_train_epoch_end=True
     )
-    trainer = build_trainer(config, run.path, "ncc", max_steps=options.steps, callbacks=[keep], resume=last is not None)
+    trainer = build_trainer(
+        config, run.path, "ncc", max_steps=options.steps, callbacks=[keep], resume=last is not None,
+        use_distributed_sampler=False,
+    )  # fmt: skip
     causation = train_ncc(options, module, trainer, last)
     close_loggers(trainer)
     if not trainer.is_global_zero:

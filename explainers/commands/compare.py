@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from cae.data import Sample
 from cae.data.selection import Selection, image_options, readable, select_images
 from cae.errors import UserError
 from cae.files import file_name, read_json, write_json
+from cae.processes import is_first_process
 from cae.runs.classifier_run import ClassifierRun, open_classifier
 from cae.runs.label_agreement import check_labelled_images
 from cae.runs.run_folder import RunFolder
+from cae.training.sharing import deal, process_count
 from explainers.base import Explainer
 from explainers.commands.resources import build_explainers
 from explainers.commands.tables import write_csv, write_tables
@@ -70,8 +73,10 @@ def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
     check_labelled_images(opened, asked.split, place)
     write_json(place / "classes.json", list(opened.classes))
     work = _Comparison(opened, methods, chosen, place)
-    problems = work.do()
-    work.report()
+    problems = deal(config, range(len(chosen.order)), work.explain)
+    if problems is None:
+        return
+    work.finish(problems)
     if problems:
         raise UserError(problems)
 
@@ -106,40 +111,34 @@ class _Comparison:
     methods: Mapping[str, Explainer]
     chosen: Selection
     folder: Path
+    failed: list[str] = field(default_factory=list)  # the last images, as many as failed in a row
 
-    def do(self) -> list[str]:
-        """Explain and measure the chosen images; those that cannot be read or explained, in words.
+    def explain(self, number: int) -> list[str]:
+        """Explain, measure and draw the image of this number among the chosen ones; what went wrong, in words.
 
         An image that fails costs no other one; three in a row end the work, as the fault is then hardly the image's.
         """
-        config, problems, order = self.opened.config, list[str](), self.chosen.order
-        suite, failures = self._suite(), 0
-        figures = len(order) if config.explain.figures is None else config.explain.figures
-        progress = tqdm(
-            total=len(order) * len(self.methods), desc="explain", unit="map", disable=not config.logging.progress
-        )
-        for number, (_, sample) in enumerate(readable(self.chosen.images, order, problems)):
+        problems, figures = list[str](), self.opened.config.explain.figures
+        if len(self.failed) >= FAILURES:
+            return problems
+        for _, sample in readable(self.chosen.images, [self.chosen.order[number]], problems):
             try:
-                self._do_one(suite, sample, number < figures, progress)
-                failures = 0
+                self._explain_one(sample, figures is None or number < figures)
+                self.failed.clear()
             except UserError as error:
                 problems += [f"image '{sample.id}': {words}" for words in error.problems]
-                failures += 1
-            if failures == FAILURES:
+                self.failed.append(sample.id)
+            if len(self.failed) == FAILURES:
                 problems.append(
                     f"{FAILURES} images failed in a row, and the others were not tried: what is finished is kept in "
                     f"'{self.folder}', and the same command goes on from there."
                 )
-                break
-        progress.close()
-        if not problems:
-            self._check()
         return problems
 
-    def _do_one(self, suite: MetricSuite | None, sample: Sample, drawn: bool, progress: tqdm) -> None:
+    def _explain_one(self, sample: Sample, drawn: bool) -> None:
         """Explain, measure and draw one image, as far as that is not done yet."""
         try:
-            found = dict(self._explained(sample, progress))
+            found = dict(self._explained(sample))
         except UserError:
             raise
         except Exception:  # of a foreign network: the traceback is its own, which image it was is ours to say
@@ -148,15 +147,18 @@ class _Comparison:
         original = self.folder / "images" / f"{file_name(sample.id)}.png"
         if not original.exists():  # maps are looked at beside it
             save_png(picture_of(sample.image), original, id=json.dumps(sample.id))
-        if suite is not None:
-            self._measured(suite, sample, found)
+        if self._suite is not None:
+            self._measured(self._suite, sample, found)
         picture = self.folder / "figures" / f"{file_name(sample.id)}.png"
         if drawn and not self._drawn(picture):
             self._draw(sample, list(found.values()), picture)
             write_json(picture.with_suffix(".json"), list(self.methods))
 
-    def report(self) -> None:
-        """Write the tables and say what there is to see."""
+    def finish(self, problems: Sequence[str]) -> None:
+        """Check the methods on the first images where all went well, write the tables, say what there is to see."""
+        self._progress.close()
+        if not problems:
+            self._check()
         rows = {}
         ids = [self.chosen.ids[place] for place in self.chosen.order]
         for id in ids:
@@ -184,7 +186,13 @@ class _Comparison:
             if rows:
                 write_csv(self.folder / f"{name}_explanations.csv", rows)
 
-    def _explained(self, sample: Sample, progress: tqdm) -> Iterator[tuple[str, Explanation]]:
+    @cached_property
+    def _progress(self) -> tqdm:
+        maps = len(self.chosen.order) * len(self.methods) // process_count(self.opened.config.trainer)
+        hidden = not self.opened.config.logging.progress or not is_first_process()
+        return tqdm(total=maps, desc="explain", unit="map", disable=hidden)
+
+    def _explained(self, sample: Sample) -> Iterator[tuple[str, Explanation]]:
         spent, seconds = 0, 0.0
         for name, method in self.methods.items():
             path = self.folder / "maps" / name / f"{file_name(sample.id)}.safetensors"
@@ -195,8 +203,8 @@ class _Comparison:
                 )
                 found.save(path)
                 spent, seconds = spent + int(found.evaluations.sum()), seconds + found.seconds
-                progress.set_postfix_str(f"{spent / max(seconds, 1e-9):.0f} evaluations/s")
-            progress.update()
+                self._progress.set_postfix_str(f"{spent / max(seconds, 1e-9):.0f} evaluations/s")
+            self._progress.update()
             yield name, Explanation.load(path)
 
     def _draw(self, sample: Sample, found: Sequence[Explanation], picture: Path) -> None:
@@ -211,6 +219,7 @@ class _Comparison:
         else:
             explanation_figure(sample.image, found, classes, title, picture, sample.mask)
 
+    @cached_property
     def _suite(self) -> MetricSuite | None:
         options = self.opened.config.explain
         if options.metrics == "none":

@@ -33,6 +33,8 @@ TRAIN = {
         "explainers.caes.ncc_training:ncc_command",
     ),
 }
+# read from a file of its own form, whose jobs are the words above and below
+EXPERIMENT = {"experiment": "arms and seeds of a recipe as jobs, on all devices or a cluster, and one table of them"}
 EXPLAIN = {
     "traverse": Command(
         "counterfactual paths for images, a folder or a split; started again, it goes on",
@@ -66,7 +68,12 @@ EXPLAIN = {
 
 def train(argv: list[str]) -> None:
     """Parse the command line of ``cae-train``, or of ``train.py``, and train one part of a run."""
-    arguments = parse(argv, _words(TRAIN), _called("train.py"))
+    if argv[:1] == [*EXPERIMENT] and not any(argument.startswith("-") for argument in argv):
+        from explainers.commands.experiment import experiment
+
+        experiment(argv[1:], [*TRAIN, *EXPLAIN])
+        return
+    arguments = parse(argv, _words(TRAIN) | EXPERIMENT, _called("train.py"))
     TRAIN[arguments.command].run(arguments.config)
 
 

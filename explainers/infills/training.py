@@ -65,7 +65,7 @@ def train_sampler(
     trainer = build_trainer(
         config, folder, "sampler", max_steps=steps, callbacks=[clock, best, last], resume=checkpoint is not None,
         gradient_clip_val=GRADIENT_CLIP, use_distributed_sampler=False,
-        reload_dataloaders_every_n_epochs=1, default_root_dir=folder / "sampler_checkpoints",
+        reload_dataloaders_every_n_epochs=1, exact_steps=True,
     )  # fmt: skip
     # one class for all: every image is as likely as any other, in an order that follows from seed and step
     stream = BalancedStream(

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from two_processes import in_two_processes
 
 import explain
 from cae.classifiers import load_classifier, save_classifier
@@ -204,6 +205,32 @@ def test_interrupted_work_goes_on_and_ends_with_the_same_index(stop_at, runs, mo
     drawn.clear()
     traverse(config_in(runs, *options))
     assert not drawn
+
+
+def test_a_killed_call_leaves_its_finished_chunks(runs, monkeypatch):
+    """Nothing gathers them then: the next call does, and refuses other options as it would for an index."""
+    with monkeypatch.context() as patch:
+        patch.setattr(traversal, "gather_shards", lambda index: None)
+        patch.setattr(traversal, "_report", lambda *arguments: None)
+        traverse(config_in(runs, "traverse.limit=18", "traverse.strips=false"))
+    folder = runs / "toy" / "explanations" / "traverse"
+    assert len(list((folder / "shards").glob("*.parquet"))) == 2
+    with pytest.raises(UserError, match=r"counterfactual\.margin was 0\.05"):
+        traverse(config_in(runs, "traverse.limit=18", "traverse.strips=false", "counterfactual.margin=0.2"))
+    monkeypatch.setattr(traversal, "find_counterfactuals", None)  # nothing is left to search for
+    traverse(config_in(runs, "traverse.limit=18", "traverse.strips=false"))
+    assert len(rows_of(runs)) == 18
+    assert not (folder / "shards").exists()
+
+
+def test_two_processes_end_with_the_same_index(runs):
+    options = ("traverse.limit=20", "traverse.strips=false", "trainer.threads=1")
+    traverse(config_in(runs, *options, "traverse.folder=whole"))
+    in_two_processes(traverse, config_in(runs, *options, "trainer.devices=2"))
+    assert stable(rows_of(runs)) == stable(rows_of(runs, "whole"))
+    own, whole = (read_json(runs / "toy" / "explanations" / name / "metrics.json") for name in ("traverse", "whole"))
+    assert own["counterfactual/found"] == whole["counterfactual/found"]
+    assert own["counterfactual/sfid"] == whole["counterfactual/sfid"]
 
 
 def test_more_images_later_continue_the_earlier_ones(runs):

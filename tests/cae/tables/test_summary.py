@@ -172,7 +172,7 @@ def test_sets_of_features_are_compared_where_they_are_large_enough(tmp_path):
     assert metrics["counterfactual/sfid"] > 10 > metrics["counterfactual/end_sfid"]
     assert metrics["counterfactual/end_sfid"] > 3 > metrics["counterfactual/sfid_originals"]
     assert metrics["counterfactual/skid"] > metrics["counterfactual/skid_originals"]
-    index.save(now=True)
+    index.save()
     again = Index(tmp_path, places, rows)
     assert summarise_features(again) == metrics
     few = Index(tmp_path / "few", places)

@@ -15,6 +15,7 @@ import forked
 import pytest
 import torch
 from PIL import Image
+from two_processes import in_two_processes
 
 import explainers.commands.compare
 from cae.classifiers import SmallResNet, TargetClassifier, save_classifier
@@ -96,6 +97,14 @@ def test_stopped_anywhere_and_continued_it_ends_in_the_same_table(trained, monke
             stops += 1
     assert stops > 2
     assert table_of(trained, "stopped") == table_of(trained, "undisturbed")
+
+
+def test_two_processes_end_in_the_same_table(trained):
+    compare(config_in(trained, "explain.folder=alone"))
+    # `devices` say how many processes there are, and in each Lightning finds which one it is
+    in_two_processes(compare, config_in(trained, "explain.folder=shared", "trainer.devices=2"))
+    assert table_of(trained, "shared") == table_of(trained, "alone")
+    assert len(maps_of(trained / "tiny" / "explanations" / "shared", "edges")) == 9
 
 
 @pytest.mark.slow
