@@ -113,7 +113,8 @@ def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, An
     with damaged(path, "a checkpoint", "resume=last then goes on from another one, overwrite=true begins anew"):
         if not Path(path).is_file():
             raise OSError("it is no ordinary file")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with Path(path).open("rb") as file:  # by its name, PyTorch takes a .safetensors file for one
+            content = torch.load(file, map_location="cpu", weights_only=True)
         missing = {"state_dict", *(("epoch", "global_step") if to_continue else ())} - set(content)
         if missing:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")

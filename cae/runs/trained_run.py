@@ -46,19 +46,21 @@ class TrainedRun(ClassifierRun):
         }
 
 
-def load_run(run: Config | str | Path, *overrides: str) -> TrainedRun:
+def load_run(run: Config | str | Path, *overrides: str, trust_programs: bool = False) -> TrainedRun:
     """Load what ``train.py`` left in a run folder, ready to explain.
 
     Args:
         run: the folder of the run, such as ``runs/demo``; its name, where it lies in ``runs``; ``pretrained`` for the
             models that the package carries; or a configuration.
         overrides: ``key=value`` settings of this call, such as ``trainer.accelerator=cpu``.
+        trust_programs: let the folder name a classifier that is a program (Python code, TorchScript). Without it, a
+            folder is data, and such a classifier runs only if an override names it.
 
     Raises:
         UserError: if something is missing (with the command that makes it), unreadable, or does not belong together,
             such as a CAE that was trained against another classifier.
     """
-    config = run_config(run, overrides)
+    config = run_config(run, overrides, trust_programs)
     folder = RunFolder(config)
     weights, codes = _trained_files(folder)
     opened = open_classifier(config)
