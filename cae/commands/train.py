@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from cae.classifiers import TargetClassifier, load_classifier, load_own
+from cae.classifiers import TargetClassifier, load_classifier
+from cae.classifiers.saved import load_oracle
 from cae.config import Config
 from cae.data import CAEDataModule
+from cae.data.fingerprint import data_fingerprint, same_data
 from cae.diagnostics.cache import cached_diagnostics
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
 from cae.errors import UserError
@@ -20,11 +24,13 @@ from cae.training.cae import train_cae
 from cae.training.classifier import train_classifier, train_oracle
 from cae.training.trainer import say
 
+SAME = {"data": same_data}  # how fingerprints are compared that may differ a little
+
 
 def classifier_stage(config: Config) -> None:
     """Train the classifier to be explained."""
     data, run = _open(config)
-    if run.prepare("classifier").finished:
+    if run.prepare("classifier", _fingerprints(data), SAME).finished:
         return
     metrics = train_classifier(config, data, run.path)
     say(f"classifier: test accuracy {metrics['classifier/test_accuracy']:.1%}, written to '{run.path}'")
@@ -33,18 +39,20 @@ def classifier_stage(config: Config) -> None:
 def oracle_stage(config: Config) -> None:
     """Train the oracle, a second classifier of another architecture."""
     data, run = _open(config)
-    if not run.prepare("oracle").finished:
-        _train_oracle(config, data, _classifier(config, data, run), run)
+    classifier = _classifier(config, data, run)
+    if not run.prepare("oracle", _fingerprints(data, classifier), SAME).finished:
+        _train_oracle(config, data, classifier, run)
 
 
 def cae_stage(config: Config) -> None:
     """Train the class association embedding, and the oracle before it where the run has none; then measure both."""
     data, run = _open(config)
     classifier = _classifier(config, data, run)
-    start = run.prepare("cae")
+    start = run.prepare("cae", _fingerprints(data, classifier), SAME)
     if not (run.path / "oracle.safetensors").exists():
         _train_oracle(config, data, classifier, run)
-    oracle = load_own(run.path, "oracle")
+    oracle = load_oracle(run.path, classifier)
+    run.depends_on("cae", {"oracle": oracle.fingerprint()})
     if not start.finished:
         cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
@@ -52,6 +60,12 @@ def cae_stage(config: Config) -> None:
     else:  # stopped between training and measuring
         cae, _ = load_cae(run.path / "cae.safetensors")
     _measure(config, data, cae, classifier, oracle, run)
+
+
+def _fingerprints(data: CAEDataModule, classifier: TargetClassifier | None = None) -> dict[str, Any]:
+    """What a training depends on beside its options."""
+    models = {} if classifier is None else {"classifier": classifier.fingerprint()}
+    return {"data": data_fingerprint(data.splits), **models}
 
 
 def _open(config: Config) -> tuple[CAEDataModule, RunFolder]:

@@ -19,7 +19,7 @@ from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
 from cae.data.selection import Selection, readable, select_images
 from cae.errors import UserError
-from cae.files import read_json, write_json
+from cae.files import update_json, write_json
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.headings import console_lines
 from cae.tables.index import Index, IndexRow, index_row, rows_to_continue
@@ -149,9 +149,7 @@ def _report(run: TrainedRun, index: Index, chosen: Selection, folder: Path) -> N
     traverse = run.config.traverse
     # figures of images that the networks were trained on, or that nobody else has, are not those of the run
     if traverse.images is None and traverse.split != "train" and traverse.folder == FOLDER:
-        path = run.folder.path / "metrics.json"
-        others = {name: value for name, value in read_json(path).items() if not name.startswith(TOPICS)}
-        write_json(path, others | metrics)
+        update_json(run.folder.path / "metrics.json", metrics, drop=TOPICS)
     counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
     print(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found", end=" ")
     print(f"of {counts['explained']} looked for", end="")

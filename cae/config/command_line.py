@@ -27,7 +27,7 @@ from cae.config.former_options import DROPPED
 from cae.config.parsing import Setting, foreign_reference, read_argument, read_file, references, typed
 from cae.config.recipes import list_recipes, recipe_path
 from cae.errors import UserError, did_you_mean
-from cae.files import atomic_path
+from cae.files import atomic_path, disk_problem
 from cae.signals import EndingSignals
 
 INTERRUPTED = 130  # what a shell reports of a program stopped by Ctrl-C
@@ -143,6 +143,12 @@ def _exit_code(main: Callable[[list[str]], int | None], arguments: list[str]) ->
     except BrokenPipeError:  # the reader of `--help | head` has left; stay silent when Python closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        words = disk_problem(error, Path(error.filename or ".").parent)
+        if words is None:
+            raise
+        print(f"error: {words}", file=sys.stderr)
+        return 2
     except SystemExit as stop:
         # pytorch-lightning (2.6) turns Ctrl-C during training into sys.exit(1)
         if not isinstance(stop.__context__, KeyboardInterrupt):

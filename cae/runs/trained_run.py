@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from cae.classifiers import TargetClassifier, load_own
+from cae.classifiers import TargetClassifier
 from cae.classifiers.identity import state_digest
+from cae.classifiers.saved import load_oracle
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.errors import UserError, did_you_mean
@@ -64,7 +65,9 @@ def load_run(run: Config | str | Path, *overrides: str, trust_programs: bool = F
     folder = RunFolder(config)
     weights, codes = _trained_files(folder)
     opened = open_classifier(config)
-    oracle = load_own(folder.path, "oracle") if (folder.path / "oracle.safetensors").exists() else None
+    oracle = None
+    if (folder.path / "oracle.safetensors").exists():
+        oracle = load_oracle(folder.path, opened.classifier)
     cae, header = load_cae(weights)
     # how many neighbours a code has is a matter of this call, not of the training
     manifold = dataclasses.replace(ClassManifold.load(codes), config=config.manifold, seed=config.seed)
@@ -123,6 +126,10 @@ def _manifold_misfits(run: TrainedRun, path: Path) -> list[str]:
     """Whether the manifold holds codes of this CAE; a training stopped at its very end leaves former ones."""
     remedy = f"train the CAE anew with `{CAE_COMMAND} overwrite=true`."
     manifold, width = run.manifold, run.cae.class_dim
+    others = [name for name, digits in manifold.fingerprints.items() if run.fingerprints.get(name) != digits]
+    if others:
+        models = " and another ".join("CAE" if name == "cae" else name for name in others)
+        return [f"'{path}' was made by another {models} than that of the run: {remedy}"]
     if manifold.codes.shape[1] != width:
         return [f"'{path}' holds codes of {manifold.codes.shape[1]} numbers, but the CAE gives {width}: {remedy}"]
     first = run.data.train[0] if tuple(run.cae.image_shape) == run.data.image_shape else None

@@ -24,7 +24,7 @@ from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
 from cae.training.base_module import FrozenClassifiers
 from cae.training.cae_module import CAEModule
-from cae.training.callbacks import SampleGrid, TrainingClock
+from cae.training.callbacks import MovableCheckpoint, SampleGrid, TrainingClock
 from cae.training.former_checkpoints import checkpoint_state
 from cae.training.published_module import PublishedModule
 from cae.training.trainer import build_trainer, say
@@ -156,22 +156,6 @@ def train_loader(config: Config, data: CAEDataModule, logits: Tensor, progress: 
     cae, size = config.cae, data.config.batch_size
     stream = BalancedStream(classes, size, cae.validate_every, cae.max_steps, config.seed, progress)
     return stream_loader(data.train, stream, data.config.workers)
-
-
-class MovableCheckpoint(ModelCheckpoint):
-    """Remembers its best score although the run's folder has been moved, where Lightning begins to compare anew."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the paths of the folder that the checkpoint was written in for those of the present one."""
-
-        def here(path: str) -> str:
-            return str(Path(self.dirpath or "") / Path(path).name) if path else path
-
-        state = {**state_dict, "dirpath": self.dirpath}
-        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state[name] = here(state[name])
-        state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
-        super().load_state_dict(state)
 
 
 def checkpoints(folder: Path, monitor: str = "val/score", mode: str = "max") -> tuple[ModelCheckpoint, ModelCheckpoint]:

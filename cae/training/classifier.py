@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
@@ -19,8 +18,9 @@ from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, Config, OracleConfig
 from cae.data.types import Batch
 from cae.errors import UserError
-from cae.files import read_checkpoint, update_json
+from cae.files import check_finite, read_checkpoint, update_json
 from cae.training.augmentation import random_noise, random_shift
+from cae.training.callbacks import MovableCheckpoint
 from cae.training.trainer import build_trainer, check_same_options, checkpoint_to_continue, close_loggers
 
 if TYPE_CHECKING:
@@ -252,6 +252,7 @@ def _train_and_save(
     options: ClassifierConfig | OracleConfig,
     *,
     seed: int,
+    teacher: TargetClassifier | None = None,
     **settings: Any,
 ) -> dict[str, float]:
     """Train a network as ``options`` say and write it with its metrics; ``settings`` go to ``ClassifierModule``."""
@@ -267,13 +268,18 @@ def _train_and_save(
         noise=config.classifier.noise,
         shift=config.classifier.shift,
         seed=seed,
+        teacher=teacher,
         **settings,
     )
     trainer = _fit(module, config, data, folder, name)
     metrics = _test_metrics(module, name, data.classes)
-    if trainer.is_global_zero:
-        save_classifier(folder, module.network, options, data.classes, data.image_shape, metrics, name=name)
+    if trainer.is_global_zero:  # the weights come last, since they mark the stage as finished
+        check_finite(folder / f"{name}.safetensors", module.network.state_dict())
         update_json(folder / "metrics.json", metrics)
+        save_classifier(
+            folder, module.network, options, data.classes, data.image_shape, metrics, name=name,
+            teacher=teacher.fingerprint() if teacher is not None and module.hparams["learn_predictions"] else None,
+        )  # fmt: skip
     trainer.strategy.barrier(f"{name} saved")
     return metrics
 
@@ -345,8 +351,8 @@ def _with_sampler(loader: DataLoader, sampler: Sampler) -> DataLoader:
 def _checkpoints(folder: Path) -> list[pl.Callback]:
     """The best epoch and, after it, the last: so that the last one knows of the best."""
     settings: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(folder, BEST, monitor="val/selection", mode="min", **settings)
-    return [best, ModelCheckpoint(folder, LAST, **settings)]
+    best = MovableCheckpoint(folder, BEST, monitor="val/selection", mode="min", **settings)
+    return [best, MovableCheckpoint(folder, LAST, **settings)]
 
 
 def _test_metrics(module: ClassifierModule, name: str, classes: Sequence[str]) -> dict[str, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -23,6 +22,7 @@ from cae.config import Config, LoggingConfig, TrainerConfig
 from cae.devices import parse_devices
 from cae.errors import UserError
 from cae.files import atomic_path, damaged, existing_text, read_checkpoint
+from cae.runs.result_folder import check_outputs, remove_outputs
 from cae.training.finite import FiniteTraining
 
 # what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
@@ -263,7 +263,8 @@ def checkpoint_to_continue(config: Config, folder: str | Path, stage: str) -> Pa
 @rank_zero_only
 def _remove(*folders: Path) -> None:
     for path in folders:
-        shutil.rmtree(path, ignore_errors=True)
+        check_outputs(path)
+        remove_outputs(path)
 
 
 def check_same_options(before: Mapping[str, Any], wanted: Mapping[str, Any], path: str | Path, section: str) -> None:
