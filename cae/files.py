@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # what readers raise over the content of a file; a RecursionError is a RuntimeError
 FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, PickleError, CSVError,
           zipfile.BadZipFile)  # fmt: skip
+MOST_TEXT = 1 << 30  # bytes of a JSON file or a log
 _NOTHING = 1 << 16  # bytes that are free on a disk that takes no more
 DIGEST = "cae_sha256"  # under which the header of a safetensors file keeps that of its content
 
@@ -107,11 +108,13 @@ def existing_text(path: str | Path) -> str:
 
     Raises:
         OSError: if it is none, such as a folder or a pipe, or cannot be read.
-        ValueError: if it is not UTF-8.
+        ValueError: if it is not UTF-8, or larger than any that the program writes.
     """
     path = Path(path)
     if not path.is_file():
         raise OSError("it is no ordinary file")
+    if path.stat().st_size > MOST_TEXT:
+        raise ValueError(f"it is larger than {MOST_TEXT >> 20} MB")
     return path.read_text(encoding="utf-8")
 
 
@@ -146,6 +149,7 @@ def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, An
         if not Path(path).is_file():
             raise OSError("it is no ordinary file")
         with zipfile.ZipFile(path) as archive:  # PyTorch writes the checksums, and does not look at them
+            refuse_compressed(archive)
             flipped = archive.testzip()
         if flipped is not None:
             raise ValueError(f"its part {Path(flipped).name!r} is not what was written")
@@ -155,6 +159,12 @@ def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, An
         if missing:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     return content
+
+
+def refuse_compressed(archive: zipfile.ZipFile) -> None:
+    """Raise a ValueError if a checkpoint is compressed: PyTorch never does that, and a small one could fill memory."""
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise ValueError("its parts are compressed, which PyTorch never does")
 
 
 def update_json(path: str | Path, changes: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cae.classifiers.state_dicts import best_prefixes, is_auxiliary, weights_inside, with_own_head, without_prefixes
 from cae.errors import UserError, did_you_mean
-from cae.files import DIGEST, checked_header, existing_text
+from cae.files import DIGEST, checked_header, existing_text, refuse_compressed
 
 LIBRARIES = {"torchvision": "torchvision.models.{}()", "timm": "timm.create_model('{}')"}
 CONVERSION = "torch.save(model.state_dict(), 'weights.pt')"
@@ -70,7 +70,9 @@ def _refuse_other_formats(path: Path) -> None:
         raise UserError(f"'{path}' is an ONNX file: set `classifier.model=onnx`.")
     if not zipfile.is_zipfile(path):
         return
-    names = zipfile.ZipFile(path).namelist()
+    with _in_words(path), zipfile.ZipFile(path) as archive:
+        refuse_compressed(archive)
+        names = archive.namelist()
     if any(name.endswith("constants.pkl") for name in names):
         raise UserError(f"'{path}' is a TorchScript file, not a state dict: set `classifier.model=torchscript`.")
     if path.suffix == ".pt2" or any(name.endswith("archive_format") for name in names):

@@ -18,7 +18,7 @@ from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
 from cae.data.selection import Selection, readable, select_images
-from cae.errors import UserError
+from cae.errors import UserError, printable
 from cae.files import update_json, write_json
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.tables.headings import console_lines
@@ -151,7 +151,10 @@ def _report(run: TrainedRun, index: Index, chosen: Selection, folder: Path) -> N
     if traverse.images is None and traverse.split != "train" and traverse.folder == FOLDER:
         update_json(run.folder.path / "metrics.json", metrics, drop=TOPICS)
     counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
-    print(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found", end=" ")
+    print(
+        printable(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found"),
+        end=" ",
+    )
     print(f"of {counts['explained']} looked for", end="")
     already = int(metrics["counterfactual/already_target"])
     print(f" ({already} were of the target class already)" if already else "")

@@ -72,6 +72,9 @@ class DataConfig:
     ground: str = option(
         "white", "what lies behind transparent pixels of image files", choices=("white", "grey", "black")
     )
+    max_gigabytes: float = option(
+        4.0, "what a single .npz or Parquet file may take in memory; a small one may hold more than the machine", low=0
+    )
     cache: bool = option(True, "keep decoded images in memory (each is read once)")
     flip: bool = option(False, "mirror training images at random, left to right")
     columns: dict[str, str] = option(

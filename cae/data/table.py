@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from cae.config import DataConfig
 from cae.data.file_listing import natural_order
 from cae.data.images import ImageRef
 from cae.data.listing import Listing
-from cae.data.records import Record, data_file
+from cae.data.records import Record, check_size, data_file
 from cae.data.splits import ALIASES, SPLITS, few, raise_problems
 from cae.data.types import Splits
 from cae.errors import UserError, did_you_mean
@@ -36,7 +37,7 @@ def open_table(config: DataConfig) -> Splits:
         UserError: one that lists every missing column, unfit cell and unreadable file.
     """
     file = data_file(config, "the CSV or Parquet file that lists the images")
-    table = _read(file)
+    table = _read(file, config.max_gigabytes)
     raise_problems(_column_problems(table, config.columns, file))
     problems: list[str] = []
     cells = {key: table[name].tolist() for key, name in config.columns.items() if name in table.columns}
@@ -47,13 +48,15 @@ def open_table(config: DataConfig) -> Splits:
     return Listing(by_split, classes, problems, name_notes(classes)).open(config)
 
 
-def _read(file: Path) -> pd.DataFrame:
-    """The table with every cell as stripped text, empty where there is none."""
+def _read(file: Path, gigabytes: float) -> pd.DataFrame:
+    """The table with every cell as stripped text, empty where there is none, if it is not larger than that."""
     suffix = file.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
+            check_size(file, _bytes_of(file), gigabytes)
             table = pd.read_parquet(file)
         elif suffix in (".csv", ".tsv"):
+            check_size(file, file.stat().st_size, gigabytes)
             separator = "," if suffix == ".csv" else "\t"
             table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig")
         else:
@@ -61,6 +64,13 @@ def _read(file: Path) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise UserError(f"cannot read the table '{file}': {error}.") from error
     return table.apply(lambda column: column.map(lambda cell: "" if pd.isna(cell) else str(cell).strip()))
+
+
+def _bytes_of(file: Path) -> int:
+    """What the columns of a Parquet file say they take unpacked, and at least a cell of 8 bytes for every row."""
+    found = pq.read_metadata(file)
+    stored = sum(found.row_group(number).total_byte_size for number in range(found.num_row_groups))
+    return max(stored, 8 * found.num_rows * found.num_columns)
 
 
 def _column_problems(table: pd.DataFrame, columns: dict[str, str], file: Path) -> list[str]:

@@ -23,7 +23,8 @@ DECIDING = {
     "sampler": ("seed", "data", "sampler", "trainer.precision"),
 }
 # Where the data lies and how it is read; whether it is the same data its fingerprint tells.
-_NO_MATTER = ("data.path", "data.workers", "data.cache", "data.mixed_channels")
+_NO_MATTER = ("data.path", "data.workers", "data.cache", "data.mixed_channels", "data.check", "data.max_megapixels",
+              "data.max_gigabytes")  # fmt: skip
 # Training on to more steps is the training of more steps from the beginning; a finished one has its number.
 _EXTENDABLE = ("ncc.steps",)
 

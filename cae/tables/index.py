@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import time
@@ -19,6 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cae.continuing import continue_work
+from cae.csv_files import write_csv
 from cae.errors import UserError
 from cae.files import atomic_path, read_tensors, write_tensors
 from cae.tables.metric_table import METRICS
@@ -169,7 +169,7 @@ class Index:
         rows = self.rows
         # the table that work is continued from comes last: it never knows more than the other
         write_features(self.folder / "features.safetensors", self._features)
-        write_csv(self.folder / "index.csv", rows)
+        write_csv(self.folder / "index.csv", COLUMNS, map(dataclasses.astuple, rows))
         write_parquet(self.folder / "index.parquet", rows)
         self._written, self._changed = time.monotonic(), False
         self._cost = self._written - started
@@ -180,18 +180,6 @@ def write_parquet(path: str | Path, rows: Sequence[IndexRow]) -> None:
     table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCHEMA)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
-
-
-def write_csv(path: str | Path, rows: Sequence[IndexRow]) -> None:
-    """Write rows as CSV, atomically: None is empty, truth values are ``true`` and ``false``, floats are exact."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(value) for value in dataclasses.astuple(row)] for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def write_features(path: Path, features: Mapping[tuple[str, str], Tensor]) -> None:

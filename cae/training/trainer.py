@@ -20,7 +20,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from cae.config import Config, LoggingConfig, TrainerConfig
 from cae.devices import parse_devices
-from cae.errors import UserError
+from cae.errors import UserError, printable
 from cae.files import atomic_path, damaged, existing_text, read_checkpoint
 from cae.runs.result_folder import check_outputs, remove_outputs
 from cae.training.finite import FiniteTraining
@@ -289,4 +289,4 @@ def check_same_options(before: Mapping[str, Any], wanted: Mapping[str, Any], pat
 @rank_zero_only
 def say(sentence: str) -> None:
     """Print a sentence, once for all processes of a training."""
-    print(sentence)
+    print(printable(sentence))
