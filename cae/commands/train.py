@@ -11,6 +11,7 @@ from cae.classifiers.saved import load_oracle
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.data.fingerprint import data_fingerprint, same_data
+from cae.devices import device_of
 from cae.diagnostics.cache import cached_diagnostics
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
 from cae.errors import UserError
@@ -20,7 +21,7 @@ from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
 from cae.runs.run_folder import RunFolder
-from cae.training.cae import train_cae
+from cae.training.cae import take_over_cae, train_cae
 from cae.training.classifier import train_classifier, train_oracle
 from cae.training.trainer import say
 
@@ -53,7 +54,10 @@ def cae_stage(config: Config) -> None:
         _train_oracle(config, data, classifier, run)
     oracle = load_oracle(run.path, classifier)
     run.depends_on("cae", {"oracle": oracle.fingerprint()})
-    if not start.finished:
+    if not start.finished and config.cae.weights is not None:
+        cae: CAE | PublishedCAE = take_over_cae(config, data, classifier, run.path)
+        oracle.to(device_of(cae))
+    elif not start.finished:
         cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
         return

@@ -193,6 +193,9 @@ class CAEConfig:
     preset: str = option(
         "default", "default: ours; published: the published network and losses", choices=("default", "published")
     )
+    weights: str | None = option(
+        None, "gen_*.pt of the authors' released code, taken over instead of training (with preset=published)"
+    )
     target: str = option(
         "classifier",
         "what the codes follow: the classifier's probabilities, or (published recipe) the labels",

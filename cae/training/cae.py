@@ -17,14 +17,17 @@ from cae.classifiers import TargetClassifier
 from cae.config import Config
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream, Progress, stream_loader
+from cae.devices import device_for
 from cae.errors import UserError
 from cae.files import update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
+from cae.models.released_checkpoints import load_released
 from cae.training.base_module import FrozenClassifiers
 from cae.training.cae_module import CAEModule
 from cae.training.callbacks import MovableCheckpoint, SampleGrid, TrainingClock
+from cae.training.collapse import CollapseGuard
 from cae.training.former_checkpoints import checkpoint_state
 from cae.training.published_module import PublishedModule
 from cae.training.trainer import build_trainer, say
@@ -65,7 +68,8 @@ def train_cae(
     clock = TrainingClock()
     best, last = checkpoints(folder / "checkpoints")
     # after the best one, so that the last checkpoint knows of it
-    callbacks = [clock, SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES)), best, last]
+    grid = SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES))
+    callbacks = [clock, grid, CollapseGuard(config), best, last]
     trainer = build_trainer(
         config, folder, "cae", max_steps=config.cae.max_steps, callbacks=callbacks, resume=checkpoint is not None,
         use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
@@ -82,7 +86,7 @@ def train_cae(
     cae = _best_average(module, best).to(device)
     if trainer.is_global_zero:
         update_json(folder / "metrics.json", {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step})
-        _export(cae, config, data, classifier.to(device), folder)
+        export_cae(cae, config, data, classifier.to(device), folder)
     trainer.strategy.barrier("cae saved")
     oracle.to(device)
     return cae
@@ -191,7 +195,21 @@ def _best_average(module: CAEModule | PublishedModule, best: ModelCheckpoint) ->
     return module.average.eval()
 
 
-def _export(
+def take_over_cae(
+    config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: str | Path
+) -> PublishedCAE:
+    """Write a checkpoint of the released code, ``cae.weights``, as the run's CAE, and the codes of its training images.
+
+    Raises:
+        UserError: if it cannot be read or does not fit the images.
+    """
+    device = device_for(config.trainer.accelerator, config.trainer.devices)
+    cae = load_released(config.cae.weights or "", data.image_shape).to(device)
+    export_cae(cae, config, data, classifier.to(device), Path(folder))
+    return cae
+
+
+def export_cae(
     cae: CAE | PublishedCAE, config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: Path
 ) -> None:
     """Write manifold and weights; the weights come last, since they mark the stage as finished."""

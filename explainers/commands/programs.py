@@ -53,6 +53,9 @@ EXPLAIN = {
         "several explainers on the same images: maps, metrics, a table (methods=[NAME, …])",
         "explainers.commands.compare:compare",
     ),
+    "export": Command(
+        "encoder, decoder and counterfactuals as ONNX files, for other programs", "cae.commands.export:export"
+    ),
     "caes": Command(
         "causal explanation scores: whose masks carry the classifier's evidence", "explainers.commands.caes:caes"
     ),
