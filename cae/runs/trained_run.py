@@ -126,12 +126,12 @@ def _manifold_misfits(run: TrainedRun, path: Path) -> list[str]:
     """Whether the manifold holds codes of this CAE; a training stopped at its very end leaves former ones."""
     remedy = f"train the CAE anew with `{CAE_COMMAND} overwrite=true`."
     manifold, width = run.manifold, run.cae.class_dim
+    if manifold.codes.shape[1] != width:
+        return [f"'{path}' holds codes of {manifold.codes.shape[1]} numbers, but the CAE gives {width}: {remedy}"]
     others = [name for name, digits in manifold.fingerprints.items() if run.fingerprints.get(name) != digits]
     if others:
         models = " and another ".join("CAE" if name == "cae" else name for name in others)
         return [f"'{path}' was made by another {models} than that of the run: {remedy}"]
-    if manifold.codes.shape[1] != width:
-        return [f"'{path}' holds codes of {manifold.codes.shape[1]} numbers, but the CAE gives {width}: {remedy}"]
     first = run.data.train[0] if tuple(run.cae.image_shape) == run.data.image_shape else None
     if first is None or manifold.ids[0] != first.id:  # other images than those of the training: nothing to compare
         return []

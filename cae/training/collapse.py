@@ -46,7 +46,8 @@ class CollapseGuard(pl.Callback):
         if words:
             raise UserError(
                 f"cae: the training has collapsed, {words} at step {trainer.global_step}; nothing is exported, and "
-                f"{saved_words(trainer)}. Train anew with overwrite=true and a lower {rate_words(self.config, 'cae')}, "
+                f"{saved_words(trainer, chosen=True)}. Train anew with overwrite=true and a lower "
+                f"{rate_words(self.config, 'cae')}, "
                 "or with lower weights of the terms that pull against reconstruction (cae.loss.coherency, "
                 "cae.loss.adversarial)."
             )

@@ -80,12 +80,12 @@ class FiniteTraining(pl.Callback):
         )
 
 
-def saved_words(trainer: pl.Trainer) -> str:
-    """Which checkpoint a training that stops leaves: the newest of those that its callbacks call best."""
+def saved_words(trainer: pl.Trainer, chosen: bool = False) -> str:
+    """Which checkpoint a training that stops leaves: the newest, or the one ``chosen`` by its validation."""
     kept = [
         Path(callback.best_model_path)
         for callback in trainer.checkpoint_callbacks
-        if isinstance(callback, ModelCheckpoint) and callback.best_model_path
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_path and (callback.monitor or not chosen)
     ]
     newest = max((path for path in kept if path.is_file()), key=lambda path: path.stat().st_mtime, default=None)
     return f"the last good checkpoint is '{newest}'" if newest else "no checkpoint had been written"
