@@ -114,7 +114,7 @@ def write_models(folder: Path) -> None:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_file_written_when_the_process_is_killed_is_the_former_or_the_new_one(after, tmp_path):
     path, weights = tmp_path / "own.json", tmp_path / "own.safetensors"
-    for number in range(15):
+    for number in range(13):
         before = read_json(path)
 
         def work(number=number) -> None:
@@ -167,7 +167,8 @@ def test_explanations_killed_around_every_rename_end_as_those_that_were_not(tmp_
     for name in maps:  # which also hold the seconds that they took
         parts = [load_file(folder / name) for folder in (killed, whole)]
         assert torch.equal(parts[0]["attribution"], parts[1]["attribution"])
-    others = [name for name in expected if name not in maps]
+    others = [name for name in expected if name not in maps and not name.endswith(".png")]  # figures tell seconds
+    assert others
     assert [found[name] for name in others] == [expected[name] for name in others]
     assert no_rests(killed)
 
