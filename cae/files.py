@@ -42,7 +42,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         UserError: if a folder is in its place, or the disk is full or may not be written to.
     """
     path = Path(path)
-    temporary = None
+    temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():

@@ -88,6 +88,7 @@ def _write(
 ) -> None:
     """Write a network as ONNX, for any number of images, and compare what it gives with PyTorch."""
     import onnx
+    from onnx.helper import set_model_props
 
     graph.eval()
     with atomic_path(path) as temporary:
@@ -98,7 +99,7 @@ def _write(
                 dynamic_axes={name: {0: "batch"} for name in (*inputs, *outputs)}, opset_version=OPSET, dynamo=False,
             )  # fmt: skip
         model = onnx.load(temporary)
-        onnx.helper.set_model_props(model, dict(facts))
+        set_model_props(model, dict(facts))
         onnx.save(model, temporary)
         difference = _difference(temporary, graph, inputs)
         if not difference <= LARGEST:

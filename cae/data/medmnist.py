@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,8 @@ def _read(file: Path, gigabytes: float) -> dict[str, np.ndarray]:
             absent = [name for name in wanted if name not in archive.files]
             if absent:
                 raise ValueError(f"it has no {', '.join(absent)} (it has {', '.join(archive.files) or 'nothing'})")
-            size = sum(archive.zip.getinfo(f"{name}.npy").file_size for name in wanted)
+            with zipfile.ZipFile(file) as packed:
+                size = sum(packed.getinfo(f"{name}.npy").file_size for name in wanted)
             check_size(file, size, gigabytes)
             return {name: archive[name] for name in wanted}
     except UserError:

@@ -10,7 +10,7 @@ from cae.config.fields import get_value, within
 from cae.errors import UserError
 
 # kind of classifier -> what it is, and the options that name the program
-PROGRAMS = {
+PROGRAMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "callable": ("Python code, which can do whatever you can", ("classifier.model",)),
     "torchscript": (
         "a TorchScript file, a program that can also read and write files",
