@@ -234,7 +234,7 @@ def tensors_digest(tensors: Mapping[str, Tensor], kind: str, header: Mapping[str
     digest = hashlib.sha256(json.dumps([kind, header], sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -290,6 +290,8 @@ def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
     """
     from safetensors import safe_open
 
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError("it is no ordinary file")
     with safe_open(str(path), framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         found, header = checked_header(file.metadata() or {}, tensors)

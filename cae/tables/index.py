@@ -215,6 +215,8 @@ def read_index(path: str | Path) -> list[IndexRow]:
     if not path.exists():
         return []
     try:
+        if not path.is_file():
+            raise OSError("it is no ordinary file")
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"'{path}' cannot be read ({error}): start anew with overwrite=true.") from error

@@ -77,7 +77,7 @@ def test_a_folder_in_place_of_a_file_is_named(reader, tmp_path):
     refused(reader, path)
 
 
-@pytest.mark.parametrize("reader", ["JSON", "checkpoint", "options"])
+@pytest.mark.parametrize("reader", READERS)
 def test_a_pipe_is_not_waited_for(reader, tmp_path):
     path = tmp_path / NAMES.get(reader, "own.file")
     os.mkfifo(path)
