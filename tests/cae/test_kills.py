@@ -22,6 +22,7 @@ from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.commands.train import cae_stage, classifier_stage
 from cae.config import ClassifierConfig, Config, OracleConfig
 from cae.config.command_line import load_config, save_config
+from cae.data import CAEDataModule
 from cae.files import read_json, read_tensors, write_json, write_weights
 from cae.training.cae_module import CAEModule
 from cae.written_files import LIST, TEMPORARY, remove_temporaries
@@ -97,14 +98,16 @@ def no_rests(folder: Path) -> bool:
 
 
 def write_models(folder: Path) -> None:
-    """An untrained classifier that tells the classes apart by chance, an oracle, and the run's configuration."""
+    """An untrained classifier whose predictions spread over the classes, an oracle, and the run's configuration."""
     config = config_in(folder.parent)
+    data = CAEDataModule(config.data)
+    images = torch.stack([data.train[place].image for place in range(len(data.train))])
     torch.manual_seed(0)
     network = SmallResNet(3, width=4).eval()
     with torch.no_grad():
-        network.head.weight *= 50
+        network.head.weight *= 3 / network(images).std(0)[:, None]
         network.head.bias.zero_()
-        network.head.bias -= network(torch.rand(50, 1, 16, 16)).mean(0)
+        network.head.bias -= network(images).mean(0)
     folder.mkdir(parents=True)
     save_classifier(folder, network, ClassifierConfig(width=4), CLASSES, (1, 16, 16))
     save_classifier(folder, PlainConvNet(3, width=4), OracleConfig(width=4), CLASSES, (1, 16, 16), name="oracle")
