@@ -152,6 +152,7 @@ def test_a_training_killed_around_every_rename_ends_as_one_that_was_not(tmp_path
     assert no_rests(killed)
 
 
+@pytest.mark.slow
 def test_explanations_killed_around_every_rename_end_as_those_that_were_not(tmp_path):
     for name in ("killed", "whole"):
         write_models(tmp_path / name / "own")
@@ -212,6 +213,7 @@ def test_an_embedding_killed_twenty_times_at_any_step_ends_as_one_that_was_not(t
     assert no_rests(killed)
 
 
+@pytest.mark.slow
 def test_a_deterministic_training_repeats_bit_for_bit(tmp_path):
     for name in ("first", "second"):
         assert ended(lambda name=name: classifier_stage(config_in(tmp_path / name, "classifier.epochs=2")))

@@ -19,6 +19,7 @@ from cae.models.cae import CAE
 from cae.runs.run_folder import RunFolder
 from cae.runs.trained_run import TrainedRun
 
+pytestmark = pytest.mark.slow  # PyTorch's exporter takes seconds for each graph
 pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 

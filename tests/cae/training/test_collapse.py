@@ -53,7 +53,13 @@ def collapsing(monkeypatch, after: int, **figures: float) -> None:
     monkeypatch.setattr(SwapValidation, "measure", measured)
 
 
-@pytest.mark.parametrize("figures", [{"reconstruction_mae": 2.0, "score": -1.0}, {"swaps_of_one_class": 1.0}])
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"reconstruction_mae": 2.0, "score": -1.0},
+        pytest.param({"swaps_of_one_class": 1.0}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_collapsed_training_names_step_checkpoint_and_advice_and_exports_nothing(figures, tmp_path, monkeypatch):
     collapsing(monkeypatch, 2, **figures)
     config = tiny_config("cae.max_steps=24", "cae.validate_every=4")
@@ -65,6 +71,7 @@ def test_a_collapsed_training_names_step_checkpoint_and_advice_and_exports_nothi
     assert not list(tmp_path.glob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_before_the_terms_have_their_weight_nothing_is_judged(tmp_path, monkeypatch):
     collapsing(monkeypatch, 0, swaps_of_one_class=1.0)
     config = tiny_config("cae.max_steps=13", "cae.validate_every=3", "cae.warmup_steps=10", "cae.ramp_steps=2")
