@@ -9,15 +9,15 @@ from cae.errors import UserError
 from cae.training.finite import rate_words, saved_words
 
 BAD_ERRORS = 2  # validations in a row whose reconstruction error is above its bound, after one within it
-SAME_CLASS = 3  # validations in a row, after the ramp, at which all swaps are of one class
+SAME_CLASS = 3  # validations in a row at which all swaps are of one class, after one at which they were not
 
 
 class CollapseGuard(pl.Callback):
     """Stops a training of the CAE whose validations show, several times in a row, that it has collapsed.
 
     Once is not enough: adversarial trainings have bad moments that pass. Before the end of ``cae.ramp_steps`` nothing
-    is judged, since swaps are then not asked to change their class; and a reconstruction error that has never been
-    within ``cae.max_reconstruction_error`` may still be on its way down.
+    is judged, since swaps are then not asked to change their class; and what has never been good, a reconstruction
+    error within ``cae.max_reconstruction_error`` or swaps of several classes, may still be on its way there.
 
     Args:
         config: the program's options.
@@ -25,7 +25,7 @@ class CollapseGuard(pl.Callback):
 
     def __init__(self, config: Config):
         self.config = config
-        self.state = {"was_good": 0, "bad_errors": 0, "same_class": 0}
+        self.state = {"was_good": 0, "bad_errors": 0, "was_varied": 0, "same_class": 0}
 
     def state_dict(self) -> dict[str, int]:
         """Counts so far, so that a training that is continued is judged as one that was never stopped."""
@@ -62,7 +62,8 @@ class CollapseGuard(pl.Callback):
         good, state = error <= self.config.cae.max_reconstruction_error, self.state
         state["was_good"] |= int(good)
         state["bad_errors"] = 0 if good or not state["was_good"] else state["bad_errors"] + 1
-        state["same_class"] = state["same_class"] + 1 if share >= 1 else 0
+        state["was_varied"] |= int(share < 1)
+        state["same_class"] = state["same_class"] + 1 if share >= 1 and state["was_varied"] else 0
         if state["bad_errors"] >= BAD_ERRORS:
             return (
                 f"its reconstruction error, once within cae.max_reconstruction_error="

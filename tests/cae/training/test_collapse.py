@@ -31,7 +31,11 @@ def test_an_error_that_rises_above_its_bound_and_stays_there_is_a_collapse():
 
 
 def test_one_class_for_all_swaps_again_and_again_is_a_collapse():
-    assert judged((0.05, 1.0), (0.05, 1.0), (0.05, 1.0)) == [False, False, True]
+    assert judged((0.05, 0.9), (0.05, 1.0), (0.05, 1.0), (0.05, 1.0)) == [False, False, False, True]
+
+
+def test_swaps_that_were_never_of_several_classes_may_still_become_so():
+    assert not any(judged(*[(0.05, 1.0)] * 9))
 
 
 def test_what_was_counted_goes_on_with_the_training():
@@ -48,7 +52,7 @@ def collapsing(monkeypatch, after: int, **figures: float) -> None:
 
     def measured(self, cae):
         calls.append(1)
-        return {**measure(self, cae), **(figures if len(calls) > after else {})}
+        return {**measure(self, cae), **(figures if len(calls) > after else {"swaps_of_one_class": 0.5})}
 
     monkeypatch.setattr(SwapValidation, "measure", measured)
 
