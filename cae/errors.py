@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
 from itertools import islice
 
 MOST_KNOWN = 3000  # words among which the nearest is looked for
+
+# what a terminal obeys or hides: control characters but line feed and tab, and marks that turn the direction of text
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class UserError(Exception):
@@ -31,6 +35,17 @@ def _from_worker(text: str) -> list[str]:
 
 class NotFiniteError(UserError):
     """Scores of a classifier that are NaN or infinite: it is damaged, or what it was given is."""
+
+
+def printable(text: str) -> str:
+    r"""The text with what a terminal would obey or cannot show, such as bytes of a file name, escaped.
+
+    >>> printable("a\x1b[2Jb"), printable("a\n\tb")
+    ('a\\x1b[2Jb', 'a\n\tb')
+    """
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    seen = _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return seen.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

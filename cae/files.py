@@ -5,25 +5,33 @@ Torch is imported where tensors are written or read: the command line reads JSON
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from csv import Error as CSVError
 from pathlib import Path
 from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
 from cae.errors import UserError
+from cae.written_files import note_written, temporary_prefix
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 # what readers raise over the content of a file; a RecursionError is a RuntimeError
-FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, PickleError, CSVError)
+FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, PickleError, CSVError,
+          zipfile.BadZipFile)  # fmt: skip
+MOST_TEXT = 1 << 30  # bytes of a JSON file or a log
+_NOTHING = 1 << 16  # bytes that are free on a disk that takes no more
+DIGEST = "cae_sha256"  # under which the header of a safetensors file keeps that of its content
 
 
 @contextmanager
@@ -31,21 +39,46 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """A temporary path beside ``path``, with the same suffix, that replaces it when the block ends without an error.
 
     Raises:
-        UserError: if a folder is in its place.
+        UserError: if a folder is in its place, or the disk is full or may not be written to.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir():
-        raise UserError(f"'{path}' is a folder where a file is to be written: move it away.")
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise UserError(f"'{path}' is a folder where a file is to be written: move it away.")
+        handle, name = tempfile.mkstemp(prefix=temporary_prefix(path.stem), suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o644)  # mkstemp makes it private
+        note_written(path)
         os.replace(temporary, path)
+    except Exception as error:  # of what writes: PyTorch and safetensors have errors of their own for a full disk
+        if (words := disk_problem(error, path.parent)) is not None:
+            raise UserError(f"'{path}' is not written: {words}") from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def disk_problem(error: BaseException, folder: str | Path) -> str | None:
+    """A sentence with a way out if an error comes from a disk that takes nothing, else None.
+
+    Args:
+        error: met while something was written.
+        folder: in which.
+    """
+    number = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    kept = "; what was written before is as it was. Then the same command goes on (a training with resume=last)."
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"the folder '{folder}' may not be written to; change that, or set runs= to another place{kept}"
+    full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
+    if not full and not isinstance(error, (UserError, OSError, ValueError, TypeError)):
+        with suppress(OSError):  # PyTorch says no more than that writing failed
+            full = shutil.disk_usage(folder).free < _NOTHING
+    return f"the disk is full; free some space, or set runs= to another disk{kept}" if full else None
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -75,11 +108,13 @@ def existing_text(path: str | Path) -> str:
 
     Raises:
         OSError: if it is none, such as a folder or a pipe, or cannot be read.
-        ValueError: if it is not UTF-8.
+        ValueError: if it is not UTF-8, or larger than any that the program writes.
     """
     path = Path(path)
     if not path.is_file():
         raise OSError("it is no ordinary file")
+    if path.stat().st_size > MOST_TEXT:
+        raise ValueError(f"it is larger than {MOST_TEXT >> 20} MB")
     return path.read_text(encoding="utf-8")
 
 
@@ -113,18 +148,55 @@ def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, An
     with damaged(path, "a checkpoint", "resume=last then goes on from another one, overwrite=true begins anew"):
         if not Path(path).is_file():
             raise OSError("it is no ordinary file")
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # PyTorch writes the checksums, and does not look at them
+            refuse_compressed(archive)
+            flipped = archive.testzip()
+        if flipped is not None:
+            raise ValueError(f"its part {Path(flipped).name!r} is not what was written")
+        with Path(path).open("rb") as file:  # by its name, PyTorch takes a .safetensors file for one
+            content = torch.load(file, map_location="cpu", weights_only=True)
         missing = {"state_dict", *(("epoch", "global_step") if to_continue else ())} - set(content)
         if missing:
             raise ValueError(f"it lacks {', '.join(sorted(missing))}")
     return content
 
 
-def update_json(path: str | Path, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge ``changes`` into a flat JSON file and return the result."""
-    content = {**read_json(path), **changes}
-    write_json(path, content)
+def refuse_compressed(archive: zipfile.ZipFile) -> None:
+    """Raise a ValueError if a checkpoint is compressed: PyTorch never does that, and a small one could fill memory."""
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise ValueError("its parts are compressed, which PyTorch never does")
+
+
+def update_json(path: str | Path, changes: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Merge ``changes`` into a flat JSON file and return the result; names that begin as in ``drop`` go before.
+
+    Processes that change the same file wait for each other.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_in(path.parent):
+        before = read_json(path)
+        content = {**{name: value for name, value in before.items() if not name.startswith(drop)}, **changes}
+        if content != before or not path.exists():
+            write_json(path, content)
     return content
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep others that ask for the same out of a folder for a moment, where system and disk know such locks."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def file_name(text: str) -> str:
@@ -149,13 +221,53 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], kind: str, he
     copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
+    if isinstance(header, Mapping):  # in the one text: the order of several differs from file to file
+        header = {**header, DIGEST: tensors_digest(copies, kind, header)}
     with atomic_path(path) as temporary:
         save_file(copies, temporary, metadata={kind: json.dumps(header)})
+
+
+def tensors_digest(tensors: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> str:
+    """SHA-256 over the header with its name, and names, types, shapes and bytes of tensors on the CPU."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps([kind, header], sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def checked_header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> tuple[str, Any]:
+    """Name and content of the header of a safetensors file of the program's; the content is None where it is no JSON.
+
+    Raises:
+        ValueError: if header or tensors are not what was written. Files of version 0.1 do not tell.
+    """
+    kind, words = next(iter(metadata.items())) if len(metadata) == 1 else ("", "{}")
+    try:
+        header = json.loads(words)
+    except ValueError:
+        return kind, None
+    digest = header.pop(DIGEST, None) if isinstance(header, dict) else None
+    if digest is not None and digest != tensors_digest(tensors, kind, header):
+        raise ValueError("its content is not what was written, as after an error of the disk or of a copy")
+    return kind, header
 
 
 def non_finite(tensors: Mapping[str, Tensor]) -> list[str]:
     """Names of the tensors that hold a NaN or an infinite value."""
     return [name for name, value in tensors.items() if value.is_floating_point() and not value.isfinite().all().item()]
+
+
+def check_finite(path: str | Path, weights: Mapping[str, Tensor]) -> None:
+    """Raise a UserError if a value of what is about to be written to ``path`` is not finite."""
+    bad = non_finite(weights)
+    if bad:
+        raise UserError(
+            f"'{path}' is not written: {len(bad)} of {len(weights)} tensors hold values that are not finite (the first "
+            f"is {bad[0]!r}), as after a training that diverged; train anew with a lower learning rate."
+        )
 
 
 def write_weights(path: str | Path, weights: Mapping[str, Tensor], kind: str, header: Any) -> None:
@@ -164,12 +276,7 @@ def write_weights(path: str | Path, weights: Mapping[str, Tensor], kind: str, he
     Raises:
         UserError: if a value is not finite; nothing is written then.
     """
-    bad = non_finite(weights)
-    if bad:
-        raise UserError(
-            f"'{path}' is not written: {len(bad)} of {len(weights)} tensors hold values that are not finite (the first "
-            f"is {bad[0]!r}), as after a training that diverged; train anew with a lower learning rate."
-        )
+    check_finite(path, weights)
     write_tensors(path, weights, kind, header)
 
 
@@ -179,15 +286,19 @@ def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
     Raises:
         OSError: if the file is missing or cannot be read.
         safetensors.SafetensorError: if it is no safetensors file.
-        ValueError: if the header is not JSON.
+        ValueError: if the header is not JSON, or the content is not what was written.
     """
     from safetensors import safe_open
 
+    if Path(path).exists() and not Path(path).is_file():
+        raise OSError("it is no ordinary file")
     with safe_open(str(path), framework="pt") as file:
-        header = json.loads((file.metadata() or {}).get(kind, "{}"))
-        if not isinstance(header, dict):
-            raise ValueError(f"its header {kind!r} is no mapping")
-        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        found, header = checked_header(file.metadata() or {}, tensors)
+    header = header if found == kind else {}
+    if not isinstance(header, dict):
+        raise ValueError(f"its header {kind!r} is no mapping")
+    return header, tensors
 
 
 def read_saved(path: str | Path, kind: str, version: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

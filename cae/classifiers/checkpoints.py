@@ -13,12 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cae.classifiers.state_dicts import best_prefixes, is_auxiliary, weights_inside, with_own_head, without_prefixes
 from cae.errors import UserError, did_you_mean
-from cae.files import existing_text
+from cae.files import DIGEST, checked_header, existing_text, refuse_compressed
 
 LIBRARIES = {"torchvision": "torchvision.models.{}()", "timm": "timm.create_model('{}')"}
 CONVERSION = "torch.save(model.state_dict(), 'weights.pt')"
@@ -46,7 +45,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
         content = json.loads(header.get("classifier") or (existing_text(beside) if beside.is_file() else "{}"))
     except ValueError as error:
         raise UserError(f"The description of '{path}' is not valid JSON: {error}.") from error
-    return content if isinstance(content, dict) and {"model", "classes"} <= content.keys() else {}
+    if not isinstance(content, dict) or not {"model", "classes"} <= content.keys():
+        return {}
+    return {name: value for name, value in content.items() if name != DIGEST}
 
 
 @contextmanager
@@ -69,7 +70,9 @@ def _refuse_other_formats(path: Path) -> None:
         raise UserError(f"'{path}' is an ONNX file: set `classifier.model=onnx`.")
     if not zipfile.is_zipfile(path):
         return
-    names = zipfile.ZipFile(path).namelist()
+    with _in_words(path), zipfile.ZipFile(path) as archive:
+        refuse_compressed(archive)
+        names = archive.namelist()
     if any(name.endswith("constants.pkl") for name in names):
         raise UserError(f"'{path}' is a TorchScript file, not a state dict: set `classifier.model=torchscript`.")
     if path.suffix == ".pt2" or any(name.endswith("archive_format") for name in names):
@@ -84,8 +87,10 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """
     path = existing_file(path)
     if path.suffix == ".safetensors":
-        with _in_words(path):
-            return load_file(path)
+        with _in_words(path), safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            checked_header(file.metadata() or {}, tensors)
+            return tensors
     _refuse_other_formats(path)
     content: Any = None
     with _in_words(path):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cae.classifiers.checkpoints import read_metadata
-from cae.classifiers.saved import load_own
+from cae.classifiers.saved import load_own_oracle
 from cae.classifiers.target import TargetClassifier
 from cae.metrics.agreement import accuracy, balanced_accuracy, beats_chance
 
@@ -68,11 +68,15 @@ def oracle_doubt(agreement: Tensor) -> str | None:
     )
 
 
-def load_oracle(folder: str | Path) -> tuple[TargetClassifier | None, str | None]:
-    """The oracle of a run folder, None where there is none or it is not worth asking, and why it is not."""
+def load_oracle(folder: str | Path, classifier: TargetClassifier) -> tuple[TargetClassifier | None, str | None]:
+    """The oracle of a run folder, None where there is none or it is not worth asking, and why it is not.
+
+    Raises:
+        UserError: if it learnt the predictions of another classifier.
+    """
     path = Path(folder) / "oracle.safetensors"
     doubt = _saved_doubt(path) if path.exists() else None
-    return (load_own(folder, "oracle") if path.exists() and doubt is None else None), doubt
+    return (load_own_oracle(folder, classifier) if path.exists() and doubt is None else None), doubt
 
 
 def null_figures(doubt: str | None, names: Sequence[str]) -> dict[str, str | None]:

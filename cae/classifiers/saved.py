@@ -14,7 +14,7 @@ from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, OracleConfig
 from cae.errors import UserError
-from cae.files import write_json, write_weights
+from cae.files import check_finite, write_json, write_weights
 
 OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}
 
@@ -33,12 +33,14 @@ def save_classifier(
     metrics: Mapping[str, float] | None = None,
     name: str = "classifier",
     matrices: Mapping[str, Tensor] | None = None,
+    teacher: str | None = None,
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
 
-    The description is also in the header of the weights, so that they can be moved alone. ``matrices (K, K)`` of test
-    images may be ``confusion``, by label and prediction, and of an oracle ``agreement``, by the classifier's prediction
-    and its own.
+    The description is also in the header of the weights, so that they can be moved alone. The weights come last: they
+    mark a training as finished. ``matrices (K, K)`` of test images may be ``confusion``, by label and prediction, and
+    of an oracle ``agreement``, by the classifier's prediction and its own. ``teacher`` is the fingerprint of the
+    classifier whose predictions were learnt.
     """
     target = config if isinstance(config, ClassifierConfig) else None
     description = {
@@ -53,10 +55,12 @@ def save_classifier(
         "std": list(target.std) if target else [],
         "metrics": dict(metrics or {}),
         **{what: matrix.long().tolist() for what, matrix in (matrices or {}).items()},
+        "teacher": teacher,
     }
     path = Path(folder) / f"{name}.safetensors"
-    write_weights(path, network.state_dict(), "classifier", description)
+    check_finite(path, network.state_dict())
     write_json(path.with_suffix(".json"), description)
+    write_weights(path, network.state_dict(), "classifier", description)
     return path
 
 
@@ -75,6 +79,23 @@ def load_own(folder: str | Path, name: str = "classifier") -> TargetClassifier:
     if not description:
         raise UserError(f"'{path}' has no description (neither in its header nor in a .json beside it).")
     return _from_description(path, description)
+
+
+def load_own_oracle(folder: str | Path, classifier: TargetClassifier) -> TargetClassifier:
+    """The oracle of a run folder.
+
+    Raises:
+        UserError: if it learnt the predictions of another classifier than this one; or as ``load_own`` does.
+    """
+    oracle, path = load_own(folder, "oracle"), Path(folder) / "oracle.safetensors"
+    teacher, present = read_metadata(path).get("teacher"), classifier.fingerprint()
+    if teacher not in (None, present):
+        raise UserError(
+            f"'{path}' learnt the predictions of another classifier (fingerprint {teacher}) than the present one "
+            f"({present}): train it anew with `python train.py oracle … overwrite=true`, or set classifier.model and "
+            "classifier.weights to the former one."
+        )
+    return oracle
 
 
 def _from_description(path: Path, description: Mapping[str, Any]) -> TargetClassifier:

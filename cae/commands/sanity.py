@@ -9,7 +9,7 @@ import torch
 from cae.config import Config
 from cae.errors import UserError
 from cae.files import write_json
-from cae.runs.result_folder import remove_results
+from cae.runs.run_folder import RunFolder
 from cae.sanity.context import SanityContext, SanityRecord
 from cae.sanity.control_models import sanity_folder
 from cae.sanity.criteria import Rule
@@ -34,9 +34,7 @@ def sanity(config: Config) -> None:
         UserError: if the data is not what a test needs, or the folder holds models of other options.
     """
     _check(config)
-    folder, context = sanity_folder(config), SanityContext(config)
-    if config.overwrite:
-        remove_results(folder)
+    folder, context = RunFolder(config).own(sanity_folder(config), "sanity.folder"), SanityContext(config)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
     found: dict[str, float | bool] = {}

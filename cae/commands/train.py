@@ -12,6 +12,7 @@ from cae.classifiers.gates import DIAGNOSTIC_FIGURES, load_oracle, null_figures,
 from cae.classifiers.saved import OWN_NETWORKS
 from cae.config import Config
 from cae.data import CAEDataModule
+from cae.devices import device_of
 from cae.diagnostics.cache import cached_diagnostics
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
 from cae.diagnostics.figures import draw_confusion
@@ -24,7 +25,7 @@ from cae.models.published import PublishedCAE
 from cae.runs.label_agreement import report_agreement
 from cae.runs.run_folder import RunFolder
 from cae.runs.training_data import begin_stage, open_training_data
-from cae.training.cae import train_cae
+from cae.training.cae import take_over_cae, train_cae
 from cae.training.classifier import train_classifier, train_oracle
 from cae.training.trainer import say
 
@@ -49,8 +50,8 @@ def classifier_stage(config: Config) -> None:
 def oracle_stage(config: Config) -> None:
     """Train the oracle, a second classifier of another architecture."""
     data, run = open_training_data(config, "oracle")
-    if not begin_stage(run, "oracle", data).finished:
-        classifier = _classifier(config, data, run)
+    classifier = _classifier(config, data, run)
+    if not begin_stage(run, "oracle", data, classifier).finished:
         _try_on_labels(config, data, classifier, run)
         _train_oracle(config, data, classifier, run)
 
@@ -59,14 +60,19 @@ def cae_stage(config: Config) -> None:
     """Train the class association embedding, and the oracle before it where the run has none; then measure both."""
     data, run = open_training_data(config, "cae")
     classifier = _classifier(config, data, run)
-    start = begin_stage(run, "cae", data)
+    start = begin_stage(run, "cae", data, classifier)
     _try_on_labels(config, data, classifier, run)
     if not (run.path / "oracle.safetensors").exists():
         _train_oracle(config, data, classifier, run)
-    oracle, doubt = load_oracle(run.path)
+    oracle, doubt = load_oracle(run.path, classifier)
     if doubt is not None:
         say(f"warning: {doubt}")
-    if not start.finished:
+    run.depends_on("cae", {"oracle": "" if oracle is None else oracle.fingerprint()})
+    if not start.finished and config.cae.weights is not None:
+        cae: CAE | PublishedCAE = take_over_cae(config, data, classifier, run.path)
+        if oracle is not None:
+            oracle.to(device_of(cae))
+    elif not start.finished:
         cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
         return

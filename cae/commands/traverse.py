@@ -20,8 +20,8 @@ from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.result import Counterfactual
 from cae.data import Sample
 from cae.data.selection import Selection, readable, select_images
-from cae.errors import UserError
-from cae.files import read_json, write_json
+from cae.errors import UserError, printable
+from cae.files import update_json, write_json
 from cae.processes import is_first_process
 from cae.runs.label_agreement import check_labelled_images
 from cae.runs.trained_run import TrainedRun, load_run
@@ -194,11 +194,12 @@ def _report(run: TrainedRun, index: Index, chosen: Selection, folder: Path) -> N
     traverse = run.config.traverse
     # figures of images that the networks were trained on, or that nobody else has, are not those of the run
     if traverse.images is None and traverse.split != "train" and traverse.folder == FOLDER:
-        path = run.folder.path / "metrics.json"
-        others = {name: value for name, value in read_json(path).items() if not name.startswith(TOPICS)}
-        write_json(path, others | written)
+        update_json(run.folder.path / "metrics.json", written, drop=TOPICS)
     counts = {name: int(metrics[f"counterfactual/{name}"]) for name in ("images", "explained", "found_count")}
-    print(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found", end=" ")
+    print(
+        printable(f"{counts['images']} images of {chosen.words}: {counts['found_count']} counterfactuals found"),
+        end=" ",
+    )
     print(f"of {counts['explained']} looked for", end="")
     already = int(metrics["counterfactual/already_target"])
     print(f" ({already} were of the target class already)" if already else "")

@@ -177,6 +177,8 @@ def _cae(config: Config) -> Iterator[str]:
 
 def _reference(config: Config) -> Iterator[str]:
     if config.cae.preset != "published":
+        if config.cae.weights is not None:
+            yield "cae.weights takes over a checkpoint of the released code: set cae.preset=published with it"
         return
     if config.trainer.precision == "16-mixed":
         yield (

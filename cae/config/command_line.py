@@ -26,8 +26,8 @@ from cae.config.fields import all_options, nearest, option_of, options_table, sh
 from cae.config.former_options import DROPPED
 from cae.config.parsing import Setting, foreign_reference, read_argument, read_file, references, typed
 from cae.config.recipes import list_recipes, recipe_path
-from cae.errors import UserError, did_you_mean
-from cae.files import atomic_path
+from cae.errors import UserError, did_you_mean, printable
+from cae.files import atomic_path, disk_problem
 from cae.requeue import REQUEUE
 from cae.signals import EndingSignals
 
@@ -119,6 +119,9 @@ def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | N
     The exit code is 130 after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, with a sentence how to go on. Any other
     exception is a fault of the program and keeps its traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # bytes of a file name that are no text are shown, not stumbled over
+            stream.reconfigure(errors="backslashreplace")
     with EndingSignals() as signals, REQUEUE:
         try:
             code = _exit_code(main, list(sys.argv[1:] if argv is None else argv))
@@ -144,6 +147,12 @@ def _exit_code(main: Callable[[list[str]], int | None], arguments: list[str]) ->
     except BrokenPipeError:  # the reader of `--help | head` has left; stay silent when Python closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        words = disk_problem(error, Path(error.filename or ".").parent)
+        if words is None:
+            raise
+        print(printable(f"error: {words}"), file=sys.stderr)
+        return 2
     except SystemExit as stop:
         # pytorch-lightning (2.6) turns Ctrl-C during training into sys.exit(1)
         if not isinstance(stop.__context__, KeyboardInterrupt):
@@ -155,8 +164,9 @@ def _exit_code(main: Callable[[list[str]], int | None], arguments: list[str]) ->
 def error_text(error: UserError) -> str:
     """One problem as ``error: …``; several as a list."""
     if len(error.problems) == 1:
-        return f"error: {error.problems[0]}"
-    return "\n".join([f"error: {len(error.problems)} problems", *(f"  - {problem}" for problem in error.problems)])
+        return printable(f"error: {error.problems[0]}")
+    lines = [f"error: {len(error.problems)} problems", *(f"  - {problem}" for problem in error.problems)]
+    return printable("\n".join(lines))
 
 
 def help_text(commands: Mapping[str, str], prog: str, command: str | None = None) -> str:

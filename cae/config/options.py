@@ -95,6 +95,9 @@ class DataConfig:
         "what is read of every file before a training: all of it, so that damaged ones are told at once, or its header",
         choices=("all", "headers"),
     )
+    max_gigabytes: float = option(
+        4.0, "what a single .npz or Parquet file may take in memory; a small one may hold more than the machine", low=0
+    )
     cache: bool = option(True, "keep decoded images in memory (each is read once)")
     flip: bool = option(False, "mirror training images at random, left to right")
     columns: dict[str, str] = option(
@@ -259,6 +262,9 @@ class CAEConfig:
 
     preset: str = option(
         "default", "default: ours; published: the published network and losses", choices=("default", "published")
+    )
+    weights: str | None = option(
+        None, "gen_*.pt of the authors' released code, taken over instead of training (with preset=published)"
     )
     target: str = option(
         "classifier",

@@ -21,6 +21,7 @@ from cae.errors import UserError, did_you_mean
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _REFERENCE = re.compile(r"(?<!\\)\$\{\s*([a-z_0-9.]+)\s*\}")
 _PLAIN_TAGS = {"null", "bool", "int", "float", "str", "seq", "map", "timestamp", "value", "merge"}
+MOST_BYTES = 4 << 20  # of a YAML file; the largest recipe has 10 kB
 Place = Callable[[yaml.Node], str]
 
 
@@ -57,6 +58,9 @@ def read_argument(argument: str, problems: list[str]) -> list[Setting]:
         problems.append(f"'{argument}' sets nothing: an option is written key=value")
         return []
     origin = f"argument '{argument}'"
+    if argument.encode("utf-8", "replace").decode() != argument:
+        problems.append(f"{origin}: it holds bytes that are no text in UTF-8; rename the file or folder")
+        return []
     if value[:1] not in ("[", "{", '"', "'"):
         node: yaml.Node = yaml.ScalarNode("tag:yaml.org,2002:str", value, None, None, None)
     else:
@@ -128,6 +132,10 @@ def _compose(path: Path) -> yaml.Node | None:
 
 def _read_text(path: Path) -> str:
     try:
+        if path.exists() and not path.is_dir() and not path.is_file():
+            raise UserError(f"'{path}' is no ordinary file, but a pipe or a device; give a YAML file")
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise UserError(f"'{path}' is larger than {MOST_BYTES >> 20} MB, which no configuration file is")
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         near = did_you_mean(path.name, [other.name for other in path.parent.glob("*.y*ml")])

@@ -72,6 +72,11 @@ def is_image(path: Path) -> bool:
     return path.name.lower().endswith(IMAGE_SUFFIXES) or medical.is_dicom(path)
 
 
+def path_id(path: Path, root: Path) -> str:
+    """The id of an image file: its path below a folder, with bytes that are no UTF-8 as ``\\xff``, fit for tables."""
+    return path.relative_to(root).as_posix().encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def without_suffix(path: str) -> str:
     """The path without its image suffix (``.nii.gz`` counts as one; other dots are part of the name)."""
     suffixes = [suffix for suffix in IMAGE_SUFFIXES if path.lower().endswith(suffix)]

@@ -103,6 +103,8 @@ def _of_file(path: Path) -> str:
 def _decoding(ref: ImageRef) -> Iterator[None]:
     """Turn whatever a decoder raises on a damaged file into a sentence with its path."""
     if not ref.path.is_file():
+        if ref.path.exists() and not ref.path.is_dir():
+            raise UserError(f"'{ref.path}' is no ordinary file, but a pipe, a socket or a device: it is not read.")
         raise UserError(missing(ref.path, "image file"))
     try:
         yield

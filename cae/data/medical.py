@@ -31,6 +31,8 @@ def is_dicom(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix and not suffix[1:].isdecimal():
         return False
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"

@@ -9,7 +9,7 @@ import numpy as np
 
 from cae.config import DataConfig
 from cae.data.arrays import ArraySet
-from cae.data.records import data_file
+from cae.data.records import check_size, data_file
 from cae.data.splits import SPLITS, raise_problems
 from cae.data.types import Splits
 from cae.errors import UserError
@@ -58,7 +58,7 @@ def open_medmnist(config: DataConfig) -> Splits:
         UserError: one that lists every missing or unfit array.
     """
     file = data_file(config, "a MedMNIST .npz file")
-    arrays = _read(file)
+    arrays = _read(file, config.max_gigabytes)
     raise_problems([f"'{file}': {problem}" for split in SPLITS for problem in _problems(split, arrays)])
     sets = {split: _split(split, arrays, config) for split in SPLITS}
     names = CLASS_NAMES.get(file.stem.lower().split("_")[0])
@@ -68,8 +68,8 @@ def open_medmnist(config: DataConfig) -> Splits:
     return Splits(sets["train"], sets["val"], sets["test"], names or tuple(f"class {index}" for index in range(count)))
 
 
-def _read(file: Path) -> dict[str, np.ndarray]:
-    """The six arrays; pickled objects are never loaded."""
+def _read(file: Path, gigabytes: float) -> dict[str, np.ndarray]:
+    """The six arrays, if they are not larger than that; pickled objects are never loaded."""
     wanted = [f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")]
     if not zipfile.is_zipfile(file):
         table = file.suffix.lower() in (".csv", ".tsv", ".parquet")
@@ -80,7 +80,12 @@ def _read(file: Path) -> dict[str, np.ndarray]:
             absent = [name for name in wanted if name not in archive.files]
             if absent:
                 raise ValueError(f"it has no {', '.join(absent)} (it has {', '.join(archive.files) or 'nothing'})")
+            with zipfile.ZipFile(file) as packed:
+                size = sum(packed.getinfo(f"{name}.npy").file_size for name in wanted)
+            check_size(file, size, gigabytes)
             return {name: archive[name] for name in wanted}
+    except UserError:
+        raise
     except Exception as error:  # a file that is no zip archive raises one of many errors
         raise UserError(f"cannot read '{file}' as a MedMNIST file: {error}.") from error
 

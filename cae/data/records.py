@@ -13,7 +13,7 @@ import torch
 
 from cae.config import DataConfig
 from cae.data import medical
-from cae.data.file_listing import IMAGE_SUFFIXES, left_out_words, list_files, list_images, without_suffix
+from cae.data.file_listing import IMAGE_SUFFIXES, left_out_words, list_files, list_images, path_id, without_suffix
 from cae.data.images import AS_STORED, ImageRef, Reading, Size, image_shape, load_image, load_mask, missing
 from cae.data.splits import SHOWN_PROBLEMS, few, raise_problems
 from cae.data.types import Sample
@@ -109,7 +109,7 @@ class ImageFiles(FileSet):
         self.notes: list[str] = []  # what of the folder was not read
         if ref.path.is_dir():
             found = list_files(ref.path)
-            records = [Record(ImageRef(file), file.relative_to(ref.path).as_posix()) for file in found.images]
+            records = [Record(ImageRef(file), path_id(file, ref.path)) for file in found.images]
             if not records:
                 raise UserError(f"no image in '{ref.path}' (looked for {LOOKED_FOR}).")
             self.notes = left_out_words(ref.path, found.unread, found.skipped)
@@ -197,9 +197,7 @@ def _stem(path: Path, root: Path) -> str:
 
 def make_records(root: Path, labelled: Sequence[tuple[Path, int]], masks: dict[Path, ImageRef]) -> list[Record]:
     """Records of image files with their labels; the id is the path relative to the root."""
-    return [
-        Record(ImageRef(path), path.relative_to(root).as_posix(), label, masks.get(path)) for path, label in labelled
-    ]
+    return [Record(ImageRef(path), path_id(path, root), label, masks.get(path)) for path, label in labelled]
 
 
 def root_folder(config: DataConfig) -> Path:
@@ -218,6 +216,15 @@ def data_file(config: DataConfig, what: str) -> Path:
         UserError: if it is not set, or is no file.
     """
     return _data_path(config, what, "file", Path.is_file)
+
+
+def check_size(file: Path, size: int, gigabytes: float) -> None:
+    """Raise a UserError if a file would take more memory than ``data.max_gigabytes`` allows; ``size`` is in bytes."""
+    if size > gigabytes * 1e9:
+        raise UserError(
+            f"'{file}' takes {size / 1e9:.1f} GB in memory, but data.max_gigabytes allows {gigabytes:g}: raise it if "
+            "that is what you expect of this file."
+        )
 
 
 def _data_path(config: DataConfig, what: str, kind: str, is_kind: Callable[[Path], bool]) -> Path:

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from cae.config import DataConfig
 from cae.data.file_listing import natural_order
 from cae.data.images import ImageRef
 from cae.data.listing import Listing
-from cae.data.records import Record, data_file
+from cae.data.records import Record, check_size, data_file
 from cae.data.splits import ALIASES, SPLITS, few, raise_problems
 from cae.data.types import Splits
 from cae.errors import UserError, did_you_mean
@@ -38,7 +39,7 @@ def open_table(config: DataConfig) -> Splits:
         UserError: one that lists every missing column, unfit cell and unreadable file.
     """
     file = data_file(config, "the CSV or Parquet file that lists the images")
-    table = _read(file)
+    table = _read(file, config.max_gigabytes)
     raise_problems(_column_problems(table, config.columns, file))
     problems: list[str] = []
     cells = {key: table[name].tolist() for key, name in config.columns.items() if name in table.columns}
@@ -49,13 +50,15 @@ def open_table(config: DataConfig) -> Splits:
     return Listing(by_split, classes, problems, name_notes(classes)).open(config)
 
 
-def _read(file: Path) -> pd.DataFrame:
-    """The table with every cell as stripped text, empty where there is none."""
+def _read(file: Path, gigabytes: float) -> pd.DataFrame:
+    """The table with every cell as stripped text, empty where there is none, if it is not larger than that."""
     suffix = file.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
+            check_size(file, _bytes_of(file), gigabytes)
             table = pd.read_parquet(file)
         elif suffix in (".csv", ".tsv"):
+            check_size(file, file.stat().st_size, gigabytes)
             separator = "," if suffix == ".csv" else "\t"
             _check_width(file, separator)
             # a comma at the end of every line would make the first column an index
@@ -87,6 +90,13 @@ def _check_width(file: Path, separator: str) -> None:
             for number, row in wide
         ]
     )
+
+
+def _bytes_of(file: Path) -> int:
+    """What the columns of a Parquet file say they take unpacked, and at least a cell of 8 bytes for every row."""
+    found = pq.read_metadata(file)
+    stored = sum(found.row_group(number).total_byte_size for number in range(found.num_row_groups))
+    return max(stored, 8 * found.num_rows * found.num_columns)
 
 
 def _column_problems(table: pd.DataFrame, columns: dict[str, str], file: Path) -> list[str]:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from cae.classifiers import TargetClassifier
+from cae.classifiers.identity import state_digest
 from cae.config import ManifoldConfig
 from cae.data.types import Batch
 from cae.devices import device_of
@@ -99,8 +99,9 @@ class ClassManifold:
         if not codes:
             raise UserError("The class manifold needs training images, but the training split is empty.")
         parts = torch.cat(codes), torch.cat(probabilities), torch.cat(labels)
-        models: dict[str, Any] = {"cae": cae, "classifier": classifier}
-        prints = {name: model.fingerprint() for name, model in models.items() if hasattr(model, "fingerprint")}
+        prints = {"classifier": classifier.fingerprint()}
+        if isinstance(cae, nn.Module):
+            prints["cae"] = state_digest(cae)[:16]
         return cls(*parts, tuple(ids), tuple(classifier.classes), config or ManifoldConfig(), seed, prints)
 
     def save(self, path: str | Path) -> None:

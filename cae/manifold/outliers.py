@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cae.files import atomic_path
+from cae.csv_files import write_csv
 from cae.manifold.class_manifold import ClassManifold
 from cae.manifold.graph import nearest, without_own
 from cae.manifold.image_codes import ImageCodes
@@ -123,10 +122,7 @@ def find_outliers(manifold: ClassManifold, images: ImageCodes) -> list[Outlier]:
 
 def write_rows(path: str | Path, kind: type[LabelIssue] | type[Outlier], rows: Sequence[LabelIssue | Outlier]) -> None:
     """Write a CSV file with one line for each of ``rows``, which are of ``kind``, atomically."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(kind)])
-        writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+    write_csv(path, [field.name for field in fields(kind)], map(astuple, rows))
 
 
 def _has_neighbours(manifold: ClassManifold) -> bool:

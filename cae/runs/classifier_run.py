@@ -45,18 +45,21 @@ class ClassifierRun:
         return self.data
 
 
-def open_classifier(run: Config | str | Path, *overrides: str, needs_data: bool = True) -> ClassifierRun:
+def open_classifier(
+    run: Config | str | Path, *overrides: str, needs_data: bool = True, trust_programs: bool = False
+) -> ClassifierRun:
     """Load data and classifier of a run.
 
     Args:
         run: its folder, its name, or a configuration; see ``run_config``.
         overrides: ``key=value`` settings of this call.
         needs_data: False where only files are explained; data is then opened only for the names of its classes.
+        trust_programs: let the folder name a classifier that is a program.
 
     Raises:
         UserError: if something is missing, unreadable, or does not belong together.
     """
-    config = run_config(run, overrides)
+    config = run_config(run, overrides, trust_programs)
     device = device_for(config.trainer.accelerator, config.trainer.devices)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from fnmatch import fnmatch
 from pathlib import Path
 
 from cae.errors import UserError
+from cae.runs.run_lock import LOCK
+from cae.written_files import LIST, TEMPORARY, all_files, listed
 
 # whose results lie in it: a folder that another command may clear must not be theirs
-OWNERS = {"traverse": "traverse.folder", "caes": "caes.folder", "compare": "explain.folder", "manifold": None}
+OWNERS = {"traverse": "traverse.folder", "caes": "caes.folder", "compare": "explain.folder", "manifold": None,
+          "export": None}  # fmt: skip
+
+# what trainings write into folders of their own, beside what is noted: by Lightning, and by versions before the list
+OF_TRAININGS = ("*.ckpt", "step-*.png", "metrics.csv", "hparams.yaml", "events.out.tfevents.*")
 
 
 def result_folder(run: Path, place: str, name: str, option: str | None, taken: Collection[str] = ()) -> Path:
@@ -51,6 +57,57 @@ def taken_by_others(option: str | None) -> set[str]:
 
 
 def remove_results(path: Path) -> None:
-    """Remove a folder that has passed the gate; links within it are removed, not what they lead to."""
-    if path.is_dir():
-        shutil.rmtree(path)
+    """Remove what the program has noted as its own in a folder that has passed the gate; the lock stays.
+
+    Raises:
+        UserError: if other files lie there, which are named; nothing is removed then.
+    """
+    own = listed(path)
+    others = _foreign(path, lambda name: name in own or _is_output(name))
+    if others:
+        raise UserError(
+            f"overwrite=true removes only what this program has noted as its own, but '{path}' also holds "
+            f"{_some(others)} (version 0.1 noted nothing): move what you want to keep, or remove the folder yourself."
+        )
+    _remove_files(path)
+
+
+def check_outputs(path: Path) -> None:
+    """Raise a UserError if a folder of checkpoints, logs or samples holds what no training writes there."""
+    others = [] if path.is_symlink() else _foreign(path, _is_output)
+    if others:
+        raise UserError(
+            f"overwrite=true removes what a training has written, but '{path}' also holds {_some(others)}: move that "
+            "away, or give name=… to write elsewhere."
+        )
+
+
+def remove_outputs(path: Path) -> None:
+    """Remove a file, a link, or a folder of checkpoints, logs or samples with all that trainings write there."""
+    if path.is_dir() and not path.is_symlink():
+        _remove_files(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_output(name: str) -> bool:
+    last = Path(name).name
+    return last in (LOCK, LIST) or last.startswith(TEMPORARY) or any(fnmatch(last, pattern) for pattern in OF_TRAININGS)
+
+
+def _foreign(path: Path, is_own: Callable[[str], bool]) -> list[str]:
+    return sorted(name for name in all_files(path) if not is_own(name)) if path.is_dir() else []
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _remove_files(path: Path) -> None:
+    """Remove all files below a folder but its lock, the list last; then all folders that are empty."""
+    for name in sorted(all_files(path) - {LOCK}, key=lambda name: name == LIST):
+        (path / name).unlink(missing_ok=True)
+    for folder in sorted((part for part in path.rglob("*") if part.is_dir()), reverse=True):
+        folder.rmdir()
+    if path.is_dir() and not any(path.iterdir()):
+        path.rmdir()

@@ -12,6 +12,7 @@ from cae.config.command_line import ParsedArguments, load_config
 from cae.config.fields import all_options, get_value, set_value, within
 from cae.errors import UserError, did_you_mean
 from cae.runs.pretrained import SHIPPED, install_pretrained
+from cae.runs.programs import refuse_programs
 
 PRETRAINED = "pretrained"  # the name of the shipped run
 
@@ -22,21 +23,24 @@ OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "pretrained", "traverse",
                 "sanity", "report", "serve", "logging", "trainer")  # fmt: skip
 
 
-def run_config(run: Config | str | Path, overrides: Iterable[str] = ()) -> Config:
+def run_config(run: Config | str | Path, overrides: Iterable[str] = (), trust_programs: bool = False) -> Config:
     """The configuration of a run that is named in any of three ways.
 
     Args:
         run: the folder of a run, such as ``runs/demo``; its name alone, where it lies in ``runs``, or ``pretrained``
             for the models that the package carries; or a configuration, which is taken as it is.
         overrides: ``key=value`` settings over those that the run was trained with.
+        trust_programs: let the folder of a run name a classifier that is a program, as an override may.
 
     Raises:
-        UserError: if there is no such run, or something is wrong with an override.
+        UserError: if there is no such run, something is wrong with an override, or the folder names a program.
     """
     if isinstance(run, Config):
         return load_config(overrides=overrides, base=run)
-    folder = _folder_of(Path(run))
+    folder, overrides = _folder_of(Path(run)), list(overrides)
     config = load_run_config(folder, overrides)
+    if not trust_programs:
+        refuse_programs(config, folder, {override.partition("=")[0].strip() for override in overrides})
     config.runs, config.name = str(folder.parent), folder.name  # wherever the folder was moved to
     return config
 
@@ -94,6 +98,9 @@ def explanation_config(parsed: ParsedArguments) -> Config:
     What was trained (``TRAINED``) comes from the run even where a YAML file says otherwise, since the file may have
     changed and the training may have had arguments of its own; only a ``key=value`` argument overrides it. Without a
     saved configuration the parsed one is returned as it is.
+
+    Raises:
+        UserError: if options contradict each other, or the run names a program that ``parsed`` does not name.
     """
     folder = Path(parsed.config.runs) / parsed.config.name
     if parsed.config.pretrained:
@@ -103,4 +110,5 @@ def explanation_config(parsed: ParsedArguments) -> Config:
     from_files = {key for key in parsed.file_keys if not within(key, TRAINED)}
     merged = merge_saved(parsed.config, load_run_config(folder), parsed.override_keys | from_files)
     check_config(merged)
+    refuse_programs(merged, folder, parsed.override_keys | parsed.file_keys, parsed.config)
     return merged

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
-import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cae.config import Config
 from cae.config.command_line import save_config
 from cae.config.fields import differing, get_value, shown
 from cae.errors import UserError
-from cae.files import read_json, write_json
+from cae.files import update_json
 from cae.processes import is_first_process
 from cae.requeue import is_requeued
-from cae.runs.result_folder import remove_results, result_folder, taken_by_others
+from cae.runs.result_folder import check_outputs, remove_outputs, remove_results, result_folder, taken_by_others
 from cae.runs.run_config import load_run_config
+from cae.runs.run_lock import take_lock
+from cae.runs.stage_options import NOTE, Same, is_noted, note_stage, stage_changes, stage_identity
+from cae.written_files import keep_list
 
 CAE_COMMAND = "python train.py cae …"
 # What a stage writes. The first is its result: a stage that has it is finished.
@@ -38,6 +42,7 @@ _CHECKPOINTS = {"classifier": "classifier_checkpoints", "oracle": "oracle_checkp
 _OF_ALL = (
     "explanations",
     "config.yaml",
+    NOTE,
     "metrics.json",
     "data",
     "data.json",
@@ -57,7 +62,7 @@ _METRICS = {
 # What was made from a stage's result and no longer fits once the stage is trained anew.
 _MADE_FROM = {"classifier": ("cae.safetensors", "explanations"), "cae": ("explanations",)}
 
-# Options whose change makes the weights of a checkpoint useless.
+# Options whose change makes the weights of a checkpoint useless, for runs that did not note all that matters.
 _SHAPE = {
     "classifier": ("data.source", "data.image_size", "data.channels", "data.lesions.classes", "classifier.model",
                    "classifier.width"),
@@ -85,22 +90,32 @@ class RunFolder:
         self.config = config
         self.path = Path(config.runs) / config.name
 
-    def prepare(self, stage: str) -> Start:
+    def prepare(
+        self, stage: str, fingerprints: Mapping[str, Any] | None = None, same: Mapping[str, Same] | None = None
+    ) -> Start:
         """Make the folder ready for a training stage and save the configuration in it.
 
         Call it after the data has been opened, so that a mistake there costs no earlier result. With ``resume=last``
         a finished stage is left alone, an interrupted one goes on, and one without a checkpoint starts from the
         beginning. With ``overwrite=true`` the outputs of this stage, and of no other, are removed.
 
+        Args:
+            stage: what is trained.
+            fingerprints: of the ``data`` and the models, by name, that the result depends on beside the options.
+            same: how the fingerprints of some names are compared.
+
         Raises:
-            UserError: if the stage has written here and neither is given, or the checkpoint is of another shape.
+            UserError: if the stage has written here and neither is given, if it is to go on with other options or
+                fingerprints than it began with, or if another process is writing here.
         """
         resume = self.config.resume == "last" or is_requeued()
         if not is_first_process():  # the first one clears and saves; the others only need to know where to start
             return self._start(stage) if resume else Start(None)
+        _make(self.path)
+        take_lock(self.path, "name=…")
         existing = self.existing(stage)
         if resume:
-            self._check_shape(stage)
+            self._check_same(stage, {**stage_identity(self.config, stage), **(fingerprints or {})}, same)
         elif existing and not self.config.overwrite:
             raise UserError(self._occupied(stage, existing))
         elif existing:
@@ -109,11 +124,27 @@ class RunFolder:
         if resume:
             print(self._resume_note(stage, start))
         self._save_config()
+        if not start.finished:
+            begins = start.checkpoint is None
+            note_stage(self.path, stage, {**stage_identity(self.config, stage), **(fingerprints or {})}, begins)
         return start
 
     def is_finished(self, stage: str) -> bool:
         """Whether ``prepare`` will find nothing left to do: the stage has its result, and is asked to go on."""
         return (self.config.resume == "last" or is_requeued()) and self._start(stage).finished
+
+    def depends_on(self, stage: str, fingerprints: Mapping[str, Any]) -> None:
+        """Compare, or note, the fingerprints of models that a prepared stage could not know before.
+
+        Raises:
+            UserError: if the stage began with others.
+        """
+        if is_first_process():
+            finished = self._start(stage).finished
+            if problems := stage_changes(self.path, stage, fingerprints, finished):
+                raise UserError(problems)
+            if is_noted(self.path, stage) and not finished:
+                note_stage(self.path, stage, fingerprints, anew=False)
 
     def existing(self, stage: str) -> list[Path]:
         """Outputs of a stage that are there: files, and folders that hold any file."""
@@ -145,10 +176,21 @@ class RunFolder:
         Raises:
             UserError: if it is no folder of this run, or that of another command.
         """
-        path = self.check_explanations(name, option)
+        return self.own(self.check_explanations(name, option), option)
+
+    def own(self, path: Path, option: str | None) -> Path:
+        """Make a folder of results that has passed the gate, for this process alone; emptied with ``overwrite=true``.
+
+        What is written there from now on is noted.
+
+        Raises:
+            UserError: if another process works there, or something else than results is in the way of an overwrite.
+        """
+        _make(path)
+        take_lock(path, f"{option}=…" if option else "name=…")
         if self.config.overwrite and not is_requeued() and is_first_process():
             remove_results(path)
-        _make(path)
+        keep_list(path)
         return path
 
     def check_explanations(self, name: str, option: str | None = None) -> Path:
@@ -182,27 +224,36 @@ class RunFolder:
 
     def _clear(self, stage: str, existing: list[Path]) -> None:
         for path in existing:
-            _remove(path)
-        metrics = read_json(self.path / "metrics.json")
-        kept = {name: value for name, value in metrics.items() if not name.startswith(_METRICS[stage])}
-        if kept != metrics:
-            write_json(self.path / "metrics.json", kept)
+            check_outputs(path)
+        for path in existing:
+            remove_outputs(path)
+        if (self.path / "metrics.json").exists():
+            update_json(self.path / "metrics.json", {}, drop=_METRICS[stage])
         for name in _MADE_FROM.get(stage, ()):
             if _holds_something(self.path / name):
                 print(f"note: '{self.path / name}' was made from the former {stage}; make it anew after this training")
 
-    def _check_shape(self, stage: str) -> None:
-        """A checkpoint fits only networks and images of the same shape."""
-        if self.last_checkpoint(stage) is None or not (self.path / "config.yaml").exists():
+    def _check_same(self, stage: str, identity: Mapping[str, Any], same: Mapping[str, Same] | None) -> None:
+        """What goes on must be what began; of a run that did not note it, sizes at least must fit the checkpoint."""
+        start = self._start(stage)
+        if start.checkpoint is None and not start.finished:
             return
+        if is_noted(self.path, stage):
+            problems = stage_changes(self.path, stage, identity, start.finished, same)
+        else:
+            problems = self._other_sizes(stage)
+        if problems:
+            raise UserError(problems)
+
+    def _other_sizes(self, stage: str) -> list[str]:
+        if self.last_checkpoint(stage) is None or not (self.path / "config.yaml").exists():
+            return []
         saved = load_run_config(self.path)
-        problems = [
+        return [
             f"'{name}' is {shown(get_value(self.config, name))}, but the run was started with "
             f"{shown(get_value(saved, name))}; give that value to continue, or overwrite=true to start anew"
             for name in differing(self.config, saved, _SHAPE[stage])
         ]
-        if problems:
-            raise UserError(problems)
 
     def _resume_note(self, stage: str, start: Start) -> str:
         if start.finished:
@@ -217,13 +268,6 @@ class RunFolder:
 
 def _holds_something(path: Path) -> bool:
     return path.is_file() or (path.is_dir() and any(item.is_file() for item in path.rglob("*")))
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _make(path: Path) -> None:

@@ -51,23 +51,25 @@ class TrainedRun(ClassifierRun):
         }
 
 
-def load_run(run: Config | str | Path, *overrides: str) -> TrainedRun:
+def load_run(run: Config | str | Path, *overrides: str, trust_programs: bool = False) -> TrainedRun:
     """Load what ``train.py`` left in a run folder, ready to explain.
 
     Args:
         run: the folder of the run, such as ``runs/demo``; its name, where it lies in ``runs``; ``pretrained`` for the
             models that the package carries; or a configuration.
         overrides: ``key=value`` settings of this call, such as ``trainer.accelerator=cpu``.
+        trust_programs: let the folder name a classifier that is a program (Python code, TorchScript). Without it, a
+            folder is data, and such a classifier runs only if an override names it.
 
     Raises:
         UserError: if something is missing (with the command that makes it), unreadable, or does not belong together,
             such as a CAE that was trained against another classifier.
     """
-    config = run_config(run, overrides)
+    config = run_config(run, overrides, trust_programs)
     folder = RunFolder(config)
     weights, codes = _trained_files(folder)
     opened = open_classifier(config)
-    oracle, doubt = load_oracle(folder.path)
+    oracle, doubt = load_oracle(folder.path, opened.classifier)
     if doubt is not None:
         print(f"warning: {doubt}")
     header, _ = read_weights(weights)
@@ -143,6 +145,10 @@ def _manifold_misfits(run: TrainedRun, path: Path) -> list[str]:
     manifold, width = run.manifold, run.cae.class_dim
     if manifold.codes.shape[1] != width:
         return [f"'{path}' holds codes of {manifold.codes.shape[1]} numbers, but the CAE gives {width}: {remedy}"]
+    others = [name for name, digits in manifold.fingerprints.items() if run.fingerprints.get(name) != digits]
+    if others:
+        models = " and another ".join("CAE" if name == "cae" else name for name in others)
+        return [f"'{path}' was made by another {models} than that of the run: {remedy}"]
     first = run.data.train[0] if tuple(run.cae.image_shape) == run.data.image_shape else None
     if first is None or manifold.ids[0] != first.id:  # other images than those of the training: nothing to compare
         return []

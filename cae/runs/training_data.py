@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from cae.classifiers import TargetClassifier
 from cae.config import Config
 from cae.data import CAEDataModule
+from cae.data.fingerprint import data_fingerprint, same_data
 from cae.data.notes import printable, say_notes
 from cae.data.records import FileSet
 from cae.data.report import survey_doubts
@@ -34,9 +38,15 @@ def open_training_data(config: Config, stage: str) -> tuple[CAEDataModule, RunFo
     return data, run
 
 
-def begin_stage(run: RunFolder, stage: str, data: CAEDataModule) -> Start:
-    """Make the run folder ready for a stage, tell which others knew other data, and keep what this one is given."""
-    start = run.prepare(stage)
+def begin_stage(run: RunFolder, stage: str, data: CAEDataModule, classifier: TargetClassifier | None = None) -> Start:
+    """Make the run folder ready for a stage, tell which others knew other data, and keep what this one is given.
+
+    ``classifier`` is what the stage learns from, which it must not go on without.
+    """
+    fingerprints: dict[str, Any] = {"data": data_fingerprint(data.splits)}
+    if classifier is not None:
+        fingerprints["classifier"] = classifier.fingerprint()
+    start = run.prepare(stage, fingerprints, {"data": same_data})
     if is_first_process():
         before = [name for name in OUTPUTS if name != stage or start.checkpoint is not None or start.finished]
         for sentence in data_warnings(run.path, data.splits, before):

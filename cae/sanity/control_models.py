@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from cae.classifiers import TargetClassifier, load_classifier, load_own, readable, save_classifier
 from cae.classifiers.networks import reductions_for
 from cae.classifiers.saved import OWN_NETWORKS, build_network
-from cae.config import Config
+from cae.config import CAEConfig, Config
 from cae.config.checks import check_config
 from cae.config.fields import differing, get_value, set_value, shown
 from cae.config.former_options import present_values
@@ -224,7 +224,8 @@ def _reuse_own_cae(own: Path, run: RunFolder, config: Config, classifier: Target
     if run.existing("cae") or not (own / "cae.safetensors").exists():
         return
     header, _ = read_weights(own / "cae.safetensors")
-    saved = present_values("cae", header.get("config", {}))
+    # an option that a former version did not have was as it is by default
+    saved = {**asdict(CAEConfig()), **present_values("cae", header.get("config", {}))}
     if saved == asdict(config.cae) and header.get("classifier") == classifier.fingerprint():
         for name in ("manifold.safetensors", "cae.safetensors"):  # the result comes last
             with atomic_path(run.path / name) as temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import typing
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from cae.continuing import continue_work
+from cae.csv_files import write_csv
 from cae.errors import UserError
 from cae.files import atomic_path, read_tensors, write_tensors
 from cae.tables.metric_table import METRICS
@@ -166,7 +166,7 @@ class Index:
         rows = self.rows
         # the table that work is continued from comes last: it never knows more than the other
         write_features(self.folder / "features.safetensors", self._features)
-        write_csv(self.folder / "index.csv", rows)
+        write_csv(self.folder / "index.csv", COLUMNS, map(dataclasses.astuple, rows))
         write_parquet(self.folder / "index.parquet", rows)
         self._changed = False
 
@@ -176,18 +176,6 @@ def write_parquet(path: str | Path, rows: Sequence[IndexRow]) -> None:
     table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCHEMA)
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary)
-
-
-def write_csv(path: str | Path, rows: Sequence[IndexRow]) -> None:
-    """Write rows as CSV, atomically: None is empty, truth values are ``true`` and ``false``, floats are exact."""
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows([_cell(value) for value in dataclasses.astuple(row)] for row in rows)
-
-
-def _cell(value: Any) -> Any:
-    return str(value).lower() if isinstance(value, bool) else value
 
 
 def write_features(path: Path, features: Mapping[tuple[str, str], Tensor]) -> None:
@@ -223,6 +211,8 @@ def read_index(path: str | Path) -> list[IndexRow]:
     if not path.exists():
         return []
     try:
+        if not path.is_file():
+            raise OSError("it is no ordinary file")
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"'{path}' cannot be read ({error}): start anew with overwrite=true.") from error

@@ -18,15 +18,17 @@ from cae.classifiers import ClassifierReader, TargetClassifier, readable
 from cae.config import CAEConfig, Config
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream, Progress, stream_loader
-from cae.devices import device_of
+from cae.devices import device_for, device_of
 from cae.errors import UserError
 from cae.files import update_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
+from cae.models.released_checkpoints import load_released
 from cae.training.base_module import FrozenClassifiers, is_augmented
 from cae.training.cae_module import CAEModule
-from cae.training.callbacks import Patience, SampleGrid, TrainingClock
+from cae.training.callbacks import MovableCheckpoint, Patience, SampleGrid, TrainingClock
+from cae.training.collapse import CollapseGuard
 from cae.training.former_checkpoints import checkpoint_state
 from cae.training.published_module import PublishedModule
 from cae.training.trainer import build_trainer, say
@@ -70,7 +72,7 @@ def train_cae(
     # after the best one, so that the last checkpoint knows of it
     patience = Patience("val/score", patience=config.cae.patience, mode="max", check_on_train_epoch_end=False)
     grid = SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES))
-    callbacks = [clock, grid, patience, best, last]
+    callbacks = [clock, grid, CollapseGuard(config), patience, best, last]
     trainer = build_trainer(
         config, folder, "cae", max_steps=config.cae.max_steps, callbacks=callbacks, resume=checkpoint is not None,
         use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
@@ -89,7 +91,7 @@ def train_cae(
     if trainer.is_global_zero:
         facts = {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step}
         update_json(folder / "metrics.json", facts | _validations(trainer, best))
-        _export(cae, config, data, classifier.to(device), folder)
+        export_cae(cae, config, data, classifier.to(device), folder)
     trainer.strategy.barrier("cae saved")
     if oracle is not None:
         oracle.to(device)
@@ -212,22 +214,6 @@ def train_loader(config: Config, data: CAEDataModule, logits: Tensor, progress: 
     return stream_loader(data.train, stream, data.config.workers)
 
 
-class MovableCheckpoint(ModelCheckpoint):
-    """Remembers its best score although the run's folder has been moved, where Lightning begins to compare anew."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the paths of the folder that the checkpoint was written in for those of the present one."""
-
-        def here(path: str) -> str:
-            return str(Path(self.dirpath or "") / Path(path).name) if path else path
-
-        state = {**state_dict, "dirpath": self.dirpath}
-        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
-            state[name] = here(state[name])
-        state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
-        super().load_state_dict(state)
-
-
 def checkpoints(folder: Path, monitor: str = "val/score", mode: str = "max") -> tuple[ModelCheckpoint, ModelCheckpoint]:
     """Keep the checkpoint of the best validation, by a logged number, and that of the last."""
     # not at the end of the epoch, from where Lightning (2.6) continues with all steps in the log one too high
@@ -272,7 +258,21 @@ def _validations(trainer: pl.Trainer, best: ModelCheckpoint) -> dict[str, float]
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _export(
+def take_over_cae(
+    config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: str | Path
+) -> PublishedCAE:
+    """Write a checkpoint of the released code, ``cae.weights``, as the run's CAE, and the codes of its training images.
+
+    Raises:
+        UserError: if it cannot be read or does not fit the images.
+    """
+    device = device_for(config.trainer.accelerator, config.trainer.devices)
+    cae = load_released(config.cae.weights or "", data.image_shape).to(device)
+    export_cae(cae, config, data, classifier.to(device), Path(folder))
+    return cae
+
+
+def export_cae(
     cae: CAE | PublishedCAE, config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: Path
 ) -> None:
     """Write manifold and weights; the weights come last, since they mark the stage as finished."""

@@ -1,13 +1,14 @@
-"""Callbacks of the trainings."""
+"""Callbacks of the trainings: pictures, the clock, patience, checkpoints."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from cae.diagnostics.figures import swap_grid
@@ -73,3 +74,19 @@ class TrainingClock(pl.Callback):
 
     def _since(self) -> float:
         return 0.0 if self._start is None else time.monotonic() - self._start
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """Remembers its best score although the run's folder has been moved, where Lightning begins to compare anew."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the paths of the folder that the checkpoint was written in for those of the present one."""
+
+        def here(path: str) -> str:
+            return str(Path(self.dirpath or "") / Path(path).name) if path else path
+
+        state = {**state_dict, "dirpath": self.dirpath}
+        for name in ("best_model_path", "kth_best_model_path", "last_model_path"):
+            state[name] = here(state[name])
+        state["best_k_models"] = {here(path): score for path, score in state["best_k_models"].items()}
+        super().load_state_dict(state)

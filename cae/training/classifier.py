@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -18,10 +17,10 @@ from cae.config import ClassifierConfig, Config, OracleConfig
 from cae.data.types import ImageSet
 from cae.devices import device_for, device_of
 from cae.errors import UserError
-from cae.files import read_checkpoint, update_json
+from cae.files import check_finite, read_checkpoint, update_json
 from cae.metrics.agreement import accuracy, balanced_accuracy, recalls
 from cae.training.cae import logits_of
-from cae.training.callbacks import Patience
+from cae.training.callbacks import MovableCheckpoint, Patience
 from cae.training.class_balance import BalancedOrder, WithLabels
 from cae.training.classifier_module import ClassifierModule, calibrate
 from cae.training.trainer import build_trainer, check_same_options, checkpoint_to_continue, close_loggers
@@ -90,8 +89,9 @@ def train_oracle(
     if options.labels == "predictions":
         classifier.to(device_for(config.trainer.accelerator, config.trainer.devices))
         labels = [_predictions(classifier, data, split) for split in ("train", "val")]
-    settings = {"learn_predictions": labels is not None, "teacher": classifier}
-    metrics = _train_and_save("oracle", config, data, Path(folder), options, options.seed, labels, **settings)
+    metrics = _train_and_save(
+        "oracle", config, data, Path(folder), options, options.seed, labels, classifier, learn_predictions=bool(labels)
+    )
     classifier.to(before)
     return metrics
 
@@ -109,6 +109,7 @@ def _train_and_save(
     options: ClassifierConfig | OracleConfig,
     seed: int,
     labels: Sequence[Tensor] | None = None,
+    teacher: TargetClassifier | None = None,
     **settings: Any,
 ) -> dict[str, float]:
     """Train a network as ``options`` say and write it with its metrics; ``settings`` go to ``ClassifierModule``.
@@ -125,6 +126,7 @@ def _train_and_save(
         epochs=options.epochs,
         seed=seed,
         **{option: getattr(config.classifier, option) for option in shared},
+        teacher=teacher,
         **settings,
     )
     trainer = _fit(module, config, data, folder, name, labels)
@@ -133,10 +135,12 @@ def _train_and_save(
     if name == "oracle":
         matrices["agreement"] = module.agreement.cpu()
     metrics = {f"{name}/temperature": float(module.temperature)} | test_metrics(matrices, name, data.classes)
-    if trainer.is_global_zero:
-        shape = data.image_shape
-        save_classifier(folder, module.network, options, data.classes, shape, metrics, name, matrices)
+    if trainer.is_global_zero:  # the weights come last, since they mark the stage as finished
+        check_finite(folder / f"{name}.safetensors", module.network.state_dict())
         update_json(folder / "metrics.json", metrics)
+        learnt = teacher.fingerprint() if teacher is not None and module.hparams["learn_predictions"] else None
+        shape = data.image_shape
+        save_classifier(folder, module.network, options, data.classes, shape, metrics, name, matrices, learnt)
     trainer.strategy.barrier(f"{name} saved")
     return metrics
 
@@ -248,8 +252,8 @@ def _in_order(loader: DataLoader, images: Any, order: BalancedOrder, batch_size:
 def _checkpoints(folder: Path) -> list[pl.Callback]:
     """The best epoch and, after it, the last: so that the last one knows of the best."""
     settings: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(folder, BEST, monitor="val/selection", mode="min", **settings)
-    return [best, ModelCheckpoint(folder, LAST, **settings)]
+    best = MovableCheckpoint(folder, BEST, monitor="val/selection", mode="min", **settings)
+    return [best, MovableCheckpoint(folder, LAST, **settings)]
 
 
 def test_metrics(matrices: Mapping[str, Tensor], name: str, classes: Sequence[str]) -> dict[str, float]:

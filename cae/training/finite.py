@@ -72,21 +72,29 @@ class FiniteTraining(pl.Callback):
             raise UserError(self._sentence(trainer, words))
 
     def _sentence(self, trainer: pl.Trainer, words: str) -> str:
-        kept = [
-            Path(callback.best_model_path)
-            for callback in trainer.checkpoint_callbacks
-            if isinstance(callback, ModelCheckpoint) and callback.best_model_path
-        ]
-        newest = max((path for path in kept if path.is_file()), key=lambda path: path.stat().st_mtime, default=None)
-        saved = f"the last good checkpoint is '{newest}'" if newest else "no checkpoint had been written"
-        rates = RATES.get(self.stage, ())
-        lower = " or ".join(f"{name} (now {get_value(self.config, name):g})" for name in rates) or "learning rate"
         half = trainer.precision == "16-mixed"
         return (
             f"{self.stage}: the training diverged, {words} at step {trainer.global_step}; nothing is exported, and "
-            f"{saved}. Train anew with a lower {lower}{', or trainer.precision=bf16-mixed,' if half else ''} and "
-            "overwrite=true."
+            f"{saved_words(trainer)}. Train anew with a lower {rate_words(self.config, self.stage)}"
+            f"{', or trainer.precision=bf16-mixed,' if half else ''} and overwrite=true."
         )
+
+
+def saved_words(trainer: pl.Trainer, chosen: bool = False) -> str:
+    """Which checkpoint a training that stops leaves: the newest, or the one ``chosen`` by its validation."""
+    kept = [
+        Path(callback.best_model_path)
+        for callback in trainer.checkpoint_callbacks
+        if isinstance(callback, ModelCheckpoint) and callback.best_model_path and (callback.monitor or not chosen)
+    ]
+    newest = max((path for path in kept if path.is_file()), key=lambda path: path.stat().st_mtime, default=None)
+    return f"the last good checkpoint is '{newest}'" if newest else "no checkpoint had been written"
+
+
+def rate_words(config: Config, stage: str) -> str:
+    """The learning rates of a stage by their options, with their values."""
+    rates = RATES.get(stage, ())
+    return " or ".join(f"{name} (now {get_value(config, name):g})" for name in rates) or "learning rate"
 
 
 def losses_of(outputs: Any, logged: Mapping[str, Tensor]) -> dict[str, Tensor]:

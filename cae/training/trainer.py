@@ -6,7 +6,6 @@ import csv
 import logging
 import os
 import secrets
-import shutil
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,10 +23,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from cae.config import Config, LoggingConfig, TrainerConfig
 from cae.devices import keep_freed_memory, parse_devices
-from cae.errors import UserError
+from cae.errors import UserError, printable
 from cae.files import atomic_path, damaged, existing_text, read_checkpoint, read_json, write_json
 from cae.processes import is_first_process
 from cae.requeue import check_tasks, is_requeued
+from cae.runs.result_folder import check_outputs, remove_outputs
 from cae.training.finite import FiniteTraining
 from cae.training.requeueing import Requeueing
 from cae.training.synchronisation import SynchronisedBatchNorm
@@ -307,7 +307,8 @@ def checkpoint_to_continue(config: Config, folder: str | Path, stage: str) -> Pa
 @rank_zero_only
 def _remove(*folders: Path) -> None:
     for path in folders:
-        shutil.rmtree(path, ignore_errors=True)
+        check_outputs(path)
+        remove_outputs(path)
 
 
 def check_same_options(before: Mapping[str, Any], wanted: Mapping[str, Any], path: str | Path, section: str) -> None:
@@ -332,4 +333,4 @@ def check_same_options(before: Mapping[str, Any], wanted: Mapping[str, Any], pat
 @rank_zero_only
 def say(sentence: str) -> None:
     """Print a sentence, once for all processes of a training."""
-    print(sentence)
+    print(printable(sentence))

@@ -10,8 +10,8 @@ from torch import Tensor
 from cae.classifiers import TargetClassifier
 from cae.config import CAEConfig
 from cae.diagnostics.embedding import participation_ratio
-from cae.diagnostics.reassignment import measure_reassignment, reassignment_rate
-from cae.diagnostics.swaps import sample_pairs
+from cae.diagnostics.reassignment import reassignment_matrices, reassignment_rate
+from cae.diagnostics.swaps import classify_swaps, sample_pairs
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
 
@@ -43,6 +43,7 @@ class SwapValidation:
     def measure(self, cae: CAE | PublishedCAE) -> dict[str, float]:
         """Rates in [0, 1] and errors on [0, 1] by name; ``score`` is what the best checkpoint is chosen by.
 
+        ``swaps_of_one_class`` is the share of the swaps that the target gives to its most frequent class there.
         ``score`` is the lower of the reassignment rates under target and oracle; without an oracle, the target's. Where
         the mean absolute reconstruction error exceeds ``max_reconstruction_error`` it is that excess, negative: below
         any rate.
@@ -55,7 +56,9 @@ class SwapValidation:
         reconstructions = torch.cat([cae.decode(code.class_code, code.individual_code) for code in codes])
         kept = torch.cat([target.probabilities(part) for part in reconstructions.split(BATCH)]).argmax(1) == predictions
         pairs = sample_pairs(predictions, self.config.validation_pairs, len(target.classes), seed=0)
-        matrices = measure_reassignment(cae, self.classifiers, images, predictions, pairs, BATCH, residual=True)
+        swaps = classify_swaps(cae, self.classifiers, images, pairs, BATCH, residual=True)
+        matrices = reassignment_matrices(swaps, predictions)
+        counts = torch.bincount(swaps.decoded["target"].argmax(1))
         error = (reconstructions - images).abs().mean().item()
         class_codes = torch.cat([code.class_code for code in codes])
         metrics = {
@@ -63,6 +66,7 @@ class SwapValidation:
             "reconstruction_mae": error,
             "reconstruction_consistency": kept.float().mean().item(),
             "participation_ratio": participation_ratio(class_codes),
+            "swaps_of_one_class": float(counts.max() / counts.sum()),
         }
         excess = max(0.0, error - self.config.max_reconstruction_error)
         score = -excess if excess else min(metrics[_name(name)] for name in self.classifiers)

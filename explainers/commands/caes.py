@@ -10,8 +10,9 @@ import pandas as pd
 from torch import Tensor
 
 from cae.config import Config
+from cae.csv_files import write_csv
 from cae.errors import UserError, did_you_mean
-from cae.files import atomic_path, write_json
+from cae.files import write_json
 from cae.metrics.statistics import holm, sign_test
 from cae.runs.classifier_run import ClassifierRun, open_classifier
 from cae.runs.label_agreement import check_labelled_images
@@ -189,5 +190,5 @@ def _cell(scores: CausalScores, term: str) -> str:
 
 
 def _save_table(frame: pd.DataFrame, path: Path) -> None:
-    with atomic_path(path) as temporary:
-        frame.to_csv(temporary, index=False)
+    cells = frame.astype(object).where(frame.notna(), None)
+    write_csv(path, list(frame.columns), cells.itertuples(index=False, name=None))

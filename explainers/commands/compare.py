@@ -24,7 +24,7 @@ from cae.continuing import continue_work
 from cae.counterfactuals.export import picture_of
 from cae.data import Sample
 from cae.data.selection import Selection, image_options, readable, select_images
-from cae.errors import UserError
+from cae.errors import UserError, printable
 from cae.files import file_name, read_json, write_json
 from cae.processes import is_first_process
 from cae.runs.classifier_run import ClassifierRun, open_classifier
@@ -33,7 +33,7 @@ from cae.runs.run_folder import RunFolder
 from cae.training.sharing import deal, process_count
 from explainers.base import Explainer
 from explainers.commands.resources import build_explainers
-from explainers.commands.tables import write_csv, write_tables
+from explainers.commands.tables import write_rows, write_tables
 from explainers.explanation import Explanation
 from explainers.figures import explanation_figure
 from explainers.metrics import MetricSuite, explainer_checks
@@ -172,7 +172,7 @@ class _Comparison:
         if rows:
             print(write_tables(self.folder, rows, checks, specific))
         places = f"maps in '{self.folder / 'maps'}', figures in '{self.folder / 'figures'}'"
-        print(f"{len(ids)} images of {self.chosen.words}; {places}")
+        print(printable(f"{len(ids)} images of {self.chosen.words}; {places}"))
 
     def _list_explanations(self, ids: Sequence[str]) -> None:
         """A table of single explanations, for methods that find several in an image."""
@@ -184,7 +184,7 @@ class _Comparison:
                 if found is not None and "certificates" in found.extras[0]:
                     rows += table_rows(found, [id], self.opened.classifier.classes)
             if rows:
-                write_csv(self.folder / f"{name}_explanations.csv", rows)
+                write_rows(self.folder / f"{name}_explanations.csv", rows)
 
     @cached_property
     def _progress(self) -> tqdm:

@@ -9,8 +9,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from cae.config import Config
 from cae.config.command_line import Command, parse, run_program
 from cae.runs.run_config import explanation_config
+from cae.runs.run_lock import release_locks
 
 TRAIN = {
     "check": Command(
@@ -56,6 +58,9 @@ EXPLAIN = {
         "several explainers on the same images: maps, metrics, a table (methods=[NAME, …])",
         "explainers.commands.compare:compare",
     ),
+    "export": Command(
+        "encoder, decoder and counterfactuals as ONNX files, for other programs", "cae.commands.export:export"
+    ),
     "caes": Command(
         "causal explanation scores: whose masks carry the classifier's evidence", "explainers.commands.caes:caes"
     ),
@@ -74,13 +79,13 @@ def train(argv: list[str]) -> None:
         experiment(argv[1:], [*TRAIN, *EXPLAIN])
         return
     arguments = parse(argv, _words(TRAIN) | EXPERIMENT, _called("train.py"))
-    TRAIN[arguments.command].run(arguments.config)
+    _do(TRAIN[arguments.command], arguments.config)
 
 
 def explain(argv: list[str]) -> None:
     """The same of ``cae-explain``, or ``explain.py``: takes what was trained from the run's own configuration."""
     arguments = parse(argv, _words(EXPLAIN), _called("explain.py"))
-    EXPLAIN[arguments.command].run(explanation_config(arguments))
+    _do(EXPLAIN[arguments.command], explanation_config(arguments))
 
 
 def train_program() -> None:
@@ -91,6 +96,14 @@ def train_program() -> None:
 def explain_program() -> None:
     """The installed command ``cae-explain``."""
     run_program(explain)
+
+
+def _do(command: Command, config: Config) -> None:
+    """Run a command, and give back the folders that it wrote in, however it ends."""
+    try:
+        command.run(config)
+    finally:
+        release_locks()
 
 
 def _words(commands: Mapping[str, Command]) -> dict[str, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cae.csv_files import write_csv
 from cae.files import atomic_path, write_json
 from explainers.metrics import CONTROL, HEADLINE, Figure, describe, summarise
 
@@ -37,8 +37,8 @@ def write_tables(
     measured = {id: {name: _without(row, ("seconds",)) for name, row in found.items()} for id, found in values.items()}
     figures = summarise(measured)
     write_json(folder / "table.json", [figure.as_dict() for figure in figures])
-    write_csv(folder / "table.csv", [figure.as_dict() for figure in figures])
-    write_csv(folder / "rows.csv", [{"image": id, "method": name, **row} for id, found in measured.items()
+    write_rows(folder / "table.csv", [figure.as_dict() for figure in figures])
+    write_rows(folder / "rows.csv", [{"image": id, "method": name, **row} for id, found in measured.items()
                                      for name, row in found.items()])  # fmt: skip
     costs = [
         {"image": id, "method": name, **{key: row[key] for key in COSTS}}
@@ -46,7 +46,7 @@ def write_tables(
         for name, row in found.items()
         if all(key in row for key in COSTS)
     ]
-    write_csv(folder / "costs.csv", costs)
+    write_rows(folder / "costs.csv", costs)
     text = _markdown(figures, costs, class_specific, len(rows))
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
@@ -67,13 +67,10 @@ def _without(row: Mapping[str, float | None], names: Sequence[str]) -> dict[str,
     return {key: value for key, value in row.items() if key not in names}
 
 
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write rows as CSV, atomically; None and absent values are empty cells."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+    write_csv(path, columns, ([row.get(key) for key in columns] for row in rows))
 
 
 def _markdown(

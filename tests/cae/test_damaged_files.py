@@ -7,10 +7,14 @@ import os
 
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from tiny_training import same
 
+from cae.classifiers.checkpoints import read_state_dict
 from cae.continuing import continue_work
 from cae.errors import UserError
-from cae.files import read_checkpoint, read_json, read_tensors, update_json, write_json, write_tensors
+from cae.files import read_checkpoint, read_json, read_tensors, update_json, write_json, write_tensors, write_weights
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
@@ -73,7 +77,7 @@ def test_a_folder_in_place_of_a_file_is_named(reader, tmp_path):
     refused(reader, path)
 
 
-@pytest.mark.parametrize("reader", ["JSON", "checkpoint", "options"])
+@pytest.mark.parametrize("reader", READERS)
 def test_a_pipe_is_not_waited_for(reader, tmp_path):
     path = tmp_path / NAMES.get(reader, "own.file")
     os.mkfifo(path)
@@ -88,6 +92,55 @@ def test_a_checkpoint_that_was_cut_off_is_named(share, tmp_path):
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(UserError, match=r"last\.ckpt' is damaged.*resume=last"):
         read_checkpoint(path)
+
+
+def flipped(content: bytes, count: int):
+    """The content with one bit changed, at ``count`` places spread over it."""
+    for number in range(count):
+        place, bit = number * len(content) // count, number % 8
+        yield content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :]
+
+
+WEIGHTS = {"a": torch.arange(12.0).reshape(3, 4), "b": torch.tensor([1, 2]), "c": torch.ones(2, dtype=torch.bool)}
+
+
+@pytest.mark.parametrize("read", [lambda path: read_tensors(path, "own"), lambda path: (None, read_state_dict(path))])
+def test_a_flipped_bit_in_weights_changes_nothing_unseen(read, tmp_path):
+    path = tmp_path / "own.safetensors"
+    write_weights(path, WEIGHTS, "own", {"classes": ["x", "y"]})
+    whole, found = path.read_bytes(), 0
+    header, _ = read(path)
+    for content in flipped(whole, 250):
+        path.write_bytes(content)
+        try:
+            same_header, tensors = read(path)
+        except (UserError, ValueError, KeyError, SafetensorError):
+            found += 1
+        else:
+            assert same_header is None or same_header["classes"] == header["classes"]
+            assert same(tensors, WEIGHTS)
+    assert found > 220  # the rest is the padding, and the name of the digest
+
+
+def test_a_flipped_bit_in_a_checkpoint_changes_nothing_unseen(tmp_path):
+    path = tmp_path / "best.ckpt"
+    content = {"state_dict": {"a": torch.rand(3000)}, "epoch": 1, "global_step": 2}
+    torch.save(content, path)
+    found = 0
+    for damaged in flipped(path.read_bytes(), 300):
+        path.write_bytes(damaged)
+        try:
+            assert same(read_checkpoint(path), content)
+        except UserError:
+            found += 1
+    assert found > 240  # 12 of 15 kB are the tensor
+
+
+@pytest.mark.parametrize("part", WEIGHTS)
+def test_weights_of_former_versions_have_no_digest_and_open(part, tmp_path):
+    save_file({part: WEIGHTS[part]}, tmp_path / "own.safetensors", metadata={"own": "{}"})
+    assert same(read_tensors(tmp_path / "own.safetensors", "own")[1], {part: WEIGHTS[part]})
+    assert same(read_state_dict(tmp_path / "own.safetensors"), {part: WEIGHTS[part]})
 
 
 @pytest.mark.parametrize("content", [[1], {"epoch": 1}, {"state_dict": object()}])

@@ -56,8 +56,9 @@ def test_an_oracle_of_one_answer_is_no_oracle_however_often_it_is_right():
 
 
 def test_an_oracle_is_loaded_if_it_is_worth_asking(tmp_path):
-    assert load_oracle(tmp_path) == (None, None)
     network, shape = PlainConvNet(3, width=4), (1, 16, 16)
+    classifier = TargetClassifier(network, CLASSES, image_shape=shape)
+    assert load_oracle(tmp_path, classifier) == (None, None)
     for agreement, metrics, worth in (
         (SOUND, {}, True),
         (GUESSES, {"oracle/agreement": 0.9}, False),
@@ -67,7 +68,7 @@ def test_an_oracle_is_loaded_if_it_is_worth_asking(tmp_path):
     ):
         matrices = {} if agreement is None else {"agreement": agreement}
         save_classifier(tmp_path, network, OracleConfig(width=4), CLASSES, shape, metrics, "oracle", matrices)
-        oracle, doubt = load_oracle(tmp_path)
+        oracle, doubt = load_oracle(tmp_path, classifier)
         assert (oracle is not None) == (doubt is None) == worth
 
 

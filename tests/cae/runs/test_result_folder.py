@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from cae.config.command_line import load_config
 from cae.errors import UserError
+from cae.files import write_json
 from cae.runs.run_folder import RunFolder
 from explain import main
 
@@ -109,12 +111,38 @@ def test_a_file_in_the_way_stays(option, tmp_path):
 @pytest.mark.parametrize("option", ["traverse.folder", "explain.folder", "caes.folder"])
 def test_overwrite_removes_that_folder_alone(option, precious):
     before, run = words(precious), precious / "runs/own"
-    (run / "explanations/mine").mkdir()
-    (run / "explanations/mine/work").write_text("former")
-    (run / "explanations/mine/link").symlink_to(precious / "precious")
+    write_json(places(precious, option, "mine")() / "deep" / "own.json", {})
     assert places(precious, option, "mine", "overwrite=true")() == run / "explanations/mine"
     assert words(precious) == before
-    assert list((run / "explanations/mine").iterdir()) == []
+    assert [path.name for path in (run / "explanations/mine").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("option", ["traverse.folder", "explain.folder", "caes.folder"])
+@pytest.mark.parametrize("kind", ["file", "deep file", "link to a folder", "link to a file", "pipe"])
+def test_overwrite_removes_nothing_that_the_program_has_not_written(option, kind, precious):
+    folder = places(precious, option, "mine")()
+    write_json(folder / "deep" / "own.json", {})
+    other = folder / ("deep/other" if kind == "deep file" else "other")
+    if kind == "pipe":
+        os.mkfifo(other)
+    elif kind.startswith("link"):
+        other.symlink_to(precious / "precious" / ("work" if kind == "link to a file" else ""))
+    else:
+        other.write_text("mine")
+    before = words(precious)
+    with pytest.raises(UserError, match=r"also holds (deep/)?other .*move what you want to keep, or remove the folder"):
+        places(precious, option, "mine", "overwrite=true")()
+    assert words(precious) == before
+    assert os.path.lexists(other)
+    assert (folder / "deep" / "own.json").exists()
+
+
+def test_results_of_a_version_that_noted_nothing_are_not_removed(precious):
+    (precious / "runs/own/explanations/mine").mkdir()
+    (precious / "runs/own/explanations/mine/index.csv").write_text("a")
+    with pytest.raises(UserError, match="index.csv .version 0.1 noted nothing"):
+        places(precious, "traverse.folder", "mine", "overwrite=true")()
+    assert (precious / "runs/own/explanations/mine/index.csv").exists()
 
 
 def test_a_run_folder_may_itself_be_a_link(tmp_path):

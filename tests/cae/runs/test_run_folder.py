@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -33,13 +34,15 @@ def fill(folder: Path, *names: str) -> None:
 
 
 def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder / "own").as_posix() for path in (folder / "own").rglob("*") if path.is_file()}
+    """Everything but the lock."""
+    found = {path.relative_to(folder / "own").as_posix() for path in (folder / "own").rglob("*") if path.is_file()}
+    return {name for name in found if not name.endswith(".lock")}
 
 
 def test_a_new_run_is_made_with_its_configuration(tmp_path):
     config = config_in(tmp_path, "seed=5")
     assert RunFolder(config).prepare("cae") == Start(None)
-    assert files(tmp_path) == {"config.yaml"}
+    assert files(tmp_path) == {"config.yaml", "stages.json"}
     assert load_run_config(tmp_path / "own") == config
 
 
@@ -82,13 +85,28 @@ def test_empty_folders_and_other_stages_are_in_nobodys_way(tmp_path):
 
 @pytest.mark.parametrize("stage", OUTPUTS)
 def test_overwriting_removes_the_outputs_of_the_stage_and_nothing_else(stage, tmp_path):
-    everything = {name if "." in name else f"{name}/file" for names in OUTPUTS.values() for name in names}
+    inside = {"checkpoints": "last.ckpt", "logs": "metrics.csv", "samples": "step-000500.png"}
+    everything = {
+        name if "." in name else f"{name}/{inside[name.rpartition('_')[2]]}"
+        for names in OUTPUTS.values()
+        for name in names
+    }
     others = {"explanations/traverse/a.png", "notes.txt"}
     fill(tmp_path, *everything, *others)
     own = {name for name in everything if name.split("/")[0] in OUTPUTS[stage]}
     assert RunFolder(config_in(tmp_path, "overwrite=true")).prepare(stage) == Start(None)
     assert own
-    assert files(tmp_path) == (everything - own) | others | {"config.yaml"}
+    assert files(tmp_path) == (everything - own) | others | {"config.yaml", "stages.json"}
+
+
+@pytest.mark.parametrize("folder", ["checkpoints", "samples", "sampler_logs/deep"])
+def test_overwriting_a_training_removes_nothing_that_it_did_not_write(folder, tmp_path):
+    stage = "sampler" if "sampler" in folder else "cae"
+    fill(tmp_path, f"{folder}/notes.txt", f"{folder}/step-000001.png", "cae.safetensors", "sampler.safetensors")
+    before = files(tmp_path)
+    with pytest.raises(UserError, match=r"also holds (deep/)?notes\.txt: move that away, or give name="):
+        RunFolder(config_in(tmp_path, "overwrite=true")).prepare(stage)
+    assert files(tmp_path) == before
 
 
 def test_overwriting_forgets_the_metrics_of_the_stage_and_warns_of_what_was_made_from_it(tmp_path, capsys):
@@ -137,8 +155,73 @@ def test_resuming_leaves_a_finished_stage_alone(tmp_path, capsys):
     assert not RunFolder(config_in(tmp_path, "resume=last")).prepare("classifier").finished
 
 
-def test_resuming_with_other_sizes_names_both_values(tmp_path):
+OTHER = {
+    "classifier": ["seed=1", "classifier.learning_rate=0.1", "classifier.epochs=3", "data.batch_size=32",
+                   "classifier.noise=0.2", "trainer.precision=bf16-mixed"],
+    "oracle": ["oracle.seed=1", "oracle.epochs=3", "oracle.labels=dataset", "classifier.weight_decay=0.1"],
+    "cae": ["seed=1", "cae.learning_rate=0.1", "cae.loss.minimal=2", "cae.max_steps=900", "data.seed=3",
+            "data.lesions.contrast=0.5", "cae.model.width=8", "data.crop=0.5"],
+    "ncc": ["seed=1", "ncc.learning_rate=0.1", "ncc.pairs=9"],
+    "sampler": ["seed=1", "sampler.crops=4", "data.flip=true"],
+}  # fmt: skip
+FREE = ("data.workers=2", "data.cache=false", "logging.every=1", "trainer.threads=1", "traverse.frames=3",
+        "manifold.neighbours=3", "counterfactual.steps=5", "trainer.accelerator=cpu")  # fmt: skip
+
+
+@pytest.mark.parametrize("finished", [False, True], ids=["interrupted", "finished"])
+@pytest.mark.parametrize(("stage", "option"), [(stage, option) for stage in OTHER for option in OTHER[stage]])
+def test_what_goes_on_with_another_option_is_refused_in_words(stage, option, finished, tmp_path):
+    RunFolder(config_in(tmp_path)).prepare(stage)
+    fill(tmp_path, f"{'checkpoints' if stage == 'cae' else f'{stage}_checkpoints'}/last.ckpt")
+    if finished:
+        fill(tmp_path, OUTPUTS[stage][0])
+    before = files(tmp_path), (tmp_path / "own" / "stages.json").read_text()
+    name, _, value = option.partition("=")
+    with pytest.raises(UserError, match=rf"'{name}' is .*{re.escape(value)}.*, but the run was started with"
+                       " .*give that value to continue, or overwrite=true .*or name=… to write elsewhere"):  # fmt: skip
+        RunFolder(config_in(tmp_path, "resume=last", option)).prepare(stage)
+    assert (files(tmp_path), (tmp_path / "own" / "stages.json").read_text()) == before
+    start = RunFolder(config_in(tmp_path, "resume=last", *FREE)).prepare(stage)
+    assert start.finished if finished else start.checkpoint is not None
+
+
+def test_the_options_of_one_stage_are_not_those_of_another(tmp_path):
+    RunFolder(config_in(tmp_path, "cae.learning_rate=0.1")).prepare("cae")
+    fill(tmp_path, "checkpoints/last.ckpt")
+    RunFolder(config_in(tmp_path, "sampler.crops=3")).prepare("sampler")
+    assert RunFolder(config_in(tmp_path, "resume=last", "cae.learning_rate=0.1")).prepare("cae").checkpoint
+
+
+def test_a_training_goes_on_with_the_models_and_data_that_it_began_with(tmp_path):
+    close = {"data": lambda before, now: abs(before - now) < 0.1}
+    RunFolder(config_in(tmp_path)).prepare("cae", {"data": 1.0, "classifier": "a"}, close)
+    fill(tmp_path, "checkpoints/last.ckpt")
+    again = RunFolder(config_in(tmp_path, "resume=last"))
+    again.depends_on("cae", {"oracle": "b"})  # not known before
+    again.prepare("cae", {"data": 1.05, "classifier": "a"}, close)
+    again.depends_on("cae", {"oracle": "b"})
+    with pytest.raises(UserError, match="the data are others than those"):
+        again.prepare("cae", {"data": 2.0, "classifier": "a"}, close)
+    with pytest.raises(UserError, match=r"another classifier \(fingerprint a\) than the present one \(c\)"):
+        again.prepare("cae", {"data": 1.0, "classifier": "c"}, close)
+    with pytest.raises(UserError, match=r"another oracle \(fingerprint b\) than the present one \(c\)"):
+        again.depends_on("cae", {"oracle": "c"})
+    RunFolder(config_in(tmp_path, "overwrite=true")).prepare("cae", {"data": 2.0, "classifier": "c"}, close)
+    again.depends_on("cae", {"oracle": "c"})
+
+
+def test_more_steps_of_a_training_whose_steps_do_not_depend_on_their_number(tmp_path):
+    RunFolder(config_in(tmp_path, "ncc.steps=10")).prepare("ncc")
+    fill(tmp_path, "ncc_checkpoints/last.ckpt")
+    assert RunFolder(config_in(tmp_path, "ncc.steps=20", "resume=last")).prepare("ncc").checkpoint
+    fill(tmp_path, "ncc.safetensors")
+    with pytest.raises(UserError, match="'ncc.steps' is 30, but the run was started with 20"):
+        RunFolder(config_in(tmp_path, "ncc.steps=30", "resume=last")).prepare("ncc")
+
+
+def test_a_run_of_version_0_1_goes_on_if_its_sizes_are_the_same(tmp_path):
     RunFolder(config_in(tmp_path, "cae.model.class_dim=4", "data.image_size=32")).prepare("cae")
+    (tmp_path / "own" / "stages.json").unlink()
     fill(tmp_path, "checkpoints/last.ckpt")
     with pytest.raises(UserError) as raised:
         RunFolder(config_in(tmp_path, "resume=last", "cae.pairs=2")).prepare("cae")
@@ -192,10 +275,12 @@ def test_a_missing_run_or_file_says_how_to_make_it(tmp_path):
 
 
 def test_explanations_go_on_unless_they_are_to_be_overwritten(tmp_path):
-    fill(tmp_path, "explanations/traverse/a.png", "explanations/manifold/b.png")
+    fill(tmp_path, "explanations/manifold/b.png")
+    folder = RunFolder(config_in(tmp_path)).explanations("traverse")
+    write_json(folder / "deep" / "a.json", {})
     RunFolder(config_in(tmp_path)).explanations("traverse")
-    assert "explanations/traverse/a.png" in files(tmp_path)
-    folder = RunFolder(config_in(tmp_path, "overwrite=true")).explanations("traverse")
+    assert "explanations/traverse/deep/a.json" in files(tmp_path)
+    assert RunFolder(config_in(tmp_path, "overwrite=true")).explanations("traverse") == folder
     assert folder.is_dir()
     assert files(tmp_path) == {"explanations/manifold/b.png"}
 

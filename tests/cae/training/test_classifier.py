@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own
+from cae.classifiers.saved import load_own_oracle
 from cae.config import ClassifierConfig, Config, DataConfig, LoggingConfig, OracleConfig, TrainerConfig
 from cae.data import ArraySet, CAEDataModule, Splits
 from cae.devices import parse_devices
@@ -115,6 +116,45 @@ def test_a_resumed_training_ends_with_the_same_weights(data, tmp_path, monkeypat
             return [(row["step"], row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
 
     assert losses("whole") == losses("broken")
+
+
+def test_an_interrupted_training_whose_folder_was_moved_keeps_its_best_epoch(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as context:
+        interrupt_after(0, context)
+        with pytest.raises(ConnectionError):
+            train_classifier(options(), data, tmp_path / "before")
+    moved = tmp_path / "moved"
+    (tmp_path / "before").rename(moved)
+    for name in ("best", "last"):  # as if nothing that follows were as good
+        path = moved / "classifier_checkpoints" / f"{name}.ckpt"
+        checkpoint = torch.load(path, weights_only=True)
+        for state in checkpoint["callbacks"].values():
+            if state.get("monitor") == "val/selection":
+                state["best_model_score"] = state["current_score"] = state["kth_value"] = torch.tensor(-1.0)
+                state["best_k_models"] = dict.fromkeys(state["best_k_models"], torch.tensor(-1.0))
+        torch.save(checkpoint, path)
+    train_classifier(options(resume="last"), data, moved)
+    best = torch.load(moved / "classifier_checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == 0
+    exported = load_file(moved / "classifier.safetensors")
+    assert all(torch.equal(exported[name], best["state_dict"][f"network.{name}"]) for name in exported)
+
+
+def test_an_oracle_that_learnt_another_classifiers_predictions_is_refused(data, tmp_path):
+    config = options()
+    config.oracle.epochs = 1
+    first, second = (
+        TargetClassifier(Contrary(), classes, image_shape=data.image_shape) for classes in (CLASSES, CLASSES[::-1])
+    )
+    train_oracle(config, data, first, tmp_path)
+    assert load_own_oracle(tmp_path, first).classes == CLASSES
+    with pytest.raises(
+        UserError, match=rf"oracle\.safetensors' learnt .*{first.fingerprint()}.*{second.fingerprint()}"
+    ):
+        load_own_oracle(tmp_path, second)
+    config.oracle.labels, config.overwrite = "dataset", True
+    train_oracle(config, data, first, tmp_path)
+    assert load_own_oracle(tmp_path, second).classes == CLASSES
 
 
 def test_a_checkpoint_of_a_former_version_is_continued(data, tmp_path):

@@ -1,0 +1,222 @@
+"""Killed at any moment, and started again: nothing is lost, nothing is read half written, and the end is the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_training import OPTIONS, same
+
+from cae.classifiers import save_classifier
+from cae.classifiers.networks import PlainConvNet, SmallResNet
+from cae.commands.train import cae_stage, classifier_stage
+from cae.config import ClassifierConfig, Config, OracleConfig
+from cae.config.command_line import load_config, save_config
+from cae.data import CAEDataModule
+from cae.files import read_json, read_tensors, write_json, write_weights
+from cae.training.cae_module import CAEModule
+from cae.written_files import LIST, TEMPORARY, remove_temporaries
+from explainers.commands.compare import explain_images
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+SMALL = (*OPTIONS, "name=own", "classifier.width=4", "classifier.epochs=3", "oracle.width=4", "data.lesions.train=24",
+         "data.lesions.val=9", "data.lesions.test=9")  # fmt: skip
+CLASSES = ("healthy", "mass", "cyst")
+MOST = 60  # processes of one chain
+
+
+def config_in(runs: Path, *overrides: str) -> Config:
+    return load_config(overrides=[*SMALL, f"runs={runs}", *overrides])
+
+
+def ended(work: Callable[[], object]) -> bool:
+    """Do the work in a process of its own; whether it was finished, not killed."""
+    process = os.fork()
+    if process == 0:
+        code = 1
+        try:
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                work()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(process, 0)
+    assert status in (0, signal.SIGKILL), f"it failed, with status {status}"
+    return status == 0
+
+
+def killed_at_rename(number: int, after: bool, work: Callable[[], object]) -> Callable[[], None]:
+    """The work, in which the process is killed right before, or after, a file gets its name."""
+
+    def doomed() -> None:
+        rename, count = os.replace, 0
+
+        def replaced(source, target) -> None:
+            nonlocal count
+            count += 1
+            if count == number and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(source, target)
+            if count == number and after:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        os.replace = replaced
+        work()
+
+    return doomed
+
+
+def killed_until_done(work: Callable[[], object]) -> int:
+    """Start the work again and again, and kill it before and after ever later renames; how often it was killed."""
+    for kills in range(MOST):
+        if ended(killed_at_rename(1 + kills // 2, kills % 2 == 1, work)):
+            return kills
+    raise AssertionError("it was never done")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Digests of everything below a folder by path, without what tells times or processes."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", LIST, "costs.csv"))
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def no_rests(folder: Path) -> bool:
+    return not [path for path in folder.rglob("*") if path.name.startswith(TEMPORARY)]
+
+
+def write_models(folder: Path) -> None:
+    """An untrained classifier whose predictions spread over the classes, an oracle, and the run's configuration."""
+    config = config_in(folder.parent)
+    data = CAEDataModule(config.data)
+    images = torch.stack([data.train[place].image for place in range(len(data.train))])
+    torch.manual_seed(0)
+    network = SmallResNet(3, width=4).eval()
+    with torch.no_grad():
+        network.head.weight *= 3 / network(images).std(0)[:, None]
+        network.head.bias.zero_()
+        network.head.bias -= network(images).mean(0)
+    folder.mkdir(parents=True)
+    save_classifier(folder, network, ClassifierConfig(width=4), CLASSES, (1, 16, 16))
+    save_classifier(folder, PlainConvNet(3, width=4), OracleConfig(width=4), CLASSES, (1, 16, 16), name="oracle")
+    save_config(config, folder / "config.yaml")
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_file_written_when_the_process_is_killed_is_the_former_or_the_new_one(after, tmp_path):
+    path, weights = tmp_path / "own.json", tmp_path / "own.safetensors"
+    for number in range(13):
+        before = read_json(path)
+
+        def work(number=number) -> None:
+            write_weights(weights, {"a": torch.full((9,), float(number))}, "own", {"number": number})
+            write_json(path, {"number": number})
+
+        assert not ended(killed_at_rename(1 + number % 2, after, work))
+        found = read_json(path)
+        assert found in (before, {"number": number})
+        if weights.exists():
+            header, tensors = read_tensors(weights, "own")
+            assert torch.equal(tensors["a"], torch.full((9,), float(header["number"])))
+        work()
+    remove_temporaries(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["own.json", "own.safetensors"]
+
+
+def test_a_training_killed_around_every_rename_ends_as_one_that_was_not(tmp_path):
+    config = config_in(tmp_path / "killed", "resume=last")
+    kills = killed_until_done(lambda: classifier_stage(config))
+    assert kills >= 7
+    assert ended(lambda: classifier_stage(config_in(tmp_path / "whole")))
+    killed, whole = tmp_path / "killed" / "own", tmp_path / "whole" / "own"
+    assert read_json(killed / "metrics.json") == read_json(whole / "metrics.json")
+    names = ("classifier.safetensors", "classifier.json", "stages.json", "classifier_logs/metrics.csv")
+    assert [(killed / name).read_bytes() for name in names] == [(whole / name).read_bytes() for name in names]
+    for name in ("best", "last"):
+        states = [
+            torch.load(run / "classifier_checkpoints" / f"{name}.ckpt", weights_only=True) for run in (killed, whole)
+        ]
+        assert same(states[0]["state_dict"], states[1]["state_dict"])
+    assert no_rests(killed)
+
+
+@pytest.mark.slow
+def test_explanations_killed_around_every_rename_end_as_those_that_were_not(tmp_path):
+    for name in ("killed", "whole"):
+        write_models(tmp_path / name / "own")
+    options = ("explain.limit=4", "explain.figures=1", "explain.metrics=none", "explain.options=[occlusion.window=8]")
+
+    def work(name: str) -> Callable[[], None]:
+        return lambda: explain_images(config_in(tmp_path / name, *options), ["random", "occlusion"], "compare")
+
+    assert killed_until_done(work("killed")) >= 7
+    assert ended(work("whole"))
+    killed, whole = (tmp_path / name / "own" / "explanations" / "compare" for name in ("killed", "whole"))
+    found, expected = contents(killed), contents(whole)
+    maps = [name for name in expected if name.startswith("maps/")]
+    assert len(maps) == 8
+    assert found.keys() == expected.keys()
+    for name in maps:  # which also hold the seconds that they took
+        parts = [load_file(folder / name) for folder in (killed, whole)]
+        assert torch.equal(parts[0]["attribution"], parts[1]["attribution"])
+    others = [name for name in expected if name not in maps and not name.endswith(".png")]  # figures tell seconds
+    assert others
+    assert [found[name] for name in others] == [expected[name] for name in others]
+    assert no_rests(killed)
+
+
+@pytest.mark.slow
+def test_an_embedding_killed_twenty_times_at_any_step_ends_as_one_that_was_not(tmp_path):
+    for name in ("killed", "whole"):
+        write_models(tmp_path / name / "own")
+    steps = ("cae.max_steps=60", "cae.validate_every=3")
+    moments, kills = random.Random(0), 0
+
+    def doomed(step: int) -> Callable[[], None]:
+        def work() -> None:
+            batch = CAEModule.training_step
+
+            def training_step(self, *arguments):
+                if self.global_step == step:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return batch(self, *arguments)
+
+            CAEModule.training_step = training_step  # of this process alone
+            cae_stage(config_in(tmp_path / "killed", *steps, "resume=last"))
+
+        return work
+
+    for number in range(20):
+        kills += not ended(doomed(3 * number + moments.randrange(3)))
+    assert kills == 20
+    assert ended(lambda: cae_stage(config_in(tmp_path / "killed", *steps, "resume=last")))
+    assert ended(lambda: cae_stage(config_in(tmp_path / "whole", *steps)))
+    killed, whole = tmp_path / "killed" / "own", tmp_path / "whole" / "own"
+    for name in ("cae.safetensors", "manifold.safetensors", "metrics.csv", "stages.json"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    figures = [read_json(run / "metrics.json") for run in (killed, whole)]
+    assert {name: value for name, value in figures[0].items() if not name.startswith("seconds")} == {
+        name: value for name, value in figures[1].items() if not name.startswith("seconds")
+    }
+    assert no_rests(killed)
+
+
+@pytest.mark.slow
+def test_a_deterministic_training_repeats_bit_for_bit(tmp_path):
+    for name in ("first", "second"):
+        assert ended(lambda name=name: classifier_stage(config_in(tmp_path / name, "classifier.epochs=2")))
+    first, second = tmp_path / "first" / "own", tmp_path / "second" / "own"
+    for name in ("classifier.safetensors", "metrics.json", "classifier_logs/metrics.csv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
