@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cae.classifiers import PlainConvNet, SmallResNet, save_classifier
+from cae.classifiers import PlainConvNet, SmallResNet, TargetClassifier, save_classifier
 from cae.classifiers.gates import (
     classifier_doubts,
     load_oracle,
