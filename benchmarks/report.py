@@ -26,10 +26,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks._machine import machine  # noqa: E402 (the script also runs without an installation)
 
 REPEATS = 3  # times that the page is opened
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-component-update",
-    "--disable-background-networking", "--disable-dev-shm-usage",
-)  # fmt: skip
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+         "--disable-component-update", "--disable-background-networking", "--disable-dev-shm-usage")  # fmt: skip
 
 
 def main() -> None:

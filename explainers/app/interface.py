@@ -279,9 +279,10 @@ def _said(answer: Answer) -> str:
 def drawn_region(drawn: dict[str, Any] | None, size: Sequence[int]) -> Tensor:
     """What was painted on the editor, as a region ``(1, H, W)`` bool of the image."""
     layers = (drawn or {}).get("layers") or []
-    region = torch.zeros(1, *size, dtype=torch.bool)
+    height, width = size
+    region = torch.zeros(1, height, width, dtype=torch.bool)
     for layer in layers:
         if isinstance(layer, Image.Image):
             alpha = torch.from_numpy(np.asarray(layer.convert("RGBA"))[..., 3].copy()).float() / 255
-            region |= F.adaptive_avg_pool2d(alpha[None], tuple(size)) > 0.25
+            region |= F.adaptive_avg_pool2d(alpha[None], (height, width)) > 0.25
     return region
