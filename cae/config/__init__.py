@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from cae.config.data_options import DataConfig, LesionsConfig
 from cae.config.explain_options import (
     CausalConfig,
     CounterfactualConfig,
@@ -16,8 +17,6 @@ from cae.config.options import (
     CAEConfig,
     ClassifierConfig,
     Config,
-    DataConfig,
-    LesionsConfig,
     LoggingConfig,
     LossConfig,
     ModelConfig,
