@@ -71,12 +71,13 @@ def _refuse_other_formats(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         return
     with _in_words(path), zipfile.ZipFile(path) as archive:
-        refuse_compressed(archive)
         names = archive.namelist()
     if any(name.endswith("constants.pkl") for name in names):
         raise UserError(f"'{path}' is a TorchScript file, not a state dict: set `classifier.model=torchscript`.")
     if path.suffix == ".pt2" or any(name.endswith("archive_format") for name in names):
         raise UserError(f"'{path}' is an exported program: save {CONVERSION}, a TorchScript or an ONNX file instead.")
+    with _in_words(path), zipfile.ZipFile(path) as archive:
+        refuse_compressed(archive)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ LAST, BEST = "last", "best"
 FORMER_OPTIONS = {"verdicts": "learn_predictions"}  # of checkpoints before version 0.2
 MAX_STEPS = 2000  # of a training whose epochs are not given, or MIN_EPOCHS where these are more
 MIN_EPOCHS = 8
+CYCLE = 500  # steps in which the learning rate rises and falls where there is time for several
 ROUND_STEPS = 20  # between two validations at least
 GOOD_ENOUGH = 0.04  # of what a validation is chosen by, where a guess is 2: some 99 % right, and as sure of it
 MIN_ROUNDS = 3  # without a better validation, before a training ends
@@ -198,6 +199,8 @@ def _fit(
     # only now is it known how many processes share a step
     together = min(len(train), data.config.batch_size * trainer.world_size)
     trainer.fit_loop.max_epochs, steps = rounds(len(train), together, module.hparams["epochs"])
+    endless = module.hparams["epochs"] is None and trainer.fit_loop.max_epochs * steps <= MAX_STEPS + steps
+    module.cycle = CYCLE if endless else None
     patience.patience = max(MIN_ROUNDS, math.ceil(module.hparams["patience"] / steps))
     batch_size, seed = max(1, together // trainer.world_size), module.hparams["seed"]
     module.order = BalancedOrder(train.labels, steps * together, seed, trainer.global_rank, trainer.world_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,16 +23,16 @@ from cae.training.augmentation import random_affine, random_grey_levels, random_
 from cae.training.class_balance import BalancedOrder, epoch_seed
 from cae.training.step import average_weights
 
-MEMORY = 0.98  # of the averaged weights: some 50 steps
-WARMUP_STEPS = 50
+MEMORY = 0.9  # of the averaged weights: some 10 steps
+RISE = 0.3  # share of a cycle in which the learning rate rises
 NOISY = 0.5  # share of the training images; in all of them, noise would hide evidence of a few pixels
 
 
 class ClassifierModule(pl.LightningModule):
-    """Cross-entropy training of a network of the program's own, with AdamW at a constant rate; weights are averaged.
+    """Cross-entropy training of a network of the program's own, with AdamW; weights are averaged over some steps.
 
-    The averaged weights are validated and exported. They are as good as after a fall of the learning rate, at every
-    moment, so that the training needs not know beforehand when it ends.
+    The learning rate rises and falls in cycles, after each of which the training may end. The averaged weights are
+    validated and exported.
 
     Args:
         classes: class names, in label order.
@@ -92,6 +93,7 @@ class ClassifierModule(pl.LightningModule):
         self.trained = copy.deepcopy(self.network)
         self.network.requires_grad_(False)
         self.order: BalancedOrder | None = None
+        self.cycle: int | None = None  # steps in which the learning rate rises and falls; None for the whole training
         self._teacher = (teacher,)  # in a tuple, so that its weights are no part of this module
         count = len(classes)
         self.register_buffer("temperature", torch.ones(()))  # that calibrates the averaged weights
@@ -168,13 +170,26 @@ class ClassifierModule(pl.LightningModule):
             self.agreement.index_put_((expected, predictions), one, accumulate=True)
 
     def configure_optimizers(self) -> Any:
-        """AdamW; the learning rate rises and then stays."""
+        """AdamW; the learning rate rises and falls once, or again in every cycle."""
         options = self.hparams
         optimiser = torch.optim.AdamW(
             self.trained.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"]
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / WARMUP_STEPS))
+        cycle = self.cycle or int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: rate_in_cycle(step, cycle))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def rate_in_cycle(step: int, cycle: int) -> float:
+    """What the learning rate is multiplied by: it rises along a cosine, and falls along one to next to nothing.
+
+    >>> [round(rate_in_cycle(step, 100), 2) for step in (0, 15, 30, 65, 99, 100)]
+    [0.04, 0.52, 1.0, 0.5, 0.0, 0.04]
+    """
+    place = step % cycle / cycle
+    if place < RISE:
+        return 0.04 + 0.96 * (1 - math.cos(math.pi * place / RISE)) / 2
+    return max(1e-4, (1 + math.cos(math.pi * (place - RISE) / (1 - RISE))) / 2)
 
 
 def calibrate(network: nn.Module, temperature: float) -> None:
