@@ -82,7 +82,7 @@ def test_a_job_that_slurm_does_not_take_back_trains_on(tmp_path, slurm, signalle
 
 
 def classifier_options(folder):
-    return tiny_config("classifier.epochs=3", "classifier.width=4", f"runs={folder}", "name=run", "overwrite=true")
+    return tiny_config("classifier.epochs=8", "classifier.width=4", f"runs={folder}", "name=run", "overwrite=true")
 
 
 def test_a_requeued_classifier_goes_on_from_its_last_epoch_and_exports_its_own_weights(
@@ -91,7 +91,7 @@ def test_a_requeued_classifier_goes_on_from_its_last_epoch_and_exports_its_own_w
     whole = classifier_options(tmp_path / "whole")
     train_classifier(whole, tiny_data(whole), tmp_path / "whole" / "run")
     config, folder = classifier_options(tmp_path), tmp_path / "run"
-    signalled(ClassifierModule, 7)
+    signalled(ClassifierModule, 27)
     RunFolder(config).prepare("classifier")
     with pytest.raises(SystemExit):
         train_classifier(config, tiny_data(config), folder)
