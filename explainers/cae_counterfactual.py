@@ -205,7 +205,7 @@ def open_trained(folder: str | Path | None, classifier: TargetClassifier) -> Tra
             f"'{codes}' knows the classes {', '.join(manifold.classes)}, but the classifier has "
             f"{', '.join(classifier.classes)}: train the CAE anew with `{CAE_COMMAND} overwrite=true`."
         )
-    cae, _ = load_cae(weights, lambda: readable(classifier))
+    cae, _ = load_cae(weights, lambda _: readable(classifier))
     return TrainedCae(cae.eval().requires_grad_(False), manifold)
 
 

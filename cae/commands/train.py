@@ -77,7 +77,7 @@ def cae_stage(config: Config) -> None:
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
         return
     else:  # stopped between training and measuring
-        cae, _ = load_cae(run.path / "cae.safetensors", lambda: readable(classifier))
+        cae, _ = load_cae(run.path / "cae.safetensors", lambda _: readable(classifier))
     _measure(config, data, cae, classifier, oracle, run)
     update_json(run.path / "metrics.json", null_figures(doubt, DIAGNOSTIC_FIGURES))
 

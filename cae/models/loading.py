@@ -12,17 +12,17 @@ from cae.models.published import PublishedCAE, is_published
 
 
 def load_cae(
-    path: str | Path, read: Callable[[], FeatureReader | None] | None = None
+    path: str | Path, read: Callable[[dict[str, Any]], FeatureReader | None] | None = None
 ) -> tuple[CAE | PublishedCAE, dict[str, Any]]:
     """The CAE in a file, ours or that of the preset ``published``, with what its training noted in the header.
 
     Args:
         path: the file.
-        read: gives a reader of the classifier it was trained against (``cae.classifiers.readable``); asked only where
-            the class code is read in the classifier's features.
+        read: from the header to a reader of the classifier it was trained against (``cae.classifiers.readable``);
+            asked only where the class code is read in the classifier's features.
     """
     header, _ = read_weights(path)
     if is_published(header):
         return PublishedCAE.load(path), header
-    reader = None if read is None or reads_itself(header) else read()
+    reader = None if read is None or reads_itself(header) else read(header)
     return CAE.load(path, reader), header

@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from cae.classifiers import TargetClassifier, readable
+from cae.classifiers import ClassifierReader, TargetClassifier, readable
 from cae.classifiers.gates import load_oracle
 from cae.classifiers.identity import state_digest
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
-from cae.models.cae import CAE, read_weights
+from cae.models.cae import CAE
 from cae.models.loading import load_cae
 from cae.models.published import PublishedCAE
 from cae.runs.classifier_run import ClassifierRun, open_classifier
@@ -72,12 +72,7 @@ def load_run(run: Config | str | Path, *overrides: str, trust_programs: bool = F
     oracle, doubt = load_oracle(folder.path, opened.classifier)
     if doubt is not None:
         print(f"warning: {doubt}")
-    header, _ = read_weights(weights)
-    # before the CAE is built on the classifier's features
-    other = _other_classifier(opened, header, weights)
-    if other:
-        raise UserError(other)
-    cae, _ = load_cae(weights, lambda: readable(opened.classifier))
+    cae, header = load_cae(weights, lambda header: _reader(opened, header, weights))
     # how many neighbours a code has is a matter of this call, not of the training
     manifold = dataclasses.replace(ClassManifold.load(codes), config=config.manifold, seed=config.seed)
     found = TrainedRun(
@@ -104,13 +99,18 @@ def _trained_files(folder: RunFolder) -> tuple[Path, Path]:
     return folder.require("cae.safetensors", CAE_COMMAND), folder.require("manifold.safetensors", CAE_COMMAND)
 
 
+def _reader(run: ClassifierRun, header: dict[str, Any], path: Path) -> ClassifierReader | None:
+    """What reads the classifier, for a CAE that is built on its features; those of another may be of other sizes."""
+    problem = _other_classifier(run, header, path)
+    if problem:
+        raise UserError(problem)
+    return readable(run.classifier)
+
+
 def _other_classifier(run: ClassifierRun, header: dict[str, Any], path: Path) -> str | None:
     """What is wrong where the CAE was trained against another classifier."""
     trained, present = header.get("classifier"), run.classifier.fingerprint()
-    if trained is None:
-        print(f"note: '{path}' does not say which classifier it was trained against; it is taken to be the present one")
-        return None
-    if trained == present:
+    if trained in (None, present):
         return None
     return (
         f"'{path}' was trained against another classifier (fingerprint {trained}) than the present one ({present}, "
@@ -120,8 +120,10 @@ def _other_classifier(run: ClassifierRun, header: dict[str, Any], path: Path) ->
 
 
 def _misfits(run: TrainedRun, header: dict[str, Any], path: Path) -> list[str]:
-    """What the CAE's header says otherwise than the data at hand."""
-    problems = []
+    """What the CAE's header says otherwise than the data and the classifier at hand."""
+    if header.get("classifier") is None:
+        print(f"note: '{path}' does not say which classifier it was trained against; it is taken to be the present one")
+    problems = [problem for problem in [_other_classifier(run, header, path)] if problem]
     classes = header.get("classes", list(run.data.classes))
     if list(classes) != list(run.data.classes):
         problems.append(f"'{path}' knows the classes {_listed(classes)}, but the data has {_listed(run.data.classes)}.")

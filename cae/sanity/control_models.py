@@ -194,7 +194,7 @@ def control_model(
     start = run.prepare("cae")
     if not start.finished:
         train_cae(config, data, classifier, classifier, run.path, start.checkpoint)
-    cae, header = load_cae(run.path / "cae.safetensors", lambda: readable(classifier))
+    cae, header = load_cae(run.path / "cae.safetensors", lambda _: readable(classifier))
     if header.get("classifier") != classifier.fingerprint():
         raise UserError(f"'{run.path}' explains another classifier than the present one: {_REMEDY}")
     manifold = ClassManifold.load(run.path / "manifold.safetensors")

@@ -102,7 +102,7 @@ def trained(tmp_path_factory):
 def runs(trained, tmp_path, monkeypatch):
     folder, fingerprint = trained
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(session, "load_cae", lambda path: (ToyCAE(), {"classifier": fingerprint}))
+    monkeypatch.setattr(session, "load_cae", lambda path, read: (ToyCAE(), {"classifier": fingerprint}))
     shutil.copytree(folder / "runs", tmp_path / "runs")
     return tmp_path / "runs"
 

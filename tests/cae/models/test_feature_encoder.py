@@ -75,7 +75,7 @@ def test_a_saved_one_opens_with_its_classifier_and_says_so_without(cae, reader, 
     cae.save(path, {"classifier": "f"})
     with pytest.raises(UserError, match="class code in its classifier's features, and no classifier was given"):
         load_cae(path)
-    loaded, header = load_cae(path, lambda: reader)
+    loaded, header = load_cae(path, lambda _: reader)
     assert header["model"]["class_code"] == "classifier"
     assert torch.equal(loaded.encode(images(2)).class_code, cae.encode(images(2)).class_code)
 

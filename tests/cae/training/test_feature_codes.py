@@ -103,7 +103,7 @@ def test_a_trained_one_opens_with_its_classifier_and_agrees_with_its_manifold(tm
     data, target = tiny_data(config), classifier()
     cae = train_cae(config, data, target, level_classifier(), tmp_path)
     assert isinstance(cae.class_encoder, FeatureEncoder)
-    loaded, header = load_cae(tmp_path / "cae.safetensors", lambda: readable(target))
+    loaded, header = load_cae(tmp_path / "cae.safetensors", lambda _: readable(target))
     assert header["model"]["class_code"] == "classifier"
     codes = loaded.encode(batch_of(data).images).class_code
     torch.testing.assert_close(codes, cae.encode(batch_of(data).images).class_code)
