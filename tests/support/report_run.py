@@ -91,7 +91,7 @@ def _traversals(folder: Path, classes: tuple[str, ...], count: int) -> list:
             oracle_counterfactual=ends if result.found else None, oracle_end=ends if result.found else None,
         )  # fmt: skip
         index.add([index_row(scored, classes[1] if number == 1 else classes[0], number, Files(**files))], {})
-    index.save(now=True)
+    index.save()
     return index.rows
 
 
