@@ -70,6 +70,6 @@ def test_doubled_convolution_is_nearest_doubling_and_a_convolution():
 
 def test_bilinear_products_are_those_of_pytorch():
     x = torch.randn(2, 3, 5, 8)
-    rows, columns = (resampling._interpolation(a, b) for a, b in ((5, 10), (8, 11)))
+    rows, columns = (torch.from_numpy(resampling._interpolation(a, b)) for a, b in ((5, 10), (8, 11)))
     torch.testing.assert_close(rows @ x @ columns.T, F.interpolate(x, size=(10, 11), mode="bilinear"))
     assert bilinear(x, (5, 8)) is x
