@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from code_blocks import blocks_of
 from PIL import Image
@@ -26,14 +27,19 @@ def run_blocks(page: str) -> dict:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_other_libraries_are_used_as_the_page_shows(monkeypatch):
+def test_other_libraries_are_used_as_the_page_shows(tmp_path, monkeypatch):
     pytest.importorskip("quantus", exc_type=ImportError)
+    monkeypatch.chdir(tmp_path)
+    index = tmp_path / "runs" / "demo" / "explanations" / "traverse" / "index.parquet"
+    index.parent.mkdir(parents=True)
+    pd.DataFrame({"source": ["a"], "target": ["b"], "found": [True]}).to_parquet(index)
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     found = run_blocks("use_from_other_libraries.md")
     assert found["maps"].shape == found["smooth"].shape == found["images"].shape
     assert found["changes"].shape == (3,)
     assert len(found["scores"]) == 3
     assert found["found"].target.tolist() == [1, 1, 1]
+    assert found["index"].found.tolist() == [True]
 
 
 def test_a_python_function_is_explained_as_the_page_shows(tmp_path, monkeypatch, capsys):
