@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.classifiers import TargetClassifier, readable
+from cae.classifiers import ClassifierReader, TargetClassifier, readable
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.path_attribution import class_score, path_attribution_finite, path_attribution_gradient
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
-from cae.models.cae import read_weights
 from cae.models.loading import load_cae
 from cae.runs.run_folder import CAE_COMMAND
 from explainers.base import Explainer, Instance, InstanceResult
@@ -193,20 +192,29 @@ def open_trained(folder: str | Path | None, classifier: TargetClassifier) -> Tra
         if not path.is_file():
             raise UserError(f"the explainer cae needs '{path}': train it with `{CAE_COMMAND}`.")
     manifold = ClassManifold.load(codes)
-    header, _ = read_weights(weights)
-    trained, present = header.get("classifier"), classifier.fingerprint()
-    if trained not in (None, present):
-        raise UserError(
-            f"'{weights}' was trained against another classifier (fingerprint {trained}) than the one to explain "
-            f"({present}): train the CAE anew with `{CAE_COMMAND} overwrite=true`, or explain the former one."
-        )
+    cae, header = load_cae(weights, lambda header: _reader(header, classifier, weights))
+    _check_classifier(header, classifier, weights)
     if tuple(manifold.classes) != tuple(classifier.classes):
         raise UserError(
             f"'{codes}' knows the classes {', '.join(manifold.classes)}, but the classifier has "
             f"{', '.join(classifier.classes)}: train the CAE anew with `{CAE_COMMAND} overwrite=true`."
         )
-    cae, _ = load_cae(weights, lambda _: readable(classifier))
     return TrainedCae(cae.eval().requires_grad_(False), manifold)
+
+
+def _reader(header: dict[str, Any], classifier: TargetClassifier, path: Path) -> ClassifierReader | None:
+    """What reads the classifier, for a CAE that is built on its features; those of another may be of other sizes."""
+    _check_classifier(header, classifier, path)
+    return readable(classifier)
+
+
+def _check_classifier(header: dict[str, Any], classifier: TargetClassifier, path: Path) -> None:
+    trained, present = header.get("classifier"), classifier.fingerprint()
+    if trained not in (None, present):
+        raise UserError(
+            f"'{path}' was trained against another classifier (fingerprint {trained}) than the one to explain "
+            f"({present}): train the CAE anew with `{CAE_COMMAND} overwrite=true`, or explain the former one."
+        )
 
 
 def _check_shape(images: Tensor, cae: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -247,7 +248,13 @@ class CAE(nn.Module):
         Raises:
             UserError: if the file is missing, unreadable, or not a CAE, or if it needs the reader and has none.
         """
-        header, weights = read_weights(path)
+        return cls.restored(*read_weights(path), path, reader)
+
+    @classmethod
+    def restored(
+        cls, header: Mapping[str, Any], weights: dict[str, Tensor], path: str | Path, reader: FeatureReader | None
+    ) -> CAE:
+        """The model of what ``read_weights`` has read from ``path``; as ``load``."""
         if header.get("preset", "default") != "default":
             raise UserError(f"'{path}' holds a CAE of the preset `{header['preset']}`; set cae.preset to it.")
         own = reads_itself(header)
@@ -256,16 +263,23 @@ class CAE(nn.Module):
                 f"'{path}' reads the class code in its classifier's features, and no classifier was given that shows "
                 "them: open the run with `cae.load_run`, or give `load_cae` the classifier."
             )
-        try:
+        with fitting(path):
             model = ModelConfig(**present_values("cae.model", header["model"]))
             cae = cls(tuple(header["image_shape"]), model, None if own else reader)
             cae.load_state_dict(weights)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise UserError(
-                f"'{path}' was written by another version of this program, or altered ({error}); train the CAE anew "
-                "with `python train.py cae … overwrite=true`."
-            ) from error
         return cae.eval()
+
+
+@contextmanager
+def fitting(path: str | Path) -> Iterator[None]:
+    """Within the block, a header or weights that fit no network are said to be of another version, or altered."""
+    try:
+        yield
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise UserError(
+            f"'{path}' was written by another version of this program, or altered ({error}); train the CAE anew "
+            "with `python train.py cae … overwrite=true`."
+        ) from error
 
 
 def reads_itself(header: Mapping[str, Any]) -> bool:

@@ -21,8 +21,8 @@ def load_cae(
         read: from the header to a reader of the classifier it was trained against (``cae.classifiers.readable``);
             asked only where the class code is read in the classifier's features.
     """
-    header, _ = read_weights(path)
+    header, weights = read_weights(path)
     if is_published(header):
-        return PublishedCAE.load(path), header
+        return PublishedCAE.restored(header, weights, path), header
     reader = None if read is None or reads_itself(header) else read(header)
-    return CAE.load(path, reader), header
+    return CAE.restored(header, weights, path, reader), header

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cae.errors import UserError
 from cae.files import write_weights
-from cae.models.cae import Codes, read_weights
+from cae.models.cae import Codes, fitting, read_weights
 from cae.models.published_networks import PublishedDecoder, PublishedEncoders
 
 
@@ -70,17 +70,16 @@ class PublishedCAE(nn.Module):
         Raises:
             UserError: if the file is missing, unreadable, or not a CAE of this preset.
         """
-        header, weights = read_weights(path)
+        return cls.restored(*read_weights(path), path)
+
+    @classmethod
+    def restored(cls, header: Mapping[str, Any], weights: dict[str, Tensor], path: str | Path) -> PublishedCAE:
+        """The model of what ``read_weights`` has read from ``path``; as ``load``."""
         if not is_published(header):
             raise UserError(f"'{path}' holds a CAE of another preset than `published`; set cae.preset to its own.")
-        try:
+        with fitting(path):
             cae = cls(tuple(header["image_shape"]), **header["model"])
             cae.load_state_dict(weights)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise UserError(
-                f"'{path}' was written by another version of this program, or altered ({error}); train the CAE anew "
-                "with `python train.py cae … overwrite=true`."
-            ) from error
         return cae.eval()
 
 
