@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cae.csv_files import write_csv
 from cae.experiments.gathering import FINISHED, Line, Outcome, chosen_metrics, summary
 from cae.files import atomic_path, write_json
 
@@ -81,7 +81,4 @@ def _number(value: float, sign: str = "") -> str:
 
 def _write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
+    write_csv(path, columns, ([row.get(column) for column in columns] for row in rows))
