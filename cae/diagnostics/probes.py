@@ -15,12 +15,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from cae.metrics import agreement
+
 LARGEST_SIDE = 16  # individual codes are average-pooled to this side for the convolutional probe
 
 
 def balanced_accuracy(predicted: Tensor, truth: Tensor) -> float:
     """Mean over the classes that occur of the share recognised, in [0, 1]; 1 / K for a guess among K classes."""
-    return float(torch.stack([(predicted[truth == k] == k).double().mean() for k in truth.unique()]).mean())
+    classes = int(torch.cat([predicted, truth]).max()) + 1
+    return agreement.balanced_accuracy(agreement.confusion_matrix(truth, predicted, classes))
 
 
 def knn_probe(train: Tensor, train_classes: Tensor, test: Tensor, test_classes: Tensor, neighbours: int = 5) -> float:
