@@ -32,9 +32,17 @@ def features_from(source: str, network: Any, inputs: Tensor) -> Tensor:
     return _input_of_last_linear(network, inputs)
 
 
+def last_linear(network: nn.Module) -> nn.Linear | None:
+    """The last ``nn.Linear`` of a network, in the order of its modules; None where it has none."""
+    found = [part for part in network.modules() if isinstance(part, nn.Linear)]
+    return found[-1] if found else None
+
+
 def _input_of_last_linear(network: nn.Module, inputs: Tensor) -> Tensor:
     """What the last ``nn.Linear`` of a network is given."""
-    last = [part for part in network.modules() if isinstance(part, nn.Linear)][-1]
+    last = last_linear(network)
+    if last is None:
+        raise ValueError("The network has no linear layer.")
     seen: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     try:

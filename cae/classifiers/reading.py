@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cae.classifiers.features import last_linear
 from cae.classifiers.target import TargetClassifier
 
 SMALLEST_MAP = 2  # pixels a side; what is smaller tells no places
@@ -50,9 +51,10 @@ class ClassifierReader:
 
     def __init__(self, classifier: TargetClassifier):
         self.classifier = classifier
-        self._linear = _last_linear(classifier.network)
-        if self._linear is None or not classifier.differentiable:
+        linear = last_linear(classifier.network) if isinstance(classifier.network, nn.Module) else None
+        if linear is None or not classifier.differentiable:
             raise ValueError("The classifier has no linear layer whose input could be read.")
+        self._linear = linear
         self._sources = self._find_maps()
         blank = self._blank()
         reading = self(blank)
@@ -79,7 +81,7 @@ class ClassifierReader:
             return keep
 
         with ExitStack() as hooks:
-            hooks.callback(self._linear.register_forward_pre_hook(keep_input).remove)  # type: ignore[union-attr]
+            hooks.callback(self._linear.register_forward_pre_hook(keep_input).remove)
             if maps:
                 for size, module in self._sources.items():
                     hooks.callback(module.register_forward_hook(keep_map(size)).remove)
@@ -143,10 +145,3 @@ def as_map(output: Any) -> Tensor | None:
         if side >= 4 and side * side == output.shape[1] - extra:
             return output[:, extra:].transpose(1, 2).unflatten(2, (side, side))
     return None
-
-
-def _last_linear(network: Any) -> nn.Linear | None:
-    if not isinstance(network, nn.Module):
-        return None
-    linear = [part for part in network.modules() if isinstance(part, nn.Linear)]
-    return linear[-1] if linear else None
