@@ -72,10 +72,20 @@ class FeatureEncoder(nn.Module):
     @torch.no_grad()
     def calibrate(self, images: Tensor) -> None:
         """Take mean and spread of features and maps from images ``(N, C, H, W)`` in [0, 1]."""
-        readings = [self.reader(part) for part in images.split(64)]
-        self.features.measure([reading.features for reading in readings])
-        for place, own in enumerate(cast(Iterable[Standardised], self.maps)):
-            own.measure([reading.maps[place] for reading in readings])
+        owns = [self.features, *cast(Iterable[Standardised], self.maps)]
+        sums = [own.mean.new_zeros(3, len(own.mean), dtype=torch.double) for own in owns]
+        for part in images.split(64):
+            reading = self.reader(part)
+            for place, seen in enumerate((reading.features, *reading.maps)):
+                sums[place] += power_sums(seen).to(sums[place])
+        for own, total in zip(owns, sums, strict=True):
+            own.take(total)
+
+
+def power_sums(x: Tensor) -> Tensor:
+    """Count, sum and sum of squares of every channel of ``(B, channels, ...)``: ``(3, channels)`` float64."""
+    values = x.double().transpose(0, 1).flatten(1)
+    return torch.stack([torch.full_like(values[:, 0], values.shape[1]), values.sum(1), values.square().sum(1)])
 
 
 class Standardised(nn.Module):
@@ -91,9 +101,14 @@ class Standardised(nn.Module):
 
     def measure(self, parts: Sequence[Tensor]) -> None:
         """Take them from batches ``(B, channels, ...)``."""
-        flat = torch.cat([part.double().flatten(2) if part.ndim > 2 else part.double()[..., None] for part in parts])
-        deviation = flat.std((0, 2), correction=0)
-        self.mean.copy_(flat.mean((0, 2)))
+        self.take(torch.stack([power_sums(part) for part in parts]).sum(0))
+
+    def take(self, sums: Tensor) -> None:
+        """Take them from the ``power_sums (3, channels)`` of all values: whole maps need not be kept."""
+        count, total, squares = sums
+        mean = total / count
+        deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+        self.mean.copy_(mean)
         # a channel that hardly ever differs from its mean would blow up what little it has
         self.scale.copy_(torch.where(deviation > 1e-3 * deviation.max(), 1 / deviation, torch.zeros_like(deviation)))
 
