@@ -199,8 +199,9 @@ def _fit(
     # only now is it known how many processes share a step
     together = min(len(train), data.config.batch_size * trainer.world_size)
     trainer.fit_loop.max_epochs, steps = rounds(len(train), together, module.hparams["epochs"])
-    endless = module.hparams["epochs"] is None and trainer.fit_loop.max_epochs * steps <= MAX_STEPS + steps
-    module.cycle = CYCLE if endless else None
+    # a training that is only bounded, by a number of steps, has time for several cycles
+    bounded = module.hparams["epochs"] is None and trainer.fit_loop.max_epochs * steps <= MAX_STEPS + steps
+    module.cycle = CYCLE if bounded else None
     patience.patience = max(MIN_ROUNDS, math.ceil(module.hparams["patience"] / steps))
     batch_size, seed = max(1, together // trainer.world_size), module.hparams["seed"]
     module.order = BalancedOrder(train.labels, steps * together, seed, trainer.global_rank, trainer.world_size)

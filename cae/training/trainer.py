@@ -175,6 +175,18 @@ def _wandb_id(folder: Path, stage: str, keep: bool) -> str:
     return known[stage]
 
 
+def _where_it_runs(config: TrainerConfig) -> dict[str, Any]:
+    """Lightning's arguments for devices and arithmetic."""
+    devices = parse_devices(config.devices)
+    return {
+        "accelerator": config.accelerator,
+        "devices": devices,
+        "num_nodes": config.num_nodes,
+        "strategy": _strategy(config, devices),
+        "precision": config.precision,
+    }
+
+
 def build_trainer(
     config: Config,
     folder: str | Path,
@@ -211,13 +223,8 @@ def build_trainer(
     keep_freed_memory()
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
-    devices = parse_devices(config.trainer.devices)
-    defaults: dict[str, Any] = {
-        "accelerator": config.trainer.accelerator,
-        "devices": devices,
-        "num_nodes": config.trainer.num_nodes,
-        "strategy": _strategy(config.trainer, devices),
-        "precision": config.trainer.precision,
+    defaults = {
+        **_where_it_runs(config.trainer),
         "max_epochs": -1 if max_epochs is None else max_epochs,
         "max_steps": max_steps,
         "log_every_n_steps": config.logging.every,
