@@ -59,8 +59,8 @@ def lights(
 def _classifier(metrics: Numbers, commonest: float) -> Light:
     title, accuracy = "The classifier knows its classes", metrics.get("classifier/test_accuracy")
     if accuracy is None:
-        return Light(
-            title, "unknown", "–", "No accuracy on test images lies in the run.",
+        return _unknown(
+            title, "No accuracy on test images lies in the run.",
             "Explanations of a classifier that guesses show nothing. Measure it on images that it was not trained on.",
         )  # fmt: skip
     words = (
@@ -75,7 +75,7 @@ def _classifier(metrics: Numbers, commonest: float) -> Light:
             title, "warn", percent(accuracy), words,
             "Where it is wrong, the pictures show why, not what the class looks like: see “wrong predictions”.",
         )  # fmt: skip
-    return Light(title, "good", percent(accuracy), words, "Nothing to do.")
+    return _holds(title, percent(accuracy), words)
 
 
 def _oracle(metrics: Numbers) -> Light:
@@ -97,10 +97,9 @@ def _oracle(metrics: Numbers) -> Light:
                 title, "warn", percent(end), words, "The oracle is a poor judge: train it longer (oracle.epochs)."
             )
     if end >= ORACLE_END[0]:
-        return Light(title, "good", percent(end), words, "Nothing to do.")
-    state: State = "warn" if end >= ORACLE_END[1] else "bad"
+        return _holds(title, percent(end), words)
     return Light(
-        title, state, percent(end), words,
+        title, _short_of(ORACLE_END, end), percent(end), words,
         "Where it disagrees, the change may fool one network only: use the filter “oracle disagrees”, and train the "
         "embedding longer.",
     )  # fmt: skip
@@ -109,8 +108,8 @@ def _oracle(metrics: Numbers) -> Light:
 def _sanity(rules: Mapping[str, bool], command: str) -> Light:
     title = "Sanity tests"
     if not rules:
-        return Light(
-            title, "unknown", "–", "Nobody tested whether explanations follow what the classifier has learnt.",
+        return _unknown(
+            title, "Nobody tested whether explanations follow what the classifier has learnt.",
             f"Run `{command.format('sanity')}`; it trains models with known faults.",
         )  # fmt: skip
     passed, failed = sum(rules.values()), [name for name, held in rules.items() if not held]
@@ -119,7 +118,7 @@ def _sanity(rules: Mapping[str, bool], command: str) -> Light:
         "rules hold: other weights give other maps, planted markers are found, nothing is shown where nothing is",
     )
     if not failed:
-        return Light(title, "good", number, words, "Nothing to do.")
+        return _holds(title, number, words)
     return Light(
         title, "bad" if passed < len(rules) / 2 else "warn", number, words,
         f"Look at what failed before you trust the pictures: {', '.join(failed[:6])}{' …' if len(failed) > 6 else ''}.",
@@ -129,8 +128,8 @@ def _sanity(rules: Mapping[str, bool], command: str) -> Light:
 def _found(metrics: Numbers, command: str) -> Light:
     title, rate = "Counterfactuals are found", metrics.get("counterfactual/found")
     if rate is None:
-        return Light(
-            title, "unknown", "–", "No image has been explained by a path yet.",
+        return _unknown(
+            title, "No image has been explained by a path yet.",
             f"Run `{command.format('traverse')} traverse.save=all`.",
         )  # fmt: skip
     count = int(metrics.get("counterfactual/explained", 0))
@@ -138,9 +137,9 @@ def _found(metrics: Numbers, command: str) -> Light:
     between = f" (95 % interval {percent(low)} to {percent(high)})" if low is not None and high is not None else ""
     words = f"of {count} images change the answer on their path{between}"
     if rate >= FOUND[0]:
-        return Light(title, "good", percent(rate), words, "Nothing to do.")
+        return _holds(title, percent(rate), words)
     return Light(
-        title, "warn" if rate >= FOUND[1] else "bad", percent(rate), words,
+        title, _short_of(FOUND, rate), percent(rate), words,
         "Those found are the easy ones: see “not found”, try counterfactual.references=16, or train longer.",
     )  # fmt: skip
 
@@ -148,8 +147,8 @@ def _found(metrics: Numbers, command: str) -> Light:
 def _embedding(metrics: Numbers, classes: Sequence[str], command: str) -> Light:
     title, rate = "The embedding carries the classes", metrics.get("cae/reassignment")
     if rate is None:
-        return Light(
-            title, "unknown", "–", "The embedding has not been measured on test images.",
+        return _unknown(
+            title, "The embedding has not been measured on test images.",
             f"Run `{command.format('manifold')}`.",
         )  # fmt: skip
     words = (
@@ -157,11 +156,24 @@ def _embedding(metrics: Numbers, classes: Sequence[str], command: str) -> Light:
     )
     found = diagnostic_warnings(metrics, classes)
     if not found:
-        return Light(title, "good", percent(rate), words, "Nothing to do.")
+        return _holds(title, percent(rate), words)
     state: State = "bad" if rate < 0.5 else "warn"
     return Light(
         title, state, percent(rate), words, " ".join(sentence[:1].upper() + sentence[1:] for sentence in found)
     )
+
+
+def _holds(title: str, number: str, words: str) -> Light:
+    return Light(title, "good", number, words, "Nothing to do.")
+
+
+def _unknown(title: str, words: str, advice: str) -> Light:
+    return Light(title, "unknown", "–", words, advice)
+
+
+def _short_of(bounds: tuple[float, float], rate: float) -> State:
+    """The state of a rate below the first bound: careful down to the second one, bad below."""
+    return "warn" if rate >= bounds[1] else "bad"
 
 
 def sentences(metrics: Numbers, run: str, classes: Sequence[str], model: str) -> list[str]:
