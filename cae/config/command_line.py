@@ -22,8 +22,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cae import __version__ as VERSION
 from cae.config import Config
 from cae.config.checks import contradictions, out_of_range
-from cae.config.fields import all_options, nearest, option_of, options_table, shown
-from cae.config.former_options import DROPPED
+from cae.config.fields import all_options, nearest, option_of, options_table, set_value, shown
+from cae.config.former_options import DROPPED, FORMER_DEFAULTS
 from cae.config.parsing import Setting, foreign_reference, read_argument, read_file, references, typed
 from cae.config.recipes import list_recipes, recipe_path
 from cae.errors import UserError, did_you_mean, printable
@@ -88,7 +88,8 @@ def load_config(
     Args:
         files: recipes by their names, or YAML files.
         overrides: ``key=value`` settings.
-        former: pass over options that the program no longer has, as the saved configuration of an older run may.
+        former: the files are the saved configuration of a run, which an older version may have written: pass over
+            options that the program no longer has, and give those that it did not have yet their ``FORMER_DEFAULTS``.
         base: what they override; by default, the defaults. It stays as it is.
 
     Raises:
@@ -98,6 +99,9 @@ def load_config(
     settings, complete, _ = _read_all([*map(Path, files), *overrides], problems)
     if former:
         settings = [setting for setting in settings if setting.key not in DROPPED]
+        base = copy.deepcopy(base) if base is not None else Config()
+        for key, value in FORMER_DEFAULTS.items():
+            set_value(base, key, value)
     return _build(settings, problems, complete, base)
 
 

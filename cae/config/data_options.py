@@ -44,10 +44,10 @@ class DataConfig:
         or_pair=True,
     )
     fit: str = option(
-        "crop",
+        "auto",
         "how image files come to that shape: crop the ends of the long side, pad the short one with the image's mean, "
-        "or stretch it",
-        choices=("crop", "pad", "stretch"),
+        "or stretch it; auto: crop where that costs little of the training images, else stretch",
+        choices=("auto", "crop", "pad", "stretch"),
     )
     max_megapixels: float = option(
         64.0, "files of more pixels are refused before they are decoded, in millions", low=0.001

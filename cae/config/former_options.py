@@ -29,6 +29,8 @@ DROPPED: dict[str, str] = {
     "cae.loss.gate_variation": "`cae.loss.mask_area` keeps the mask small",
     "cae.loss.reconstruction_answer": "`cae.loss.reconstruction` keeps the class of reconstructions",
 }
+# options that a former version did not save -> what it did, where the present default does something else
+FORMER_DEFAULTS: dict[str, Any] = {"data.fit": "crop"}
 
 
 def present_values(section: str, values: Mapping[str, Any]) -> dict[str, Any]:

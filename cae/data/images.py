@@ -65,7 +65,8 @@ class Reading:
     def of(cls, config: DataConfig) -> Reading:
         """As the section ``data`` of the configuration wants it."""
         levels = (config.levels[0], config.levels[1]) if config.levels else None
-        return cls(levels, config.ground, config.fit, config.max_megapixels)
+        # without training images there is nothing that `auto` could find to be too much
+        return cls(levels, config.ground, "crop" if config.fit == "auto" else config.fit, config.max_megapixels)
 
 
 AS_STORED = Reading()

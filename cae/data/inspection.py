@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 from typing import TypeVar
@@ -10,13 +11,15 @@ from torch import Tensor
 
 from cae.config import DataConfig
 from cae.data import pictures
-from cae.data.images import Size, centre, fit_mask, kept_by_crop, read_mask, unscaled_range
+from cae.data.images import Size, centre, fit_mask, image_shape, kept_by_crop, read_mask, unscaled_range
 from cae.data.records import FileSet, Record
 from cae.data.splits import few
 
 LEVEL_FILES = 200  # files whose values are read for the levels of a set
 MASK_FILES = 1000  # masks that are looked at when a source is opened
 IMAGE_FILES = 32  # images that are looked at
+HEADERS = 200  # files whose shape is read for `data.fit=auto`
+MOST_CROPPED = 0.1  # share of an image whose loss does not matter
 FULL = 65535
 Item = TypeVar("Item")
 
@@ -58,6 +61,26 @@ def find_levels(config: DataConfig, train: Sequence[Record]) -> list[str]:
             f"{high - low:.4g}. Set `data.levels` to what they have in common, or `data.scale=file`."
         )
     return notes
+
+
+def find_fit(config: DataConfig, train: Sequence[Record]) -> list[str]:
+    """Settle ``data.fit=auto``: crop, or stretch where a crop would take much of most training images; tell the latter.
+
+    What is found is written into ``config``, and so saved with the run. A ``data.crop`` below 1 wants a crop.
+    """
+    if config.fit != "auto":
+        return []
+    shapes = [image_shape(record.image)[1:] for record in spread(train, HEADERS)]
+    shares = [math.prod(kept_by_crop(*shape, config.image_size)) / math.prod(shape) for shape in shapes]
+    lost = 1 - median(shares) if shares else 0.0
+    config.fit = "crop" if lost <= MOST_CROPPED or config.crop < 1 else "stretch"
+    if config.fit == "crop":
+        return []
+    height, width = config.sides
+    return [
+        f"a crop to {height} × {width} would take {lost:.0%} of the median training image: all are stretched "
+        "to it (`data.fit`; set crop or pad instead, or give data.image_size=[height,width] the shape of the images)."
+    ]
 
 
 def _narrow_note(largest: float) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cae.config import DataConfig
 from cae.data.images import Reading
-from cae.data.inspection import find_levels, image_notes, mask_notes, page_notes
+from cae.data.inspection import find_fit, find_levels, image_notes, mask_notes, page_notes
 from cae.data.leakage import copy_notes, group_of, group_problems, patient_notes, same_file_problems
 from cae.data.records import FileSet, Record, record_problems
 from cae.data.splits import SPLITS, raise_problems, stratified_split
@@ -39,6 +39,7 @@ class Listing:
         parts = _complete(self._grouped(config), config)
         raise_problems(group_problems(parts))
         notes = [*self.notes, *copy_notes(parts), *page_notes(everything), *find_levels(config, parts["train"])]
+        notes += find_fit(config, parts["train"])
         if config.group is None and "group" not in config.columns:
             notes += patient_notes(parts)
         sizes = (config.image_size, config.channels, config.cache, config.crop, Reading.of(config))

@@ -16,7 +16,8 @@ def open_source(config: DataConfig) -> Splits:
     """Open ``data.source``: three image sets and the class names, the same in every process.
 
     What the user should know of the data is printed. Where the files need a scale that none of them brings, it is read
-    from the training split and written into ``config.levels``, so that it is saved with the run.
+    from the training split and written into ``config.levels``, so that it is saved with the run; so is what
+    ``config.fit`` comes to.
 
     Raises:
         UserError: one that lists everything wrong with the source, with paths.

@@ -111,7 +111,7 @@ def test_masks_that_are_or_become_empty_are_counted(tmp_path):
         if place:
             mask[10:20, slice(*place)] = 1
         write(tmp_path / "masks" / "dog" / f"{index}.png", mask)
-    assert open_source(DataConfig(source="folder", path=str(tmp_path), image_size=20)).notes == (
+    assert open_source(DataConfig(source="folder", path=str(tmp_path), image_size=20, fit="crop")).notes == (
         "2 of 4 masks are empty in their files: 'dog/0.png', 'dog/1.png'.",
         "1 of 4 masks become empty, as what they mark is cropped away: 'dog/2.png'.",
     )

@@ -12,6 +12,7 @@ from cae.data import CAEDataModule
 from cae.data.images import fit, fit_mask
 from cae.data.inspection import mask_fate
 from cae.errors import UserError
+from cae.runs.run_config import load_run_config
 
 # 4 x 8 pixels, each column of one value
 COLUMNS = (torch.arange(8) / 8).expand(1, 1, 4, 8)
@@ -80,3 +81,40 @@ def test_a_folder_of_photographs_is_opened_as_rectangles(tmp_path):
     batch = next(iter(data.train_dataloader()))
     assert batch.images.shape[1:] == (1, 16, 24)
     assert set(batch.images.flatten(1).std(1).lt(1e-6).tolist()) == {True}
+
+
+def folder_of(tmp_path, *shapes: tuple[int, int]):
+    """A folder of two classes whose images have these widths and heights."""
+    for name, value in (("cat", 60), ("dog", 200)):
+        (tmp_path / name).mkdir()
+        for number in range(12):
+            shape = shapes[number % len(shapes)]
+            Image.new("L", shape, value + number).save(tmp_path / name / f"{number}.png")
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "size", "crop", "fit"),
+    [
+        ([(32, 32)], 16, 1.0, "crop"),
+        ([(34, 32)], 16, 1.0, "crop"),  # loses 6 %
+        ([(40, 32)], 16, 1.0, "stretch"),  # would lose 20 %
+        ([(40, 32)], [16, 20], 1.0, "crop"),
+        ([(40, 32)], 16, 0.875, "crop"),  # who names a crop wants one
+        ([(32, 32)] * 5 + [(90, 20)], 16, 1.0, "crop"),  # the odd one out decides nothing
+        ([(24, 60), (60, 24)], 16, 1.0, "stretch"),
+    ],
+)
+def test_images_are_cropped_where_that_costs_little_and_stretched_otherwise(tmp_path, shapes, size, crop, fit, capsys):
+    config = DataConfig(source="folder", path=folder_of(tmp_path, *shapes), image_size=size, crop=crop)
+    assert CAEDataModule(config).train.reading.fit == fit
+    assert config.fit == fit  # and so saved with the run
+    assert ("all are stretched" in capsys.readouterr().out) == (fit == "stretch")
+
+
+def test_a_run_of_a_version_without_the_option_still_crops(tmp_path):
+    (tmp_path / "config.yaml").write_text("data:\n  image_size: 32\n")
+    assert load_run_config(tmp_path).data.fit == "crop"
+    (tmp_path / "config.yaml").write_text("data:\n  image_size: 32\n  fit: pad\n")
+    assert load_run_config(tmp_path).data.fit == "pad"
+    assert load_config().data.fit == "auto"
