@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._figures import ABLATION
+from benchmarks._step_table import step_section
 
 WANTED = {
     "cae/reassignment": "≥ 0.98",
@@ -112,7 +113,7 @@ def _cell(result: Mapping[str, Any], key: str) -> str:
 def training_cost_section(folder: Path) -> str:
     """What a training step costs at each size, counted and, where there was a GPU, measured; empty if neither."""
     text = _counted_cost(folder / "training_cost.json") + _measured_cost(folder / "training_cost_measured.json")
-    return text and f"\n## What a training step costs\n{text}"
+    return (text and f"\n## What a training step costs\n{text}") + step_section(folder)
 
 
 def _counted_cost(path: Path) -> str:

@@ -33,6 +33,16 @@ VIEWS = {
     "empty_strided", "resize_", "set_", "lift_fresh", "flatten", "unflatten", "result_type", "is_nonzero", "item",
     "_local_scalar_dense", "expand_as", "numpy_T", "unbind", "view_as", "contiguous", "to", "_to_copy", "movedim",
 }  # fmt: skip
+# where the time of a step goes: the first group one of whose words is in the name of an operation
+GROUPS = {
+    "convolutions": ("conv",),
+    "matrix products": ("addmm", "bmm", "mm", "linear", "baddbmm"),
+    "resampling and pooling": ("upsample", "pool", "grid_sampler", "pixel_", "interpolate"),
+    "norms": ("norm",),
+    "optimisers and averages": ("adam", "foreach", "lerp"),
+    "copies": ("copy", "clone", "cat", "stack", "index", "pad", "fill", "zero", "slice_backward", "select_backward"),
+}
+REST = "everything else, number by number"
 
 
 class EnoughError(Exception):
@@ -64,6 +74,7 @@ class Steps:
         if self._profile is not None:
             self._profile.__exit__(None, None, None)
             self.figures["kernels"] = float(kernels(self._profile, cuda))
+            self.figures |= {f"share/{group}": share for group, share in shares(self._profile, cuda).items()}
         if self.step == self.last and self.count:
             self._counter = FlopCounterMode(display=False)
             self._counter.__enter__()
@@ -84,6 +95,19 @@ def kernels(found: Any, cuda: bool) -> int:
         return sum(event.count for event in found.key_averages() if str(event.device_type).endswith("CUDA"))
     events = [event for event in found.events() if event.name.startswith("aten::") and not event.cpu_children]
     return sum(event.name.removeprefix("aten::") not in VIEWS for event in events)
+
+
+def shares(found: Any, cuda: bool) -> dict[str, float]:
+    """The part of a step's time that each of ``GROUPS`` takes, and the rest: of the device, or of the processor."""
+    times = dict.fromkeys([*GROUPS, REST], 0.0)
+    for event in found.key_averages():
+        if cuda != str(event.device_type).endswith("CUDA"):
+            continue
+        used = event.self_device_time_total if cuda else event.self_cpu_time_total
+        name = event.key.lower()
+        times[next((group for group, words in GROUPS.items() if any(word in name for word in words)), REST)] += used
+    total = sum(times.values())
+    return {group: used / total for group, used in times.items()}
 
 
 def run(options: list[str], warm_up: int, timed: int, count: bool) -> dict[str, float]:

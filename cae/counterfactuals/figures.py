@@ -33,6 +33,7 @@ from cae.canvas import (
     tile,
     tile_size,
 )
+from cae.counterfactuals.regions import kept_regions
 from cae.files import atomic_path
 
 if TYPE_CHECKING:  # a result draws itself with this module
@@ -284,12 +285,20 @@ def _evidence_tile(page: Image.Image, result: Counterfactual, corner: tuple[int,
     known = mask is not None and bool(mask.any())
     if mask is not None and known:
         outline(picture, mask)
-    _tile(page, corner, "evidence (τ = 1)", picture)
+    _tile(page, corner, "evidence (τ = 1)" + _left_out(result), picture)
     below = corner[1] + HEAD + height + 7
     colour_bar(page, corner[0], below, width, SEQUENTIAL, ("0", f"{values.max():.2g}"))
     if known:
         third = _bar_count(result) > 2
         centred(ImageDraw.Draw(page), "outline: truth", corner[0], below + (30 if third else 13), width, 12, fill=FAINT)
+
+
+def _left_out(result: Counterfactual) -> str:
+    """That some of the regions that change are no evidence."""
+    if result.region_effects is None:
+        return ""
+    kept = kept_regions(result.region_effects)
+    return "" if bool(kept.all()) else f", {int(kept.sum())} of {len(kept)} regions"
 
 
 def _chart(page: Image.Image, result: Counterfactual, corner: tuple[int, int], size: tuple[int, int]) -> None:

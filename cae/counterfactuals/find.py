@@ -15,6 +15,7 @@ from cae.classifiers import TargetClassifier
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.path_search import BoundaryPoint, CandidateDecoder, PathTrace, TargetCriterion
 from cae.counterfactuals.references import ReferenceSearch, find_references, trace_to_references
+from cae.counterfactuals.regions import change_regions, region_effects
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError, did_you_mean
 from cae.manifold.class_manifold import ClassManifold
@@ -111,7 +112,8 @@ def find_counterfactuals(
     share = (time.perf_counter() - started) / max(len(images), 1)
     fingerprint = _fingerprint(config, manifold, quantise)
     report = _Report(decoder, criterion, config, manifold.classes, share, seed, fingerprint)
-    return [report.result(row, search) for row, search in enumerate(searches)]
+    with torch.inference_mode(False), torch.no_grad():
+        return [report.result(row, search) for row, search in enumerate(searches)]
 
 
 def _criterion(
@@ -158,6 +160,7 @@ class _Report:
         asked = self.config.margin
         target = self._target(row, boundary, trace)
         several = torch.stack(search.differences) if search.differences else None
+        regions, effects = self._regions(row, trace) if tried else (None, None)
         return Counterfactual(
             id=search.id,
             classes=self.classes,
@@ -190,7 +193,21 @@ class _Report:
             seconds=self.seconds,
             seed=self.seed,
             fingerprint=self.fingerprint,
+            regions=regions,
+            region_effects=effects,
         )
+
+    def _regions(self, row: int, trace: PathTrace) -> tuple[Tensor, Tensor]:
+        """The regions of the change at the end of a path, and what each does alone."""
+        start, end, rows = trace.images[0], trace.images[-1], torch.tensor([row])
+
+        def margins(images: Tensor) -> Tensor:
+            probabilities = self.decoder.classify(rows.expand(len(images)), images)
+            return self.criterion.margins(probabilities[None], rows)[0]
+
+        cells = change_regions(end - start)
+        whole = float(trace.margins[0]), float(trace.margins[-1])
+        return cells, region_effects(start, end, cells, margins, whole)
 
     def _start_alone(self, row: int) -> PathTrace:
         """A path of one point, for an image that needs no path or has no reference."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cae.counterfactuals.regions import kept_regions
 from cae.files import read_saved, write_tensors
 from cae.metrics.localisation import evidence_map
 
@@ -59,6 +60,10 @@ class Counterfactual:
         seconds: wall time of the search for its batch, divided by the images in it.
         seed: of the search.
         fingerprint: of the options and of the models behind the manifold.
+        regions: ``(H, W)`` uint8, which region of the change at the end of the path each pixel belongs to
+            (``cae.counterfactuals.regions``); None without a path, and of files of former versions.
+        region_effects: ``(R, 2)``, of the R regions: what each moves the classifier by alone, and by how much less all
+            others do, as shares of what the whole change does.
     """
 
     id: str
@@ -92,6 +97,8 @@ class Counterfactual:
     seconds: float
     seed: int
     fingerprint: str
+    regions: Tensor | None = None
+    region_effects: Tensor | None = None
 
     @property
     def found(self) -> bool:
@@ -125,15 +132,19 @@ class Counterfactual:
 
     @cached_property
     def evidence(self) -> Tensor | None:
-        """``(1, H, W)``: where the class lies: energy of the whole change, at the end of the path, as whole regions.
+        """``(1, H, W)``: where the class lies: energy of the change, at the end of the path, as whole regions.
 
-        The counterfactual itself is barely over the boundary, and what it changes is faint. None where there is
-        no path; there also where no counterfactual was found.
+        The counterfactual itself is barely over the boundary, and what it changes is faint. Regions that neither move
+        the classifier alone nor are missed by it are left out. None where there is no path; there also where no
+        counterfactual was found.
         """
         if not self.has_path:
             return None
         # the path starts at the original (residual) or at the reconstruction (decoded)
-        return evidence_map(self.path_images[-1] - self.path_images[0])
+        whole = evidence_map(self.path_images[-1] - self.path_images[0])
+        if self.regions is None or self.region_effects is None:
+            return whole
+        return whole * kept_regions(self.region_effects)[self.regions.long()]
 
     @property
     def added(self) -> Tensor | None:

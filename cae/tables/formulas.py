@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from cae.counterfactuals.regions import kept_regions
 from cae.metrics.counterfactual import changed_outside, cout
 from cae.metrics.realism import feature_similarity
 from cae.tables.scored_result import ScoredResult
@@ -93,6 +94,24 @@ def boundary_cout(scored: ScoredResult) -> float | None:
 def end_cout(scored: ScoredResult) -> float | None:
     """COUT of the end of the path."""
     return _cout(scored, scored.result.end)
+
+
+def regions(scored: ScoredResult) -> int | None:
+    """How many regions the change at the end of the path has."""
+    effects = scored.result.region_effects
+    return None if effects is None else len(effects)
+
+
+def regions_kept(scored: ScoredResult) -> int | None:
+    """How many of them are evidence."""
+    effects = scored.result.region_effects
+    return None if effects is None else int(kept_regions(effects).sum())
+
+
+def regions_alone(scored: ScoredResult) -> str | None:
+    """What each of them does alone, joined by ' | '."""
+    effects = scored.result.region_effects
+    return None if effects is None else " | ".join(f"{share:.2f}" for share in effects[:, 0].tolist())
 
 
 def _cout(scored: ScoredResult, edited: Tensor | None) -> float | None:

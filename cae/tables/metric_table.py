@@ -182,6 +182,15 @@ CHANGE = (
 )  # fmt: skip
 
 ORACLE = (
+    Metric("end_regions", int, "regions of the change at the end of the path", f.regions),
+    Metric(
+        "end_regions_kept", int, "those that are evidence: they move the classifier alone, or are missed where all "
+        "others are changed", f.regions_kept,
+    ),
+    Metric(
+        "end_regions_alone", str, "by how much each alone, the strongest first, brings the target nearer, as a share "
+        "of what all do; joined by ' | '", f.regions_alone,
+    ),
     Metric(
         "oracle_source", str, "class that the oracle sees in the original; empty without an oracle",
         f.oracle_class("oracle_original"),
