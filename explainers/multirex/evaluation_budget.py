@@ -12,6 +12,8 @@ class EvaluationBudget:
 
     Attributes:
         limit: evaluations that may be spent in all.
+        further: what ``extend`` raises the limit to.
+        refused: whether something could not be afforded.
         reserve: those of them kept back until ``open_reserve``.
         cost: evaluations of one mask (the number of fills).
         stage: of the search, to which evaluations are counted.
@@ -23,8 +25,10 @@ class EvaluationBudget:
     limit: int
     reserve: int = 0
     cost: int = 1
+    further: int = 0
     stage: str = "scan"
     spent: int = 0
+    refused: bool = False
     by_stage: Counter[str] = field(default_factory=Counter)
     reserve_limit: int = field(init=False)
 
@@ -36,8 +40,17 @@ class EvaluationBudget:
         return self.limit - self.reserve - self.spent
 
     def affords(self, masks: int) -> bool:
-        """Whether so many masks can still be scored."""
-        return masks * self.cost <= self.left()
+        """Whether so many masks can still be scored; ``refused`` remembers that they could not."""
+        enough = masks * self.cost <= self.left()
+        self.refused |= not enough
+        return enough
+
+    def extend(self) -> bool:
+        """Raise the limit where it may be, keep back again what was, and say whether it was raised."""
+        if self.further <= self.limit:
+            return False
+        self.limit, self.reserve, self.refused = self.further, self.reserve_limit, False
+        return True
 
     def hold(self, masks: int) -> None:
         """Keep back what so many masks cost, within the reserve given."""

@@ -26,6 +26,7 @@ from explainers.option_checks import below, unknown
 
 TOGETHER = 16  # images whose searches share batches
 RADII, STRIDE, TILES = (18, 25, 34, 46, 60), 28, (16, 8)  # pixels, for a short side of 224
+FIRST, FURTHER = 500, 4000  # evaluations of an image by default: at first, and where they find too little
 RANKINGS = ("scan", "trees")
 
 
@@ -47,7 +48,9 @@ class MultiReX(Explainer):
         absolute_threshold: probability that it must have instead.
         overlap: permitted Dice coefficient of two explanations; 0 for disjoint ones.
         max_explanations: returned at most.
-        budget: evaluations of the classifier per image, never exceeded.
+        budget: evaluations of the classifier per image, never exceeded; by default 500, and ``FURTHER`` for images of
+            which fewer than ``enough`` explanations are found by then.
+        enough: explanations for which no more than the first of the default budgets is spent.
         fill: what hidden pixels show (see ``fill_image``), or a list of fills.
         quorum: how many of several fills an explanation must hold under; by default all.
         ranking: ``scan`` (evidence) or ``trees`` (responsibility; takes about 1000 evaluations, so raise the budget).
@@ -79,7 +82,8 @@ class MultiReX(Explainer):
         absolute_threshold: float | None = None,
         overlap: float = 0.0,
         max_explanations: int = 10,
-        budget: int = 500,
+        budget: int | None = None,
+        enough: int = 2,
         fill: FillOption | list[FillOption] = "mean",
         quorum: int | None = None,
         ranking: str = "scan",
@@ -103,6 +107,7 @@ class MultiReX(Explainer):
         self.overlap = overlap
         self.max_explanations = max_explanations
         self.budget = budget
+        self.enough = enough
         self.fill = fill
         self.quorum = quorum
         self.ranking = ranking
@@ -137,12 +142,13 @@ class MultiReX(Explainer):
         """The image with its fills, and a search that has not begun."""
         fills = self._fills()
         share = self.threshold * float(instance.probabilities[instance.target])
-        reserve = min(2 * self.max_explanations * len(fills), self.budget // 10)
+        first, most = (FIRST, FURTHER) if self.budget is None else (self.budget, self.budget)
+        reserve = min(2 * self.max_explanations * len(fills), first // 10)
         context = ScoringContext.of(
             instance,
             share if self.absolute_threshold is None else self.absolute_threshold,
             # one evaluation is spent: the image itself was scored for its probabilities
-            EvaluationBudget(self.budget - 1, reserve, len(fills)),
+            EvaluationBudget(first - 1, reserve, len(fills), most - 1),
         )
         context.record_full()
         search = ExplanationSearch(SearchState(context, self._settings(instance)))
@@ -165,6 +171,7 @@ class MultiReX(Explainer):
             tiles=tuple(sorted({*sides}, reverse=True)),
             overlap=self.overlap,
             most=self.max_explanations,
+            enough=min(self.enough, self.max_explanations),
             trees=grown if self.ranking == "trees" else None,
         )
 
@@ -181,7 +188,7 @@ class MultiReX(Explainer):
                                                f"{self.quorum}."),
         ]  # fmt: skip
         problems = below(self, 0, "threshold")
-        problems += below(self, 1, "max_explanations", "budget", "trees", "tree_depth", "min_box", "stride")
+        problems += below(self, 1, "max_explanations", "budget", "enough", "trees", "tree_depth", "min_box", "stride")
         problems += unknown(self, "ranking", RANKINGS) + unknown(self, "rule", RULES) + unknown(self, "merge", MERGES)
         problems += [words for holds, words in rules if not holds]
         if problems:

@@ -32,6 +32,7 @@ def table_rows(found: Explanation, ids: Sequence[str], classes: Sequence[str]) -
             "status": extras["status"],
             "explanations": extras["count"],
             "evaluations": int(found.evaluations[place]),
+            "ran_out": extras["ran_out"],
         }
         several = [_row(extras, number, classes) for number in range(extras["count"])]
         rows += [{**common, **row} for row in several or [{}]]

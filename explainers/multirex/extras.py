@@ -12,7 +12,8 @@ Keys, one dict per image; K explanations, N candidates:
   status ``ok`` each has one; at twice or four times the coarsest of ``tiles`` where the budget was short.
 * ``candidates`` (N, H, W) bool, all sufficient masks found; ``candidate_confidences``; ``dice`` (N, N).
 * ``separation_exact``: no larger compatible set of the candidates exists.
-* ``evaluations`` by stage, with ``total`` (the image itself included); ``cache_hits``; ``budget``.
+* ``evaluations`` by stage, with ``total`` (the image itself included); ``cache_hits``; ``budget``, the most that this
+  image was allowed in the end; ``ran_out``: it ended with fewer explanations than are ``enough``.
 * ``front``: (pixels, confidence) of the best masks of each size that were scored.
 * ``map``: ``evidence`` or ``responsibility``. ``contrastive`` and ``curve`` where asked for.
 """
@@ -105,6 +106,7 @@ def _record(result: SearchResult, context: ScoringContext, complements: list[Mas
         "candidate_confidences": [candidate.score.probability for candidate in result.candidates],
         "dice": dice_matrix(candidates),
         "separation_exact": result.exact,
+        "ran_out": result.ran_out,
         "map": result.map,
     }
 

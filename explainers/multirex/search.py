@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class SearchResult:
         chosen: the explanations, smallest first.
         candidates: all sufficient masks, the chosen ones among them.
         exact: whether no larger compatible set of the candidates exists.
+        ran_out: whether the budget ended with fewer explanations than are enough.
     """
 
     status: str
@@ -38,6 +39,7 @@ class SearchResult:
     chosen: Sequence[Candidate] = ()
     candidates: Sequence[Candidate] = ()
     exact: bool = True
+    ran_out: bool = False
 
 
 @dataclass(eq=False)
@@ -57,6 +59,22 @@ class ExplanationSearch:
         return self.state.side
 
     def run(self) -> SearchSteps[SearchResult]:
+        """Search; where the budget ends with fewer explanations than are enough, again with all that may be spent.
+
+        What the second search asks again is known and costs nothing.
+        """
+        result = yield from self._search()
+        if self._is_short(result) and self.context.budget.extend():
+            first, self.state = result, SearchState(self.context, self.state.settings)
+            result = yield from self._search()
+            result = result if len(result.chosen) >= len(first.chosen) else first
+        return replace(result, ran_out=self._is_short(result))
+
+    def _is_short(self, result: SearchResult) -> bool:
+        few = result.status in ("ok", "budget") and len(result.chosen) < self.state.settings.enough
+        return few and self.context.budget.refused
+
+    def _search(self) -> SearchSteps[SearchResult]:
         """All stages; ends early, with what it has, when the budget is spent."""
         state = self.state
         try:

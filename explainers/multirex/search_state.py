@@ -19,13 +19,14 @@ FEW = 2  # explanations below which a search goes to any length
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """Lengths in pixels of the image at hand; see ``MultiReX`` for the meaning."""
+    """Of the image at hand, lengths in pixels; see ``MultiReX`` for the meaning."""
 
     radii: tuple[float, ...]
     stride: float
     tiles: tuple[int, ...]
     overlap: float
     most: int
+    enough: int
     trees: TreeSettings | None
 
 

@@ -71,6 +71,29 @@ def test_default_budget_finds_them_too():
         assert all(certificate["finest"] for certificate in extras["certificates"])
 
 
+def test_by_default_only_an_image_with_few_explanations_gets_more_evaluations(monkeypatch):
+    monkeypatch.setattr("explainers.multirex.explainer.FIRST", 200)
+    monkeypatch.setattr("explainers.multirex.explainer.FURTHER", 900)
+    plenty = explained(FIVE, either, budget=None)
+    assert int(plenty[0].evaluations[0]) <= 200
+    assert (plenty[1]["budget"], plenty[1]["ran_out"]) == (200, False)
+    assert plenty[1]["count"] >= 2
+    found, more = explained(FIVE, either, budget=None, enough=5)
+    assert 200 < int(found.evaluations[0]) <= more["budget"] == 900
+    assert (more["count"], more["ran_out"]) == (5, False)
+    assert_certified(patches(FIVE, either), more)
+    # a budget that is given is kept
+    assert explained(FIVE, either, budget=200, enough=5)[1]["budget"] == 200
+
+
+def test_images_whose_budget_ended_with_few_explanations_are_named():
+    few = explained(THREE, every, budget=300, tiles=(4, 2))[0]
+    assert few.extras[0]["ran_out"]
+    assert [row["ran_out"] for row in table_rows(few, ["a"], ("target", "other"))] == [True]
+    assert not explained(THREE, every, budget=300, tiles=(4, 2), enough=1)[1]["ran_out"]
+    assert not explained(THREE, always)[1]["ran_out"]
+
+
 def test_certificates_hold_tile_by_tile():
     extras = explained(THREE, every)[1]
     classifier = patches(THREE, every)
@@ -233,7 +256,7 @@ def test_fills_and_their_mistakes():
     for fill in [*fills, lambda shown: shown.flip(1), "0.25"]:
         assert MultiReX(classifier, fill=fill, budget=30)(image).attribution.isfinite().all()
     several = MultiReX(classifier, fill=["mean", "blur", 0.0], quorum=2, budget=90)(image)
-    assert int(several.evaluations[0]) <= 90
+    assert int(several.evaluations[0]) <= 200
     for fill, words in (("grey", "did you mean 'gray'"), (2.0, "must be in"), (torch.zeros(3, 5, 5), "like the image")):
         with pytest.raises(UserError, match=words):
             MultiReX(classifier, fill=fill)(image)
