@@ -22,9 +22,9 @@ class Separation:
 
 def dice_matrix(masks: Tensor) -> Tensor:
     """``(n, n)`` Dice coefficients ``2 |A and B| / (|A| + |B|)`` of masks ``(n, H, W)``; 0 for two empty ones."""
-    flat = masks.flatten(1).float()
+    flat = masks.flatten(1).double()  # a third or a tenth in float32 is more than it, and would exceed an overlap of it
     sizes = flat.sum(1)
-    return (2 * (flat @ flat.T) / (sizes[:, None] + sizes).clamp_min(1)).double()
+    return 2 * (flat @ flat.T) / (sizes[:, None] + sizes).clamp_min(1)
 
 
 def separate(masks: Tensor, confidences: Sequence[float], overlap: float) -> Separation:

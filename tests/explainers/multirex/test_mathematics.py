@@ -147,6 +147,16 @@ def test_dice_of_two_empty_masks_is_zero():
     assert dice_matrix(masks).tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 1]]
 
 
+@pytest.mark.parametrize("shared", [0, 1, 2, 3, 5, 10])
+def test_two_masks_may_overlap_by_exactly_as_much_as_is_permitted(shared):
+    masks = torch.zeros(2, 1, 40, dtype=torch.bool)
+    masks[0, 0, :10] = True
+    masks[1, 0, 10 - shared : 20 - shared] = True
+    dice = shared / 10
+    assert separate(masks, [0.9, 0.9], dice).chosen == (0, 1)
+    assert len(separate(masks, [0.9, 0.9], dice - 0.001).chosen) == 1
+
+
 @pytest.mark.parametrize("overlap", [0.0, 0.1, 0.25, 0.5])
 def test_separation_equals_brute_force(overlap):
     generator = torch.Generator().manual_seed(3)
