@@ -11,7 +11,7 @@ from typing import Any
 from cae import __version__ as VERSION
 from cae.config import Config
 from explainers.report import card
-from explainers.report.class_map import ShownMap, shown_map
+from explainers.report.class_map import Room, ShownMap, shown_map
 from explainers.report.comparisons import ShownComparisons, shown_comparisons
 from explainers.report.holdings import (
     Holdings,
@@ -28,7 +28,8 @@ from explainers.report.text import printable
 from explainers.report.traversals import Shown, oracle_probabilities, shown_traversals, spread
 
 MEGABYTE = 1_000_000
-MAP, DRAWN, COMPARED = 0.12, 0.10, 0.35  # shares of the size at most; traversals take what is left
+# shares of the size at most; traversals take what is left
+MAP, LINES, DRAWN, COMPARED = 0.12, 0.08, 0.10, 0.35
 SPARE = 0.02  # of the size, for escapes
 BATCH = 64
 
@@ -57,13 +58,19 @@ def build_report(config: Config) -> Report:
     )  # fmt: skip
     rest = room - _bytes(drawn) - _bytes(compared.pictures) - len(str(compared.folders).encode())
     chosen = spread(holdings.sets, options.images)
-    map_room = int(room * MAP) if holdings.manifold is not None else 0
+    has_map = holdings.manifold is not None
+    map_room, lines_room = (int(room * share) if has_map else 0 for share in (MAP, LINES))
     oracle = None if holdings.oracle is None else oracle_probabilities(holdings.oracle, BATCH)
-    traversals = shown_traversals(chosen, oracle, rest - 2 * map_room)
+    traversals = shown_traversals(chosen, oracle, rest - 2 * map_room - lines_room)
     class_map = ShownMap()
     if holdings.manifold is not None:
         class_map = shown_map(
-            holdings.folder, holdings.manifold, traversals, config.manifold.embeddings, config.seed, map_room
+            holdings.folder,
+            holdings.manifold,
+            traversals,
+            config.manifold.embeddings,
+            config.seed,
+            Room(map_room, lines_room),
         )
     left_out = _left_out(holdings, traversals, compared, chosen)
     return Report(_rendered(content, class_map, traversals, compared, drawn), left_out)
@@ -117,7 +124,7 @@ def _content(holdings: Holdings) -> dict[str, Any]:
         "run": config.name,
         "date": datetime.now(timezone.utc).astimezone().strftime("%-d %B %Y"),
         "sentences": sentences(metrics, config.name, classes, model_words(config)),
-        "lights": lights(metrics, holdings.sanity, classes, holdings.commonest, program),
+        "lights": lights(metrics, holdings.sanity, classes, holdings.commonest, program, holdings.doubts),
         "facts": _facts(holdings),
         "recalls": card.recalls(metrics),
         "matrices": card.matrices(metrics, rows, classes),

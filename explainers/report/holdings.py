@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cae.classifiers import TargetClassifier, load_own
+from cae.classifiers.gates import saved_classifier_doubts, saved_oracle_doubt
 from cae.config import Config
 from cae.errors import UserError
 from cae.files import existing_text, read_json
@@ -24,6 +25,17 @@ DRAWN = {
 }
 
 
+@dataclass(frozen=True)
+class Doubts:
+    """Sentences on a classifier that cannot be explained well, and on an oracle that is not worth asking."""
+
+    classifier: Sequence[str] = ()
+    oracle: str | None = None
+
+
+NO_DOUBTS = Doubts()
+
+
 @dataclass(frozen=True, eq=False)
 class Holdings:
     """A run as a report sees it.
@@ -36,7 +48,8 @@ class Holdings:
         sanity: outcome of each rule of the sanity tests.
         sets: folders of traversals.
         manifold: class codes of the training images, or None.
-        oracle: the second classifier, or None.
+        oracle: the second classifier, or None, also where it is not worth asking.
+        doubts: why classifier and oracle cannot be relied on.
     """
 
     config: Config
@@ -47,6 +60,7 @@ class Holdings:
     sets: Sequence[ResultSet]
     manifold: ClassManifold | None
     oracle: TargetClassifier | None
+    doubts: Doubts
 
     @property
     def explanations(self) -> Path:
@@ -73,7 +87,8 @@ def open_holdings(config: Config) -> Holdings:
         raise UserError(f"there is no run '{folder}': a report is made of what a run holds; set name= and runs=.")
     sets = result_sets(folder / "explanations")
     manifold = ClassManifold.load(path) if (path := folder / "manifold.safetensors").exists() else None
-    metrics = _metrics(folder, sets)
+    noted = _noted(folder, sets)
+    metrics = {name: value for name, value in noted.items() if isinstance(value, int | float)}
     compared = any((folder / "explanations").glob("*/maps"))
     if not metrics and not sets and manifold is None and not compared:
         raise UserError(
@@ -81,17 +96,20 @@ def open_holdings(config: Config) -> Holdings:
             "`python explain.py compare …` first."
         )
     classes = _classes(folder, manifold, sets, metrics)
-    return Holdings(config, folder, classes, metrics, _sanity(config, folder), sets, manifold, _oracle(folder, classes))
+    doubts = Doubts(saved_classifier_doubts(folder), noted.get("oracle/doubt") or saved_oracle_doubt(folder))
+    oracle = None if doubts.oracle else _oracle(folder, classes)
+    return Holdings(config, folder, classes, metrics, _sanity(config, folder), sets, manifold, oracle, doubts)
 
 
-def _metrics(folder: Path, sets: Sequence[ResultSet]) -> dict[str, float]:
+def _noted(folder: Path, sets: Sequence[ResultSet]) -> dict[str, Any]:
+    """Everything that the commands noted of the run by name: numbers, and reasons why some are missing."""
     found: dict[str, Any] = {}
     for name in SOURCES:
         found |= read_json(folder / name).get("metrics") or {}
     found |= read_json(folder / "metrics.json")
     if sets and "counterfactual/found" not in found:  # of files, or in a folder of another name
         found |= read_json(sets[0].folder / "metrics.json")
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+    return found
 
 
 def _classes(

@@ -17,6 +17,7 @@ from cae.counterfactuals.export import picture_of, save_images
 from cae.counterfactuals.result import Counterfactual
 from cae.files import file_name, write_json
 from cae.manifold.class_manifold import ClassManifold
+from cae.manifold.code_lines import STEPS, CodeLines
 from cae.manifold.image_codes import save_thumbnails
 from cae.tables.index import Files, Index, index_row
 from cae.tables.scored_result import ScoredResult
@@ -106,10 +107,22 @@ def _manifold(classes: tuple[str, ...]) -> ClassManifold:
 
 def _lists(place: Path, manifold: ClassManifold, classes: tuple[str, ...]) -> None:
     save_thumbnails(torch.rand(40, 1, SIDE, SIDE), manifold.ids, place / "thumbnails.safetensors")
+    _lines(manifold).save(place / "lines.safetensors")
     header = "id,split,kind,score,label,prediction,probability,neighbours\n"
     cells = [manifold.ids[0], "train", "label", "1.0", classes[0], classes[1], "0.9", classes[1]]
     line = ",".join('"' + cell.replace('"', '""') + '"' for cell in cells)
     (place / "label_issues.csv").write_text(header + line + "\n", encoding="utf-8")
+
+
+def _lines(manifold: ClassManifold) -> CodeLines:
+    """Lines between the first three training images; each brightens from 0 to a level of its own."""
+    pairs = torch.tensor([(a, b) for a in range(3) for b in range(3) if a != b])
+    levels = torch.linspace(0, 1, STEPS) * (100 + 20 * torch.arange(6.0))[:, None]
+    images = levels.byte()[:, :, None, None, None].expand(6, STEPS, 1, SIDE, SIDE)
+    start, end = torch.eye(3)[pairs].unbind(1)
+    return CodeLines(
+        manifold.ids[:3], pairs, images, torch.lerp(start[:, None], end[:, None], torch.linspace(0, 1, STEPS)[:, None])
+    )
 
 
 def _comparison(place: Path, classes: tuple[str, ...]) -> None:
