@@ -14,6 +14,7 @@ from cae.errors import UserError
 from cae.files import existing_text, read_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.runs.run_folder import RunFolder
+from explainers.report.generator_outcomes import generator_folders
 from explainers.report.traversals import ResultSet, result_sets
 
 SOURCES = ("classifier.json", "oracle.json", "diagnostics.json")  # descriptions that carry numbers, beside metrics.json
@@ -89,7 +90,7 @@ def open_holdings(config: Config) -> Holdings:
     manifold = ClassManifold.load(path) if (path := folder / "manifold.safetensors").exists() else None
     noted = _noted(folder, sets)
     metrics = {name: value for name, value in noted.items() if isinstance(value, int | float)}
-    compared = any((folder / "explanations").glob("*/maps"))
+    compared = any((folder / "explanations").glob("*/maps")) or generator_folders(folder / "explanations")
     if not metrics and not sets and manifold is None and not compared:
         raise UserError(
             f"'{folder}' holds nothing to report yet: run `python explain.py traverse … traverse.save=all` or "

@@ -10,7 +10,7 @@ from browser import chromium
 from report_run import HOSTILE
 from served_app import hostile_engine, picture_file, served, shipped_engine
 
-WAIT = 30  # seconds for an answer on a busy machine
+WAIT = 120  # seconds for an answer on a busy machine
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
 from explainers.commands.report import report
 from explainers.report.build import build_report
+from explainers.report.generator_outcomes import shown_generators
 from explainers.report.shown_lines import principal_coordinates, read_lines, shown_lines
 from explainers.report.sprites import Detail, sprite
 from explainers.report.traversals import path_frames, result_sets, shown_classes, shown_traversals, spread
@@ -110,8 +112,6 @@ def test_traversals_keep_to_their_room_and_those_left_out_are_counted(config, me
 
 
 def result_sets_of(config):
-    from pathlib import Path
-
     return result_sets(Path(config.runs) / config.name / "explanations")
 
 
@@ -157,8 +157,6 @@ def test_only_maps_are_enough(tmp_path):
 
 
 def test_lines_between_codes_keep_to_their_room_and_to_their_manifold(config):
-    from pathlib import Path
-
     run = Path(config.runs) / config.name
     manifold = ClassManifold.load(run / "manifold.safetensors")
     lines = read_lines(run, manifold)
@@ -173,8 +171,6 @@ def test_lines_between_codes_keep_to_their_room_and_to_their_manifold(config):
 
 
 def test_distances_between_codes_are_those_of_the_manifold(config):
-    from pathlib import Path
-
     manifold = ClassManifold.load(Path(config.runs) / config.name / "manifold.safetensors")
     placed = torch.tensor(principal_coordinates(manifold.codes, manifold), dtype=torch.double)
     assert torch.allclose(torch.cdist(placed, placed), torch.cdist(manifold.points, manifold.points), atol=0.03)
@@ -247,6 +243,24 @@ def test_an_oracle_that_was_doubted_is_told_and_not_asked(tmp_path):
     assert "The oracle guesses" in html
     assert "has looked at the counterfactuals" not in html
     assert json.loads(Page(html).blocks["data"])["traversals"][0]["oracle_path"] is None
+
+
+def test_generators_are_shown_as_far_as_they_fit(config):
+    explanations = Path(config.runs) / config.name / "explanations"
+    made = shown_generators(explanations, None, 10**6)
+    first = made.folders[0]["images"][0]
+    assert [arm["name"] for arm in first["arms"]] == ["ours", "gradient", "shuffled"]
+    assert first["arms"][0]["end"] == {"classifier": ["mass", 0.95], "oracle": ["mass", 0.95]}
+    assert first["sprite"]["count"] == 1 + 4 + 2 + 2
+    assert shown_generators(explanations, 1, 10**6).left_out == 1
+    assert shown_generators(explanations, None, 10).left_out == 2
+
+
+def test_a_list_of_generators_of_another_version_is_refused(tmp_path):
+    config = report_run(tmp_path)
+    (tmp_path / "made" / "explanations" / "generators" / "generators.json").write_text('{"format": "generators-9"}')
+    with pytest.raises(UserError, match="generators-9"):
+        build_report(config)
 
 
 def test_scripts_and_styles_are_named_in_the_policy(config):

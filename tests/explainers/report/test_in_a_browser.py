@@ -268,6 +268,26 @@ def test_the_table_is_sorted_by_a_column(page):
     assert run(page, "return document.querySelectorAll('#compare th')[1].getAttribute('aria-sort')") == "ascending"
 
 
+def test_generators_stand_side_by_side(page):
+    run(page, "document.getElementById('generators').scrollIntoView()")
+    wait(page, "return document.querySelectorAll('#g-cards .g-made').length === 3")
+    cards = run(page, "return [...document.querySelectorAll('#g-cards > div')].map(one => one.innerText)")
+    assert [card.split("\n")[0] for card in cards] == ["original", "ours", "gradient", "shuffled"]
+    assert "end of its path" in cards[1]
+    assert "mass 0.95" in cards[1]
+    assert "not found: its nearest attempt" in cards[3]
+    red = pixels(page, "#g-cards .g-made")[:3]
+    assert red[0] > red[2]  # brighter than its own base
+    run(page, "const s = document.getElementById('g-over'); s.value = 'none'; s.dispatchEvent(new Event('input'))")
+    assert pixels(page, "#g-cards .g-made")[:3] == [230, 230, 230]  # the end, 0.9
+    run(page, "const s = document.getElementById('g-at'); s.value = 'made'; s.dispatchEvent(new Event('input'))")
+    assert pixels(page, "#g-cards .g-made")[:3] == [204, 204, 204]
+    heads = "document.querySelectorAll('#generators th button')"
+    run(page, f"{heads}[1].click(); {heads}[1].click()")
+    rows = run(page, "return [...document.querySelectorAll('#generators tbody th')].map(one => one.textContent)")
+    assert rows == ["shuffled", "gradient", "ours"]
+
+
 def test_dark_mode_is_that_of_the_system_and_can_be_chosen(page):
     ground = "return getComputedStyle(document.body).backgroundColor"
     light = run(page, ground)
@@ -280,7 +300,7 @@ def test_dark_mode_is_that_of_the_system_and_can_be_chosen(page):
 @pytest.mark.parametrize("width", [360, 1024, 1920])
 def test_nothing_reaches_over_the_edge_of_a_screen(browser, made, width):
     opened(browser, made, width)
-    for section in ("traversals", "map", "compare", "card"):
+    for section in ("traversals", "map", "compare", "generators", "card"):
         run(browser, "document.getElementById(arguments[0]).scrollIntoView()", section)
         wait(browser, "return document.readyState === 'complete'")
         assert run(browser, "return document.documentElement.scrollWidth <= innerWidth")
@@ -291,7 +311,7 @@ def test_nothing_reaches_over_the_edge_of_a_screen(browser, made, width):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(page, scheme):
     run(page, "document.documentElement.dataset.theme = arguments[0]", scheme)
-    for section in ("traversals", "map", "compare"):
+    for section in ("traversals", "map", "compare", "generators"):
         run(page, "document.getElementById(arguments[0]).scrollIntoView()", section)
     wait(
         page,
@@ -307,7 +327,7 @@ def test_names_that_mean_harm_are_shown_as_text(browser, tmp_path):
     path = Path(config.runs) / config.name / "report.html"
     opened(browser, path, 360)
     ready(browser)
-    for section in ("map", "compare", "card"):
+    for section in ("map", "compare", "generators", "card"):
         run(browser, "document.getElementById(arguments[0]).scrollIntoView()", section)
     wait(browser, "return document.querySelectorAll('#c-cards .c-map').length === 3")
     assert "pwned" not in browser.title
