@@ -55,7 +55,7 @@ def build_interface(engine: Engine, maps: LiveMaps, limits: Limits) -> Any:
     title = f"{name}: what would have to change?"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(600, KEPT_SECONDS)) as blocks:
         gr.Markdown("# What would have to change?")
-        gr.Text(f"run {name}, classes {classes}", show_label=False, container=False)
+        gr.Text(f"run {name}, classes {classes}", label="Explained", show_label=False, container=False)
         visit = gr.State(None, time_to_live=KEPT_SECONDS)
         with gr.Row():
             asking, asked = _question(engine)
@@ -109,7 +109,7 @@ def _path(page: _Page, visit: Any) -> list[Any]:
         slider = gr.Slider(0, 20, value=0, step=1, label="Position on the path")
         with gr.Row():
             answers = _answers("Image")
-    slider.input(_told(page.frame), [visit, slider], answers, show_progress="hidden")
+    slider.input(_told(page.frame), [visit, slider], answers, show_progress="hidden", trigger_mode="always_last")
     return [strip, slider, *answers]
 
 
@@ -123,8 +123,8 @@ def _by_hand(page: _Page, visit: Any) -> list[Any]:
             names = [f"axis {number + 1}" for number in range(len(page.engine.axes))]
             sliders = [gr.Slider(-FURTHEST, FURTHEST, value=0, step=0.1, label=name) for name in names]
         answers = _answers("Image under the moved code")
-    for slider in sliders:
-        slider.release(_told(page.moved), [visit, *sliders], answers, show_progress="hidden")
+    for slider in sliders:  # at every step, also of the arrow keys; those that come meanwhile are passed over
+        slider.input(_told(page.moved), [visit, *sliders], answers, show_progress="hidden", trigger_mode="always_last")
     return sliders
 
 
@@ -163,7 +163,7 @@ def _download(page: _Page, visit: Any) -> None:
     """The files that the command line would have written."""
     import gradio as gr
 
-    button = gr.Button("The files that `traverse` writes")
+    button = gr.Button("The files that traverse writes")
     files = gr.File(label="Files", file_count="multiple", interactive=False)
     button.click(_told(page.files), [visit], files)
 

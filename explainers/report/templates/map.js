@@ -62,7 +62,7 @@
     marked = -1;
     const words = { pca: "", tsne: " Distances between groups mean nothing on this layout.", umap: " Distances between groups mean nothing on this layout." }[state.layout.method];
     find("#m-note").textContent = `${points.length} images; ${(100 * state.layout.trust).toFixed(0)} % trustworthiness: how far near neighbours here are near among the codes.${words}`
-      + (map.thumbnails_left_out ? ` Small pictures of ${map.thumbnails_left_out} images were left out to keep the file small.` : map.sheets ? "" : " Small pictures of training images are there once `explain.py manifold` has run.");
+      + (map.thumbnails_left_out ? ` Small pictures of ${map.thumbnails_left_out} images were left out to keep the file small.` : map.sheets ? "" : " Small pictures of training images, and lines between codes, are there once the command manifold has run.");
     legend();
   }
 

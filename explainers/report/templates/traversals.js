@@ -94,7 +94,7 @@ const openTraversal = (() => {
       image.src = "data:image/webp;base64," + document.getElementById("p-" + one.key).textContent;
       return make("figure", { class: "tile" + (one.words === "strip" ? " wide" : "") }, image, make("figcaption", {}, one.words));
     });
-    figures.push(make("p", { class: "note wide" }, "The path of this image was not saved: `traverse.save=all` keeps it, with every frame."));
+    figures.push(make("p", { class: "note wide" }, "The path of this image was not saved: ", make("code", {}, "traverse.save=all"), " keeps it, with every frame."));
     find("#v-stage").className = "stage";
     find("#v-stage").replaceChildren(...figures);
   }

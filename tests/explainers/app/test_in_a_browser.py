@@ -10,6 +10,7 @@ from browser import chromium
 from report_run import HOSTILE
 from served_app import hostile_engine, picture_file, served, shipped_engine
 
+END, HOME, RIGHT = "\ue010", "\ue011", "\ue014"  # keys
 WAIT = 120  # seconds for an answer on a busy machine
 
 
@@ -57,7 +58,10 @@ new MutationObserver(() => {
   for (const bar of document.querySelectorAll('.progress-level-inner')) window.progress.push(bar.textContent.trim());
 }).observe(document.body, {subtree: true, childList: true, characterData: true});
 """
-ANSWER = "document.querySelector('textarea').value"
+ANSWER = (
+    "([...document.querySelectorAll('label')].find(l => l.textContent.trim() === 'Answer')"
+    "?.querySelector('textarea').value ?? '')"
+)
 
 
 def opened(browser, url: str, width: int = 1280, dark: bool = False) -> None:
@@ -107,15 +111,11 @@ def choose(browser, label: str, value: str) -> None:
     wait(browser, f"return document.querySelector(\"input[aria-label='{label}']\").value === arguments[0]", value)
 
 
-def slide(browser, label: str, value: float) -> None:
-    """Move a slider, and let it go."""
-    field = f"document.querySelector(\"input[type=range][aria-label*='{label}']\")"
-    run(
-        browser,
-        f"const s = {field}; s.value = arguments[0];"
-        "for (const kind of ['input', 'change', 'pointerup']) s.dispatchEvent(new Event(kind, {bubbles: true}))",
-        value,
-    )
+def slide(browser, label: str, *keys: str) -> None:
+    """Move a slider by keys."""
+    field = browser.find_element("css selector", f"input[type=range][aria-label*='{label}']")
+    run(browser, "arguments[0].scrollIntoView({block: 'center'})", field)
+    field.send_keys(*keys)
 
 
 def bars(browser) -> list[str]:
@@ -139,10 +139,10 @@ def test_a_progress_bar_says_what_is_being_done(page):
 
 
 def test_the_slider_along_the_path_changes_both_answers(page):
-    slide(page, "Position on the path", 20)
+    slide(page, "Position on the path", HOME, END)
     wait(page, "return document.querySelectorAll('.output-class')[0].textContent.trim() === 'mass'")
     end = bars(page)
-    slide(page, "Position on the path", 0)
+    slide(page, "Position on the path", HOME)
     wait(page, "return document.querySelectorAll('.output-class')[0].textContent.trim() === 'healthy'")
     assert len(end) == len(bars(page)) == 6
     assert end[:3] != bars(page)[:3]  # the classifier
@@ -151,10 +151,10 @@ def test_the_slider_along_the_path_changes_both_answers(page):
 
 def test_axes_of_the_class_code_are_slid_by_hand(page):
     tab(page, "Move the class code by hand")
-    slide(page, "axis 1", 0.1)
+    slide(page, "axis 1", RIGHT)
     wait(page, "return [...document.querySelectorAll('.confidence-set')].filter(e => e.offsetParent).length === 12")
     before = bars(page)[6:]
-    slide(page, "axis 1", 4)
+    slide(page, "axis 1", END)
     wait(
         page,
         "return arguments[0].join() !== [...document.querySelectorAll('.confidence-set')].filter(e => e.offsetParent)"

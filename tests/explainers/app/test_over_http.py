@@ -87,7 +87,7 @@ OUTSIDE = (
     "/proc/self/environ",
     "../../../../etc/passwd",
     "..%2f..%2f..%2fetc%2fpasswd",
-    "/tmp/../etc/passwd",
+    "/var/../etc/passwd",
     "file:///etc/passwd",
     "C:\\Windows\\win.ini",
     "\\\\host\\share\\x.png",
