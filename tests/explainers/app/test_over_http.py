@@ -153,6 +153,7 @@ def test_an_error_of_one_visitor_is_told_to_that_visitor_alone(url, pictures):
     assert one.ask("frame", 0)[1]["label"] == "healthy"
 
 
+@pytest.mark.slow
 def test_visitors_at_once_do_not_mix(url, pictures):
     visitors = [Visitor(url) for _ in pictures]
     targets = ["mass", "cyst", "healthy"] * 2
