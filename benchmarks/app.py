@@ -75,7 +75,7 @@ def _images(side: int, folder: Path) -> list[Path]:
     from cae.counterfactuals.export import picture_of
     from cae.data import CAEDataModule
 
-    data = CAEDataModule(load_config("lesions", [f"data.image_size={side}", *SMALL]).data)
+    data = CAEDataModule(load_config(["lesions"], overrides=[f"data.image_size={side}", *SMALL]).data)
     data.setup("test")
     paths = [folder / f"slice_{side}_{number}.png" for number in range(REPEATS)]
     for number, path in enumerate(paths):

@@ -41,8 +41,6 @@ def serve(config: Config) -> None:
 
 def launched(config: Config, engine: Engine) -> Any:
     """The app of a run, which answers already, as ``gradio.Blocks``; ``close`` ends it."""
-    import gradio as gr
-
     limits, options = limits_of(config), config.serve
     Image.MAX_IMAGE_PIXELS = max(limits.pixels, SHOWN**2)  # also for what Gradio decodes by itself: drawn regions
     blocks = build_interface(engine, live_maps(engine, config), limits)
@@ -51,10 +49,18 @@ def launched(config: Config, engine: Engine) -> Any:
         auth=None if options.token is None else lambda _, word: is_token(word, str(options.token)),
         auth_message="any name; the token of serve.token is the password", max_file_size=limits.bytes,
         state_session_capacity=SESSIONS, enable_monitoring=False, footer_links=[], ssr_mode=False,
-        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        theme=_theme(),
         prevent_thread_lock=True,
     )  # fmt: skip
     return blocks
+
+
+def _theme() -> Any:
+    """Fonts that nobody has to fetch, and pale words dark enough to be read."""
+    import gradio as gr
+
+    theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return theme.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
 
 
 def check(config: Config) -> None:
