@@ -4,8 +4,7 @@
 
 Serves the models that the package carries (64 pixels), and models of the recipe `lesions` at 128 pixels which are
 trained for two steps: what a search costs depends on the images that it decodes, not on what the weights have learnt.
-Visitors speak to the server over HTTP. The figures are printed; those of one machine stand in
-docs/how-to/look_at_a_run.md.
+Visitors speak to the server over HTTP. The figures are printed.
 """
 
 from __future__ import annotations
