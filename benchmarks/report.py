@@ -4,14 +4,17 @@
 
 Explains images of the lesions by the models that the package carries, which takes some minutes, makes their report in a
 process of its own, and opens it in Chromium, where there is one (system packages chromium and chromium-driver, and
-selenium). The figures are printed; those of one machine stand in docs/how-to/look_at_a_run.md.
+selenium): as it is, and filled up with further pictures to the largest size that it may have. The figures are printed;
+those of one machine stand in docs/how-to/look_at_a_run.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -47,6 +50,9 @@ def main() -> None:
         figures["megabytes"] = round(page.stat().st_size / 1e6, 1)
         if shutil.which("chromium") and shutil.which("chromedriver"):
             figures["seconds_to_first_paint"] = _first_paint(page)
+            full = _filled(page, int(arguments.size * 1e6))
+            figures["megabytes_filled"] = round(full.stat().st_size / 1e6, 1)
+            figures["seconds_to_first_paint_filled"] = _first_paint(full)
     print(json.dumps(figures, indent=2))
 
 
@@ -61,6 +67,20 @@ def _arguments() -> argparse.Namespace:
 def _run(word: str, *options: str) -> None:
     command = [sys.executable, ROOT / "explain.py", word, ROOT / "configs" / "pretrained.yaml", *options]
     subprocess.run(command, check=True, env={**os.environ, "MPLBACKEND": "Agg"})
+
+
+def _filled(page: Path, size: int) -> Path:
+    """A copy of the page with further pictures embedded as its own are, until it has so many bytes."""
+    html, ends = page.read_text(encoding="utf-8"), "\n<script>"
+    missing = max(0, size - page.stat().st_size)
+    blocks, each = [], 60_000
+    for number in range(missing // each):
+        text = base64.b64encode(random.Random(number).randbytes(each * 3 // 4)).decode()
+        blocks.append(f'<script type="text/plain" id="p-filled{number}">{text}</script>')
+    head, script, tail = html.rpartition(ends)
+    path = page.with_name("filled.html")
+    path.write_text(head + "".join(blocks) + script + tail, encoding="utf-8")
+    return path
 
 
 def _first_paint(page: Path) -> float:

@@ -20,6 +20,8 @@ from pathlib import Path
 from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from cae.errors import UserError
 from cae.written_files import note_written, temporary_prefix
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 # what readers raise over the content of a file; a RecursionError is a RuntimeError
 FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RuntimeError, PickleError, CSVError,
-          zipfile.BadZipFile)  # fmt: skip
+          SafetensorError, zipfile.BadZipFile)  # fmt: skip
 MOST_TEXT = 1 << 30  # bytes of a JSON file or a log
 _NOTHING = 1 << 16  # bytes that are free on a disk that takes no more
 DIGEST = "cae_sha256"  # under which the header of a safetensors file keeps that of its content
@@ -307,8 +309,6 @@ def read_saved(path: str | Path, kind: str, version: str) -> tuple[dict[str, Any
     Raises:
         UserError: if there is no such file, it cannot be read, or it holds something else.
     """
-    from safetensors import SafetensorError
-
     try:
         header, tensors = read_tensors(path, kind)
     except (OSError, SafetensorError, ValueError) as error:

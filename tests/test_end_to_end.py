@@ -21,13 +21,14 @@ def call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder after the four commands of `make demo`."""
+    """The run folder after the five commands of `make demo`."""
     runs = tmp_path_factory.mktemp("runs")
     for command in (
         ["train.py", "classifier", *OPTIONS, "resume=last"],
         ["train.py", "cae", *OPTIONS, "resume=last"],
         ["explain.py", "traverse", *OPTIONS],
         ["explain.py", "manifold", *OPTIONS],
+        ["explain.py", "report", *OPTIONS],
     ):
         done = call(runs, *command)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -51,6 +52,14 @@ def test_every_product_of_the_demo_is_there(demo: Path):
             low, high = image.convert("L").getextrema()
             unchanged = image.info.get("maximum") == "0.0"  # evidence of a path that changes nothing
             assert low < high or unchanged, f"{picture} is blank"
+
+
+def test_the_demo_ends_with_a_report_of_paths_map_and_lines(demo: Path):
+    page = (demo / "report.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="data">')[2].partition("</script>")[0])
+    assert data["traversals"]
+    assert data["map"]["points"]
+    assert data["map"]["lines"]
 
 
 def test_the_figures_have_the_names_that_scripts_read(demo: Path):

@@ -124,6 +124,11 @@ def test_the_demo_starts_continues_and_reuses_with_the_same_commands():
     assert make("demo-clean").strip() == "rm -rf runs/demo"
 
 
+def test_the_front_page_of_the_documents_shows_a_report():
+    assert "](images/report.png)" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert (ROOT / "docs" / "images" / "report.png").stat().st_size > 50_000
+
+
 def test_continuous_integration_runs_the_slow_tests_too():
     assert '-m "not slow"' in make("test", "CI=")
     assert "not slow" not in make("test", "CI=true").split("-m pytest")[1]

@@ -74,8 +74,7 @@ def load_oracle(folder: str | Path, classifier: TargetClassifier) -> tuple[Targe
     Raises:
         UserError: if it learnt the predictions of another classifier.
     """
-    path = Path(folder) / "oracle.safetensors"
-    doubt = _saved_doubt(path) if path.exists() else None
+    path, doubt = Path(folder) / "oracle.safetensors", saved_oracle_doubt(folder)
     return (load_own_oracle(folder, classifier) if path.exists() and doubt is None else None), doubt
 
 
@@ -84,9 +83,10 @@ def null_figures(doubt: str | None, names: Sequence[str]) -> dict[str, str | Non
     return {} if doubt is None else {**dict.fromkeys(names), "oracle/doubt": doubt}
 
 
-def _saved_doubt(path: Path) -> str | None:
-    """Why an oracle is not worth asking, by what its file says of it; None if it is, or is unknown."""
-    description = read_metadata(path)
+def saved_oracle_doubt(folder: str | Path) -> str | None:
+    """Why the oracle of a run folder is not worth asking, by what its file says; None if it is, or nothing is known."""
+    path = Path(folder) / "oracle.safetensors"
+    description = read_metadata(path) if path.exists() else {}
     if description.get("agreement"):
         return oracle_doubt(torch.tensor(description["agreement"]))
     rate = (description.get("metrics") or {}).get("oracle/agreement")

@@ -18,8 +18,10 @@ from cae.diagnostics.direction_measures import measure_class_directions, measure
 from cae.diagnostics.figures import draw_reassignment, swap_grid
 from cae.diagnostics.reassignment import matrix_of
 from cae.files import update_json, write_json
+from cae.manifold.code_lines import code_lines, representatives
 from cae.manifold.figures import draw_embedding, draw_traversals
 from cae.manifold.image_codes import (
+    THUMBNAIL,
     ImageCodes,
     encode_rows,
     holds_images_of,
@@ -86,6 +88,7 @@ def manifold(config: Config) -> None:
         config.counterfactual.batch_size,
     )  # fmt: skip
     files = [*_draw_maps(run, test, folder), *_draw_codes(run, folder), *_write_graphs(run, folder)]
+    _save_lines(run, folder / "lines.safetensors")
     metrics = cached_diagnostics(run.cae, run.classifier, run.oracle, run.manifold, run.data, config, run.folder.path)
     moved, drawn = _move_along_directions(run, folder)
     listed, lists = _write_outliers(run, test, folder)
@@ -126,6 +129,16 @@ def _draw_codes(run: TrainedRun, folder: Path) -> list[Path]:
         files.append(folder / "prototypes.png")
         _draw_prototypes(run, recipients, codes.individual_code, files[1])
     return files
+
+
+def _save_lines(run: TrainedRun, path: Path) -> None:
+    """Images on lines between codes, for a report, which cannot compute any; none where the images are not at hand."""
+    rows = representatives(run.manifold)
+    if len(rows) < 2 or not holds_images_of(run.manifold, run.data.train):
+        return path.unlink(missing_ok=True)
+    images, batch_size = stacked_images(run.data.train, rows), run.config.counterfactual.batch_size
+    shift = LatentShift.of(run.cae, {"target": run.classifier}, images, batch_size)
+    code_lines(shift, [run.manifold.ids[row] for row in rows], THUMBNAIL).save(path)
 
 
 def _draw_prototypes(run: TrainedRun, recipients: Tensor, individual: Tensor, path: Path) -> None:

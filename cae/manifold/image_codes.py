@@ -67,7 +67,7 @@ def manifold_codes(manifold: ClassManifold, rows: Tensor, images: ImageSet | Non
     """Rows of a manifold; with thumbnails where ``images`` are those of its codes."""
     shown = None
     if images is not None and holds_images_of(manifold, images):
-        shown = torch.cat([_thumbnails(images[row].image[None]) for row in rows.tolist()])
+        shown = torch.cat([reduced(images[row].image[None]) for row in rows.tolist()])
     ids = [manifold.ids[row] for row in rows.tolist()]
     return ImageCodes(manifold.codes[rows], manifold.probabilities[rows], manifold.labels[rows], ids, "train", shown)
 
@@ -88,7 +88,7 @@ def encode_rows(cae: Any, classifier: Any, images: ImageSet, rows: Tensor, batch
         batch = stacked_images(images, part.tolist())
         codes.append(cae.encode(batch.to(device_of(cae))).class_code.float().cpu())
         probabilities.append(classifier.probabilities(batch.to(device_of(classifier))).float().cpu())
-        shown.append(_thumbnails(batch))
+        shown.append(reduced(batch))
     names = image_ids(images)
     ids = [names[row] for row in rows.tolist()]
     return ImageCodes(torch.cat(codes), torch.cat(probabilities), images.labels[rows], ids, "test", torch.cat(shown))
@@ -96,12 +96,12 @@ def encode_rows(cae: Any, classifier: Any, images: ImageSet, rows: Tensor, batch
 
 def save_thumbnails(images: Tensor, ids: Sequence[str], path: str | Path) -> None:
     """Write small images ``(N, C, h, w)`` in [0, 1] with their ids, in 8 bits, for a map that shows them later."""
-    levels = (_thumbnails(images, KEPT).clamp(0, 1) * 255).round().byte()
+    levels = (reduced(images, KEPT).clamp(0, 1) * 255).round().byte()
     names = torch.frombuffer(bytearray(json.dumps(list(ids)), "utf-8"), dtype=torch.uint8)
     write_tensors(path, {"images": levels, "ids": names}, "thumbnails", {})
 
 
-def _thumbnails(images: Tensor, side: int = THUMBNAIL) -> Tensor:
-    """Images ``(B, C, H, W)`` no larger than a thumbnail: thousands of large ones would not fit into memory."""
+def reduced(images: Tensor, side: int = THUMBNAIL) -> Tensor:
+    """Images ``(B, C, H, W)`` with sides of ``side`` pixels at most: thousands of large ones need too much memory."""
     scale = side / max(images.shape[-2:])
     return images if scale >= 1 else F.interpolate(images, scale_factor=scale, mode="area")

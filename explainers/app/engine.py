@@ -71,11 +71,14 @@ class Engine:
 
     Args:
         run: models, data and manifold.
+
+    Attributes:
+        turn: held while the models are asked.
     """
 
     def __init__(self, run: TrainedRun):
         self.run = run
-        self._turn = threading.Lock()
+        self.turn = threading.Lock()
 
     @property
     def targets(self) -> list[str]:
@@ -95,7 +98,7 @@ class Engine:
         run = self.run
         targets = None if target == RUNNER_UP else torch.tensor([run.classes.index(target)])
         options = dataclasses.replace(run.config.counterfactual, target="runner-up", reference=reference, average=1)
-        with self._turn:
+        with self.turn:
             return find_counterfactuals(
                 run.cae, run.classifier, run.manifold, image[None], targets=targets, config=options, ids=["upload"],
                 seed=run.config.seed,
@@ -105,7 +108,7 @@ class Engine:
     def answer(self, images: Sequence[Tensor]) -> list[Answer]:
         """What classifier and oracle say of images ``(C, H, W)``."""
         batch = torch.stack(list(images)).to(self.run.device)
-        with self._turn:
+        with self.turn:
             seen = self.run.classifier.probabilities(batch).float().cpu()
             oracle = None if self.run.oracle is None else self.run.oracle.probabilities(batch).float().cpu()
         return [
@@ -132,9 +135,9 @@ class Engine:
         if len(offsets) != len(self.axes) or not all(abs(offset) <= FURTHEST for offset in offsets):
             raise UserError(f"the class code is moved along {len(self.axes)} axes, by at most {FURTHEST:g} deviations.")
         run = self.run
-        with self._turn:
+        with self.turn:
             shift = LatentShift.of(run.cae, {"target": run.classifier}, image[None], 1)
-            codes = shift.codes + torch.tensor(list(offsets)) @ self.axes
+            codes = shift.codes + torch.tensor([float(offset) for offset in offsets]) @ self.axes
             changed = shift.images(torch.tensor([0]), codes)[0]
         return self.answer([changed])[0]
 

@@ -5,6 +5,7 @@ Everything of a visitor is in ``gradio.State``, which is that visitor's alone.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -19,18 +20,16 @@ from torch import Tensor
 from cae.canvas import DIVERGING, SEQUENTIAL, colour_mapped, tile
 from cae.counterfactuals.figures import strip_picture
 from cae.counterfactuals.result import Counterfactual
-from cae.errors import UserError
+from cae.errors import UserError, printable
 from explainers.app.downloads import Downloads
 from explainers.app.engine import FURTHEST, REFERENCES, RUNNER_UP, Answer, Engine
+from explainers.app.live_maps import LiveMaps
 from explainers.app.uploads import Limits, read_upload
-from explainers.explanation import Explanation
 
 KEPT_SECONDS = 3600  # for which the work of a visitor who does nothing is kept
 BUTTONS = ["download", "fullscreen"]  # without that which publishes a picture
 WAITING = 100  # questions in the queue; further ones are told that it is full
 SHOWN = 512  # pixels of the picture on which a region is drawn
-
-Maps = Callable[[str, Tensor], Explanation]  # from the name of a method and an image (C, H, W)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +40,22 @@ class Visit:
     result: Counterfactual
 
 
-def build_interface(engine: Engine, maps: Maps, methods: Sequence[str], limits: Limits) -> Any:
+def build_interface(engine: Engine, maps: LiveMaps, limits: Limits) -> Any:
     """The page, as ``gradio.Blocks``.
 
     Args:
         engine: the run that answers.
-        maps: explains one image by one method.
-        methods: their names, offered in this order.
+        maps: explains one image by one of the methods that are offered.
         limits: of uploads.
     """
     import gradio as gr
 
     page = _Page(engine, maps, limits)
-    name, classes = engine.run.config.name, ", ".join(engine.run.classes[:8])
+    name, classes = printable(engine.run.config.name), printable(", ".join(engine.run.classes[:8]))
     title = f"{name}: what would have to change?"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(600, KEPT_SECONDS)) as blocks:
         gr.Markdown("# What would have to change?")
-        gr.Text(f"run {name}, classes {classes}", show_label=False, container=False)
+        gr.Text(f"run {name}, classes {classes}", label="Explained", show_label=False, container=False)
         visit = gr.State(None, time_to_live=KEPT_SECONDS)
         with gr.Row():
             asking, asked = _question(engine)
@@ -67,7 +65,7 @@ def build_interface(engine: Engine, maps: Maps, methods: Sequence[str], limits: 
         with gr.Tab("Ask about a region"):
             editor = _region(page, visit)
         with gr.Tab("Maps"):
-            _maps_of(page, visit, methods)
+            _maps_of(page, visit)
         with gr.Tab("Download"):
             _download(page, visit)
         button, words = asking
@@ -82,8 +80,8 @@ def _question(engine: Engine) -> tuple[tuple[Any, Any], list[Any]]:
 
     with gr.Column(scale=1):
         # a file, not an image: Gradio would decode an image before its size is known
-        upload = gr.File(label="A picture", file_count="single", file_types=["image"], type="filepath")
-        target = gr.Dropdown(engine.targets, value=RUNNER_UP, label="Towards")
+        upload = _sent(gr.File(label="A picture", file_count="single", file_types=["image"], type="filepath"))
+        target = gr.Dropdown([(printable(name), name) for name in engine.targets], value=RUNNER_UP, label="Towards")
         reference = gr.Dropdown(list(REFERENCES), value=REFERENCES[0], label="Reference")
         button = gr.Button("Explain", variant="primary")
         words = gr.Textbox(label="Answer", interactive=False, lines=3)
@@ -106,11 +104,12 @@ def _path(page: _Page, visit: Any) -> list[Any]:
     import gradio as gr
 
     with gr.Column(scale=3):
-        strip = gr.Image(label="The path", interactive=False, format="png", buttons=BUTTONS)
+        # no label: it would lie over the heading of the strip
+        strip = gr.Image(label="The path", show_label=False, interactive=False, format="png", buttons=BUTTONS)
         slider = gr.Slider(0, 20, value=0, step=1, label="Position on the path")
         with gr.Row():
             answers = _answers("Image")
-    slider.input(_told(page.frame), [visit, slider], answers, show_progress="hidden")
+    slider.input(_told(page.frame), [visit, slider], answers, show_progress="hidden", trigger_mode="always_last")
     return [strip, slider, *answers]
 
 
@@ -124,8 +123,8 @@ def _by_hand(page: _Page, visit: Any) -> list[Any]:
             names = [f"axis {number + 1}" for number in range(len(page.engine.axes))]
             sliders = [gr.Slider(-FURTHEST, FURTHEST, value=0, step=0.1, label=name) for name in names]
         answers = _answers("Image under the moved code")
-    for slider in sliders:
-        slider.release(_told(page.moved), [visit, *sliders], answers, show_progress="hidden")
+    for slider in sliders:  # at every step, also of the arrow keys; those that come meanwhile are passed over
+        slider.input(_told(page.moved), [visit, *sliders], answers, show_progress="hidden", trigger_mode="always_last")
     return sliders
 
 
@@ -135,8 +134,10 @@ def _region(page: _Page, visit: Any) -> Any:
 
     gr.Markdown("Draw over a part of the image: what does the change do there, and without it?")
     with gr.Row():
-        editor = gr.ImageEditor(
-            label="Region", type="pil", sources=(), transforms=(), format="png", layers=False, buttons=BUTTONS
+        editor = _sent(
+            gr.ImageEditor(
+                label="Region", type="pil", sources=(), transforms=(), format="png", layers=False, buttons=BUTTONS
+            )
         )
         with gr.Column():
             button = gr.Button("What does the change do here?")
@@ -145,12 +146,12 @@ def _region(page: _Page, visit: Any) -> Any:
     return editor
 
 
-def _maps_of(page: _Page, visit: Any, methods: Sequence[str]) -> None:
+def _maps_of(page: _Page, visit: Any) -> None:
     """The map of an explainer that is chosen."""
     import gradio as gr
 
     with gr.Row():
-        method = gr.Dropdown(list(methods), value=methods[0], label="Explainer")
+        method = gr.Dropdown(list(page.maps.methods), value=page.maps.methods[0], label="Explainer")
         button = gr.Button("Explain by it")
     with gr.Row():
         picture = gr.Image(label="Map", interactive=False, format="png", height=300, buttons=BUTTONS)
@@ -162,9 +163,24 @@ def _download(page: _Page, visit: Any) -> None:
     """The files that the command line would have written."""
     import gradio as gr
 
-    button = gr.Button("The files that `traverse` writes")
+    button = gr.Button("The files that traverse writes")
     files = gr.File(label="Files", file_count="multiple", interactive=False)
     button.click(_told(page.files), [visit], files)
+
+
+def _sent(component: Any) -> Any:
+    """A component that takes what was sent, not the address of something that the server would have to fetch."""
+    import gradio as gr
+
+    take = component.async_move_resource_to_block_cache
+
+    async def taken(place: Any) -> Any:
+        if "://" in str(place):
+            raise gr.Error("nothing is fetched from elsewhere: send the picture itself.", print_exception=False)
+        return await take(place)
+
+    component.async_move_resource_to_block_cache = taken
+    return component
 
 
 def _told(answer: Callable[..., Any]) -> Callable[..., Any]:
@@ -177,7 +193,8 @@ def _told(answer: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return answer(*arguments)
         except UserError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            # what is told so is read as HTML, and names of classes are in it
+            raise gr.Error(html.escape(printable(str(error))), print_exception=False) from error
 
     return told
 
@@ -185,7 +202,7 @@ def _told(answer: Callable[..., Any]) -> Callable[..., Any]:
 class _Page:
     """What happens at each button and slider; keeps nothing of any visitor."""
 
-    def __init__(self, engine: Engine, maps: Maps, limits: Limits):
+    def __init__(self, engine: Engine, maps: LiveMaps, limits: Limits):
         self.engine, self.maps, self.limits = engine, maps, limits
         self.downloads = Downloads()
 
@@ -232,19 +249,22 @@ class _Page:
             f"The change there alone: {_said(found.inside)}",
             f"The change without it: {_said(found.outside)}",
         ]
-        return "".join(f"{part}.\n" for part in parts)
+        return printable("".join(f"{part}.\n" for part in parts))
 
     def map(self, visit: Visit | None, method: str) -> list[Any]:
         """The map of an explainer, and what it cost."""
-        image = _visited(visit).image
-        found = self.maps(method, image)
+        import gradio as gr
+
+        image, progress = _visited(visit).image, gr.Progress()
+        progress(0.0, desc=f"waiting for {method}")
+        found = self.maps(method, image, lambda scored: progress((scored, None), desc=method, unit="images scored"))
         values = found.attribution[0, 0].detach().cpu().numpy()
         largest = float(np.abs(values).max()) or 1.0
         signed = bool((values < 0).any())
         picture = colour_mapped(values, DIVERGING if signed else SEQUENTIAL, -largest if signed else 0.0, largest)
         target = self.engine.run.classes[int(found.target[0])]
         cost = f"{int(found.evaluations[0])} images scored, {found.seconds:.1f} s"
-        words = f"{method} for {target}: {cost}, largest value {largest:.3g}"
+        words = f"{method} for {printable(target)}: {cost}, largest value {largest:.3g}"
         return [picture, words]
 
     def files(self, visit: Visit | None) -> list[str]:
@@ -262,13 +282,14 @@ def described(result: Counterfactual) -> str:
     """What came of a search, in words."""
     if result.found and result.boundary is not None:
         where = f"after {result.boundary:.0%} of the path"
-        return f"{result.source_class}; {where} the answer is {result.target_class}."
-    return f"{result.source_class}; no counterfactual towards {result.target_class}: {result.reason}."
+        return printable(f"{result.source_class}; {where} the answer is {result.target_class}.")
+    return printable(f"{result.source_class}; no counterfactual towards {result.target_class}: {result.reason}.")
 
 
 def pictured(answer: Answer) -> list[Any]:
     """An answer as picture and two labels."""
-    return [tile(answer.image), answer.classifier, answer.oracle or {}]
+    both = (answer.classifier, answer.oracle or {})
+    return [tile(answer.image), *({printable(name): share for name, share in seen.items()} for seen in both)]
 
 
 def _said(answer: Answer) -> str:

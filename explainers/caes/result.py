@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError
 from torch import Tensor
 
 from cae.errors import UserError
@@ -137,5 +136,5 @@ class CausalScores:
                 tuple(Difference(**row) for row in words["differences"]),
                 arrays, words["facts"], words["statement"],
             )  # fmt: skip
-        except (SafetensorError, *FAULTS) as error:
+        except FAULTS as error:
             raise UserError(f"'{path}' cannot be read as causal scores ({error}): make them anew.") from error

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hmac
 import importlib.util
 import os
 from typing import Any
 
 from PIL import Image
-from torch import Tensor
 
+from cae.classifiers import TargetClassifier
 from cae.config import Config
 from cae.errors import UserError
 from cae.runs.trained_run import load_run
 from explainers.app.engine import Engine
-from explainers.app.interface import build_interface
+from explainers.app.interface import SHOWN, build_interface
+from explainers.app.live_maps import LiveMaps
 from explainers.app.uploads import Limits
+from explainers.base import Explainer
 from explainers.commands.resources import build_explainers
-from explainers.explanation import Explanation
 from explainers.registry import parse_options
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -32,22 +34,33 @@ def serve(config: Config) -> None:
         UserError: if Gradio is not installed, the address is open without a token, or the run cannot be opened.
     """
     check(config)
-    import gradio as gr
+    blocks = launched(config, Engine(load_run(config)))
+    print(f"open {blocks.local_url} in a browser; Ctrl-C ends it", flush=True)
+    blocks.block_thread()
 
-    engine, limits = Engine(load_run(config)), limits_of(config)
-    Image.MAX_IMAGE_PIXELS = limits.pixels  # also for what Gradio decodes by itself
-    options = config.serve
-    blocks = build_interface(engine, _maps(engine, config), config.methods, limits)
+
+def launched(config: Config, engine: Engine) -> Any:
+    """The app of a run, which answers already, as ``gradio.Blocks``; ``close`` ends it."""
+    limits, options = limits_of(config), config.serve
+    Image.MAX_IMAGE_PIXELS = max(limits.pixels, SHOWN**2)  # also for what Gradio decodes by itself: drawn regions
+    blocks = build_interface(engine, live_maps(engine, config), limits)
     blocks.launch(
         server_name=options.host, server_port=options.port, share=False, show_error=False, quiet=True,
         auth=None if options.token is None else lambda _, word: is_token(word, str(options.token)),
         auth_message="any name; the token of serve.token is the password", max_file_size=limits.bytes,
         state_session_capacity=SESSIONS, enable_monitoring=False, footer_links=[], ssr_mode=False,
-        theme=gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
+        theme=_theme(),
         prevent_thread_lock=True,
     )  # fmt: skip
-    print(f"open http://{options.host}:{options.port} in a browser; Ctrl-C ends it", flush=True)
-    blocks.block_thread()
+    return blocks
+
+
+def _theme() -> Any:
+    """Fonts that nobody has to fetch, and pale words dark enough to be read."""
+    import gradio as gr
+
+    theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    return theme.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
 
 
 def check(config: Config) -> None:
@@ -83,17 +96,12 @@ def limits_of(config: Config) -> Limits:
     return Limits(int(config.serve.largest_upload * 1e6), int(config.serve.pixels * 1e6))
 
 
-def _maps(engine: Engine, config: Config) -> Any:
-    """Explains one image by one method, each of which is made when it is first asked for."""
-    settings = parse_options(config.explain.options, config.methods)
-    made: dict[str, Any] = {}
+def live_maps(engine: Engine, config: Config) -> LiveMaps:
+    """Maps by the methods of the configuration, with its options."""
+    run, settings = engine.run, parse_options(config.explain.options, config.methods)
 
-    def explain(name: str, image: Tensor) -> Explanation:
-        if name not in config.methods:
-            raise UserError(f"there is no explainer {name!r} here: `methods` offers {', '.join(config.methods)}.")
-        if name not in made:
-            options = {"batch_size": config.explain.batch_size, **settings[name]}
-            made[name] = build_explainers(engine.run, {name: options})[name]
-        return made[name](image[None], seed=config.seed)
+    def make(name: str, classifier: TargetClassifier) -> Explainer:
+        options = {"batch_size": config.explain.batch_size, **settings[name]}
+        return build_explainers(dataclasses.replace(run, classifier=classifier), {name: options})[name]
 
-    return explain
+    return LiveMaps(run.classifier, make, config.methods, config.seed, engine.turn)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from cae import __version__ as VERSION
 from cae.config import Config
 from explainers.report import card
-from explainers.report.class_map import ShownMap, shown_map
+from explainers.report.class_map import Room, ShownMap, shown_map
 from explainers.report.comparisons import ShownComparisons, shown_comparisons
+from explainers.report.generator_outcomes import ShownGenerators, shown_generators
 from explainers.report.holdings import (
     Holdings,
     commands,
@@ -28,7 +29,8 @@ from explainers.report.text import printable
 from explainers.report.traversals import Shown, oracle_probabilities, shown_traversals, spread
 
 MEGABYTE = 1_000_000
-MAP, DRAWN, COMPARED = 0.12, 0.10, 0.35  # shares of the size at most; traversals take what is left
+# shares of the size at most; traversals take what is left
+MAP, LINES, DRAWN, COMPARED, GENERATED = 0.12, 0.08, 0.10, 0.35, 0.20
 SPARE = 0.02  # of the size, for escapes
 BATCH = 64
 
@@ -50,23 +52,32 @@ def build_report(config: Config) -> Report:
     holdings = open_holdings(config)
     options, size = config.report, int(config.report.size * MEGABYTE)
     content = _content(holdings)
-    room = int(size * (1 - SPARE)) - len(_rendered(content, ShownMap(), Shown(), ShownComparisons(), []).encode())
+    room = int(size * (1 - SPARE)) - len(_rendered(content, _Parts()).encode())
     drawn = _drawn(holdings, int(room * DRAWN))
     compared = shown_comparisons(
         holdings.explanations, holdings.classes, options.images, int(room * COMPARED)
     )  # fmt: skip
-    rest = room - _bytes(drawn) - _bytes(compared.pictures) - len(str(compared.folders).encode())
+    generated = shown_generators(holdings.explanations, options.images, int(room * GENERATED))
+    rest = room - _bytes(drawn) - sum(
+        _bytes(part.pictures) + len(str(part.folders).encode()) for part in (compared, generated)
+    )  # fmt: skip
     chosen = spread(holdings.sets, options.images)
-    map_room = int(room * MAP) if holdings.manifold is not None else 0
+    has_map = holdings.manifold is not None
+    map_room, lines_room = (int(room * share) if has_map else 0 for share in (MAP, LINES))
     oracle = None if holdings.oracle is None else oracle_probabilities(holdings.oracle, BATCH)
-    traversals = shown_traversals(chosen, oracle, rest - 2 * map_room)
+    traversals = shown_traversals(chosen, oracle, rest - 2 * map_room - lines_room)
     class_map = ShownMap()
     if holdings.manifold is not None:
         class_map = shown_map(
-            holdings.folder, holdings.manifold, traversals, config.manifold.embeddings, config.seed, map_room
+            holdings.folder,
+            holdings.manifold,
+            traversals,
+            config.manifold.embeddings,
+            config.seed,
+            Room(map_room, lines_room),
         )
-    left_out = _left_out(holdings, traversals, compared, chosen)
-    return Report(_rendered(content, class_map, traversals, compared, drawn), left_out)
+    parts = _Parts(class_map, traversals, compared, generated, drawn)
+    return Report(_rendered(content, parts), _left_out(holdings, parts, chosen))
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,25 @@ class _Drawn:
     data: str
     width: int
     height: int
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the page shows in pictures."""
+
+    class_map: ShownMap = field(default_factory=ShownMap)
+    traversals: Shown = field(default_factory=Shown)
+    compared: ShownComparisons = field(default_factory=ShownComparisons)
+    generated: ShownGenerators = field(default_factory=ShownGenerators)
+    drawn: Sequence[_Drawn] = ()
+
+    @property
+    def pictures(self) -> dict[str, str]:
+        """All pictures by their keys."""
+        found = {one.key: one.data for one in self.drawn}
+        for part in (self.traversals, self.class_map, self.compared, self.generated):
+            found |= part.pictures
+        return found
 
 
 def _drawn(holdings: Holdings, budget: int) -> list[_Drawn]:
@@ -96,15 +126,17 @@ def _bytes(parts: Any) -> int:
     return sum(len(one.data) for one in parts)
 
 
-def _left_out(holdings: Holdings, traversals: Shown, compared: ShownComparisons, chosen: Sequence[Any]) -> list[str]:
+def _left_out(holdings: Holdings, parts: _Parts, chosen: Sequence[Any]) -> list[str]:
     rows = sum(len(one.rows) for one in holdings.sets)
     found = []
     if rows > len(chosen):
         found.append(f"{rows - len(chosen)} of {rows} paths are not shown (report.images)")
-    if traversals.left_out:
-        found.append(f"{traversals.left_out} of {len(chosen)} paths did not fit (report.size)")
-    if compared.left_out:
-        found.append(f"maps of {compared.left_out} images are not shown (report.size, report.images)")
+    if parts.traversals.left_out:
+        found.append(f"{parts.traversals.left_out} of {len(chosen)} paths did not fit (report.size)")
+    if parts.compared.left_out:
+        found.append(f"maps of {parts.compared.left_out} images are not shown (report.size, report.images)")
+    if parts.generated.left_out:
+        found.append(f"{parts.generated.left_out} images of generators are not shown (report.size, report.images)")
     return found
 
 
@@ -117,7 +149,7 @@ def _content(holdings: Holdings) -> dict[str, Any]:
         "run": config.name,
         "date": datetime.now(timezone.utc).astimezone().strftime("%-d %B %Y"),
         "sentences": sentences(metrics, config.name, classes, model_words(config)),
-        "lights": lights(metrics, holdings.sanity, classes, holdings.commonest, program),
+        "lights": lights(metrics, holdings.sanity, classes, holdings.commonest, program, holdings.doubts),
         "facts": _facts(holdings),
         "recalls": card.recalls(metrics),
         "matrices": card.matrices(metrics, rows, classes),
@@ -149,33 +181,38 @@ def _facts(holdings: Holdings) -> list[tuple[str, str]]:
     return found
 
 
-def _rendered(
-    content: dict[str, Any],
-    class_map: ShownMap,
-    traversals: Shown,
-    compared: ShownComparisons,
-    drawn: Sequence[_Drawn],
-) -> str:
-    points = class_map.content.get("points", [])
+def _rendered(content: dict[str, Any], parts: _Parts) -> str:
+    points = parts.class_map.content.get("points", [])
     lowest = min((point["probability"] for point in points), default=0.0)
+    folders, generators = parts.compared.folders, parts.generated.folders
     shown = {
-        "traversals": bool(traversals.entries),
+        "traversals": bool(parts.traversals.entries),
         "map": bool(points),
-        "folders": compared.folders,
-        "drawn": drawn,
-        "left_out": _sentence(traversals),
-        "maps_left_out": f"Maps of {compared.left_out} images are not in this file." if compared.left_out else "",
+        "folders": folders,
+        "generators": generators,
+        "drawn": parts.drawn,
+        "left_out": _sentence(parts.traversals),
+        "maps_left_out": _absent("Maps of {} images", parts.compared.left_out),
+        "generators_left_out": _absent("{} images of generators", parts.generated.left_out),
         "footer": f"Made by cae-explain {VERSION} from what the run “{printable(content['run'])}” holds. "
         "Nothing on this page is loaded from anywhere. An edit shows one way to change the answer; it is evidence of "
         "what the classifier responds to, not of disease.",
     }
     data = {
-        "traversals": traversals.entries,
-        "map": {**class_map.content, "lowest": round(lowest, 4)} if points else None,
-        "folders": [{key: value for key, value in folder.items() if key != "table"} for folder in compared.folders],
+        "traversals": parts.traversals.entries,
+        "map": {**parts.class_map.content, "lowest": round(lowest, 4)} if points else None,
+        "folders": [_without_table(folder) for folder in folders],
+        "generators": [_without_table(folder) for folder in generators],
     }
-    files = {**traversals.pictures, **class_map.pictures, **compared.pictures, **{one.key: one.data for one in drawn}}
-    return render({**content, **shown}, data, files)
+    return render({**content, **shown}, data, parts.pictures)
+
+
+def _without_table(folder: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in folder.items() if key != "table"}
+
+
+def _absent(words: str, count: int) -> str:
+    return f"{words.format(count)} are not in this file." if count else ""
 
 
 def _sentence(traversals: Shown) -> str:

@@ -17,6 +17,7 @@ from cae.files import damaged, read_tensors
 from cae.manifold.class_manifold import ClassManifold
 from cae.manifold.image_codes import sampled_rows
 from cae.manifold.projection import embed
+from explainers.report.shown_lines import principal_coordinates, read_lines, shown_lines
 from explainers.report.sprites import reduced, sprite
 from explainers.report.traversals import Shown
 
@@ -28,6 +29,14 @@ SHEET = 240  # small pictures in one sprite
 LEAST_CODES = 4
 
 
+@dataclass(frozen=True)
+class Room:
+    """Characters that small pictures, and frames of lines between codes, may take."""
+
+    thumbnails: int
+    lines: int
+
+
 @dataclass
 class ShownMap:
     """The map in the form that the page takes, and its pictures by key."""
@@ -37,7 +46,7 @@ class ShownMap:
 
 
 def shown_map(
-    run: Path, manifold: ClassManifold, traversals: Shown, methods: Sequence[str], seed: int, budget: int
+    run: Path, manifold: ClassManifold, traversals: Shown, methods: Sequence[str], seed: int, room: Room
 ) -> ShownMap:
     """Training codes and those of the explained images, laid out by every method.
 
@@ -47,24 +56,33 @@ def shown_map(
         traversals: with the codes of their originals and paths.
         methods: ``pca``, ``tsne``, ``umap``.
         seed: of the sample, of t-SNE and UMAP.
-        budget: characters that the small pictures may take.
+        room: that the pictures may take.
     """
     lists = {name: _listed(run / "explanations" / "manifold" / f"{name}.csv") for name in ("label_issues", "outliers")}
     medoids = [found.medoid for k in range(len(manifold.classes)) if (found := manifold.prototypes(k)) is not None]
-    rows = _sample(manifold, lists, medoids, seed)
+    lines = read_lines(run, manifold)
+    ends = [] if lines is None else [manifold.ids.index(id) for id in lines.ids]
+    rows = _sample(manifold, lists, [*medoids, *ends], seed)
     width = manifold.codes.shape[1]
     starts = _starts(traversals, width)
     codes = torch.cat([manifold.codes[rows], *(code[None] for code in starts.values())])
     if len(codes) < LEAST_CODES:
         return ShownMap()
     content: dict[str, Any] = {
-        "points": _training_points(manifold, rows, lists, set(medoids)) + _explained_points(traversals, starts),
+        "points": _training_points(manifold, rows, lists, set(medoids), set(ends))
+        + _explained_points(traversals, starts),
         "layouts": _layouts(manifold, codes, methods, seed),
         "paths": _paths(manifold, traversals, codes, seed),
+        "places": principal_coordinates(codes, manifold),
+        "ends": _ends(manifold, traversals),
         "lists": lists,
         "classes": list(manifold.classes),
     }
-    pictures = _thumbnails(run, [manifold.ids[row] for row in rows.tolist()], budget, content)
+    ids = [manifold.ids[row] for row in rows.tolist()]
+    pictures = _thumbnails(run, ids, room.thumbnails, content)
+    if lines is not None:
+        content["lines"], frames = shown_lines(lines, ids, manifold.classes, room.lines)
+        pictures |= frames
     return ShownMap(content, pictures)
 
 
@@ -84,7 +102,7 @@ def _starts(traversals: Shown, width: int) -> dict[str, Tensor]:
 
 
 def _training_points(
-    manifold: ClassManifold, rows: Tensor, lists: Mapping[str, list[dict]], medoids: set[int]
+    manifold: ClassManifold, rows: Tensor, lists: Mapping[str, list[dict]], medoids: set[int], ends: set[int]
 ) -> list[dict[str, Any]]:
     marked = {name: {entry["id"] for entry in entries} for name, entries in lists.items()}
     points = []
@@ -98,7 +116,7 @@ def _training_points(
                 "label": label,
                 "prediction": predicted,
                 "probability": round(float(manifold.probabilities[row, predicted]), 4),
-                "marks": [*(["prototype"] if row in medoids else []), *marks],
+                "marks": [name for name, of in (("prototype", medoids), ("line_end", ends)) if row in of] + marks,
             }
         )
     return points
@@ -153,6 +171,14 @@ def _paths(manifold: ClassManifold, traversals: Shown, codes: Tensor, seed: int)
     flat = embed(torch.cat([*paths.values(), codes[:LEAST_CODES]]), "pca", seed, train=manifold.codes)
     parts = flat.coordinates[: sum(lengths)].split(lengths)
     return {key: _rounded(part) for key, part in zip(paths, parts, strict=True)}
+
+
+def _ends(manifold: ClassManifold, traversals: Shown) -> dict[str, list[float]]:
+    """Where each path ends, in the coordinates by which distances between codes are told."""
+    ends = {key: path[-1] for key, path in traversals.paths.items() if path.shape[1] == manifold.codes.shape[1]}
+    if not ends:
+        return {}
+    return dict(zip(ends, principal_coordinates(torch.stack([*ends.values()]), manifold), strict=True))
 
 
 def _rounded(coordinates: Tensor) -> list[list[float]]:

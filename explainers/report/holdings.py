@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from cae.classifiers import TargetClassifier, load_own
+from cae.classifiers.gates import saved_classifier_doubts, saved_oracle_doubt
 from cae.config import Config
 from cae.errors import UserError
 from cae.files import existing_text, read_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.runs.run_folder import RunFolder
+from explainers.report.generator_outcomes import generator_folders
 from explainers.report.traversals import ResultSet, result_sets
 
 SOURCES = ("classifier.json", "oracle.json", "diagnostics.json")  # descriptions that carry numbers, beside metrics.json
@@ -22,6 +24,17 @@ DRAWN = {
     "axes_codes.png": "Images moved along the principal axes of the class codes",
     "prototypes.png": "Test images under the class codes of the classes' most central images",
 }
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """Sentences on a classifier that cannot be explained well, and on an oracle that is not worth asking."""
+
+    classifier: Sequence[str] = ()
+    oracle: str | None = None
+
+
+NO_DOUBTS = Doubts()
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +49,8 @@ class Holdings:
         sanity: outcome of each rule of the sanity tests.
         sets: folders of traversals.
         manifold: class codes of the training images, or None.
-        oracle: the second classifier, or None.
+        oracle: the second classifier, or None, also where it is not worth asking.
+        doubts: why classifier and oracle cannot be relied on.
     """
 
     config: Config
@@ -47,6 +61,7 @@ class Holdings:
     sets: Sequence[ResultSet]
     manifold: ClassManifold | None
     oracle: TargetClassifier | None
+    doubts: Doubts
 
     @property
     def explanations(self) -> Path:
@@ -73,25 +88,29 @@ def open_holdings(config: Config) -> Holdings:
         raise UserError(f"there is no run '{folder}': a report is made of what a run holds; set name= and runs=.")
     sets = result_sets(folder / "explanations")
     manifold = ClassManifold.load(path) if (path := folder / "manifold.safetensors").exists() else None
-    metrics = _metrics(folder, sets)
-    compared = any((folder / "explanations").glob("*/maps"))
+    noted = _noted(folder, sets)
+    metrics = {name: value for name, value in noted.items() if isinstance(value, int | float)}
+    compared = any((folder / "explanations").glob("*/maps")) or generator_folders(folder / "explanations")
     if not metrics and not sets and manifold is None and not compared:
         raise UserError(
             f"'{folder}' holds nothing to report yet: run `python explain.py traverse … traverse.save=all` or "
             "`python explain.py compare …` first."
         )
     classes = _classes(folder, manifold, sets, metrics)
-    return Holdings(config, folder, classes, metrics, _sanity(config, folder), sets, manifold, _oracle(folder, classes))
+    doubts = Doubts(saved_classifier_doubts(folder), noted.get("oracle/doubt") or saved_oracle_doubt(folder))
+    oracle = None if doubts.oracle else _oracle(folder, classes)
+    return Holdings(config, folder, classes, metrics, _sanity(config, folder), sets, manifold, oracle, doubts)
 
 
-def _metrics(folder: Path, sets: Sequence[ResultSet]) -> dict[str, float]:
+def _noted(folder: Path, sets: Sequence[ResultSet]) -> dict[str, Any]:
+    """Everything that the commands noted of the run by name: numbers, and reasons why some are missing."""
     found: dict[str, Any] = {}
     for name in SOURCES:
         found |= read_json(folder / name).get("metrics") or {}
     found |= read_json(folder / "metrics.json")
     if sets and "counterfactual/found" not in found:  # of files, or in a folder of another name
         found |= read_json(sets[0].folder / "metrics.json")
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+    return found
 
 
 def _classes(

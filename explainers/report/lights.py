@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cae.classifiers.gates import LEAST_AGREEMENT
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
+from explainers.report.holdings import NO_DOUBTS, Doubts
 from explainers.report.text import percent
 
 State = Literal["good", "warn", "bad", "unknown"]
 BETTER_THAN_CHANCE = 0.10  # by how much accuracy must exceed that of always naming the commonest class
 USABLE = 0.80  # accuracy from which the classifier is called good, where chance is far below
-AGREEMENT = 0.80  # share of originals on which the oracle must agree
 ORACLE_END = 0.80, 0.50  # share of path ends at which it must see the target: good, and at least
 FOUND = 0.90, 0.50  # share of images with a counterfactual: good, and at least
 
@@ -36,7 +37,12 @@ class Light:
 
 
 def lights(
-    metrics: Numbers, sanity: Mapping[str, bool], classes: Sequence[str], commonest: float, command: str
+    metrics: Numbers,
+    sanity: Mapping[str, bool],
+    classes: Sequence[str],
+    commonest: float,
+    command: str,
+    doubts: Doubts = NO_DOUBTS,
 ) -> list[Light]:
     """All lights of a run.
 
@@ -46,17 +52,18 @@ def lights(
         classes: names.
         commonest: share of the commonest class, which always naming it gets right.
         command: how ``explain.py`` is called for this run, without its word.
+        doubts: what the trainings said against classifier and oracle.
     """
     return [
-        _classifier(metrics, commonest),
-        _oracle(metrics),
+        _classifier(metrics, commonest, doubts.classifier),
+        _oracle(metrics, doubts.oracle),
         _sanity(sanity, command),
         _found(metrics, command),
         _embedding(metrics, classes, command),
     ]
 
 
-def _classifier(metrics: Numbers, commonest: float) -> Light:
+def _classifier(metrics: Numbers, commonest: float, doubts: Sequence[str]) -> Light:
     title, accuracy = "The classifier knows its classes", metrics.get("classifier/test_accuracy")
     if accuracy is None:
         return _unknown(
@@ -66,6 +73,8 @@ def _classifier(metrics: Numbers, commonest: float) -> Light:
     words = (
         f"of the test images are classified as labelled; always naming the commonest class gets {percent(commonest)}"
     )
+    if doubts:
+        return Light(title, "bad", percent(accuracy), words, " ".join(map(_sentence, doubts)))
     if accuracy < commonest + BETTER_THAN_CHANCE:
         return Light(
             title, "bad", percent(accuracy), words, "It is hardly better than a guess: train it before explaining it."
@@ -78,9 +87,13 @@ def _classifier(metrics: Numbers, commonest: float) -> Light:
     return _holds(title, percent(accuracy), words)
 
 
-def _oracle(metrics: Numbers) -> Light:
+def _oracle(metrics: Numbers, doubt: str | None) -> Light:
     title = "A second classifier agrees"
     agreement, end = metrics.get("oracle/agreement"), metrics.get("counterfactual/validity_oracle_end")
+    if doubt is not None:
+        number = "–" if agreement is None else percent(agreement)
+        words = f"of held-out images are seen alike by the oracle; it is asked from {percent(LEAST_AGREEMENT)} on"
+        return Light(title, "bad", number, words, _sentence(doubt))
     if end is None:
         return Light(
             title, "unknown", "–" if agreement is None else percent(agreement),
@@ -92,7 +105,7 @@ def _oracle(metrics: Numbers) -> Light:
     words = "of the paths end where a classifier of another architecture, which no training followed, sees the target"
     if agreement is not None:
         words += f"; on test images the two agree on {percent(agreement)}"
-        if agreement < AGREEMENT:
+        if agreement < LEAST_AGREEMENT:
             return Light(
                 title, "warn", percent(end), words, "The oracle is a poor judge: train it longer (oracle.epochs)."
             )
@@ -158,9 +171,11 @@ def _embedding(metrics: Numbers, classes: Sequence[str], command: str) -> Light:
     if not found:
         return _holds(title, percent(rate), words)
     state: State = "bad" if rate < 0.5 else "warn"
-    return Light(
-        title, state, percent(rate), words, " ".join(sentence[:1].upper() + sentence[1:] for sentence in found)
-    )
+    return Light(title, state, percent(rate), words, " ".join(map(_sentence, found)))
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _holds(title: str, number: str, words: str) -> Light:

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from cae.canvas import DIVERGING, OKABE_ITO, SEQUENTIAL
 from explainers.report.text import printable, script_json
 
-SCRIPTS = ("core.js", "traversals.js", "map.js", "compare.js")
+SCRIPTS = ("core.js", "traversals.js", "map.js", "compare.js", "generators.js")
 CLASS_COLOURS = OKABE_ITO[:6]  # yellow and black are lost on white and on dark ground
 
 

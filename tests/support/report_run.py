@@ -17,6 +17,7 @@ from cae.counterfactuals.export import picture_of, save_images
 from cae.counterfactuals.result import Counterfactual
 from cae.files import file_name, write_json
 from cae.manifold.class_manifold import ClassManifold
+from cae.manifold.code_lines import STEPS, CodeLines
 from cae.manifold.image_codes import save_thumbnails
 from cae.tables.index import Files, Index, index_row
 from cae.tables.scored_result import ScoredResult
@@ -56,6 +57,7 @@ def report_run(runs: Path, classes: tuple[str, ...] = CLASSES, name: str = "made
     write_json(folder / "metrics.json", metrics | recalls | summarise(rows))
     _comparison(folder / "explanations" / "compare", classes)
     _lists(folder / "explanations" / "manifold", manifold, classes)
+    _generators(folder / "explanations" / "generators", classes)
     write_json(
         folder / "sanity" / "sanity.json",
         {"shortcut/added_passed": True, "guards/null_passed": False, "guards/passed": False},
@@ -106,10 +108,22 @@ def _manifold(classes: tuple[str, ...]) -> ClassManifold:
 
 def _lists(place: Path, manifold: ClassManifold, classes: tuple[str, ...]) -> None:
     save_thumbnails(torch.rand(40, 1, SIDE, SIDE), manifold.ids, place / "thumbnails.safetensors")
+    _lines(manifold).save(place / "lines.safetensors")
     header = "id,split,kind,score,label,prediction,probability,neighbours\n"
     cells = [manifold.ids[0], "train", "label", "1.0", classes[0], classes[1], "0.9", classes[1]]
     line = ",".join('"' + cell.replace('"', '""') + '"' for cell in cells)
     (place / "label_issues.csv").write_text(header + line + "\n", encoding="utf-8")
+
+
+def _lines(manifold: ClassManifold) -> CodeLines:
+    """Lines between the first three training images; each brightens from 0 to a level of its own."""
+    pairs = torch.tensor([(a, b) for a in range(3) for b in range(3) if a != b])
+    levels = torch.linspace(0, 1, STEPS) * (100 + 20 * torch.arange(6.0))[:, None]
+    images = levels.byte()[:, :, None, None, None].expand(6, STEPS, 1, SIDE, SIDE)
+    start, end = torch.eye(3)[pairs].unbind(1)
+    return CodeLines(
+        manifold.ids[:3], pairs, images, torch.lerp(start[:, None], end[:, None], torch.linspace(0, 1, STEPS)[:, None])
+    )
 
 
 def _comparison(place: Path, classes: tuple[str, ...]) -> None:
@@ -133,6 +147,44 @@ def _comparison(place: Path, classes: tuple[str, ...]) -> None:
         write_json(place / "measures" / f"{stem}.json", {"id": id, "target": 0, "settings": {}, "values": values})
         rows[id] = values
     write_tables(place, rows, {}, dict.fromkeys(_extras(image), True))
+
+
+def _generators(place: Path, classes: tuple[str, ...]) -> None:
+    """Two images by three generators: one with a path and a base of its own, one without, and a control that failed."""
+    arms = [
+        {"name": "ours", "folder": "ours", "words": "the run's embedding", "control": False, "has_path": True},
+        {"name": "gradient", "folder": "gradient", "words": "descent in pixels", "control": False, "has_path": False},
+        {"name": "shuffled", "folder": "shuffled", "words": "control: shuffled", "control": True, "has_path": False},
+    ]
+    images = []
+    for number in range(2):
+        id = f"{classes[0]}/{number:03d}"
+        images.append({"id": id, "file": file_name(id), "label": None, "source": classes[0], "target": classes[1]})
+        save_png(picture_of(torch.full((1, SIDE, SIDE), 0.4)), place / "images" / f"{file_name(id)}.png")
+        for rank, arm in enumerate(arms):
+            _outcome(place / "arms" / arm["folder"], file_name(id), 0.8 - 0.2 * rank, arm)
+    listed = {"format": "generators-1", "classes": list(classes), "margin": 0.05, "baseline": "ours"}
+    write_json(place / "generators.json", {**listed, "images": images, "arms": arms})
+    figures = [
+        {"metric": "found", "arm": arm["name"], "mean": 1.0 - 0.5 * rank, "low": 0.4, "high": 0.6, "images": 2}
+        for rank, arm in enumerate(arms)
+    ]
+    write_json(place / "table.json", figures)
+
+
+def _outcome(folder: Path, stem: str, level: float, arm: dict) -> None:
+    grey = torch.full((1, SIDE, SIDE), 0.4)
+    changed = grey.clone()
+    changed[:, :4, :4] = level
+    save_png(picture_of(changed), folder / f"{stem}.png")
+    save_png(picture_of((changed - grey).abs()), folder / f"{stem}-evidence.png")
+    if arm["has_path"]:
+        save_png(picture_of(changed + 0.1), folder / f"{stem}-end.png")
+        save_png(picture_of(grey - 0.1), folder / f"{stem}-base.png")
+    ends, found = [0.05, 0.95, 0.0] if arm["has_path"] else None, not arm["control"]
+    seen = {"probabilities": [0.4, 0.6, 0.0], "oracle_probabilities": [0.7, 0.3, 0.0]}
+    seen |= {"end_probabilities": ends, "end_oracle_probabilities": ends}
+    write_json(folder / f"{stem}.json", {**seen, "found": found, "values": {"found": found, "seconds": 0.2}})
 
 
 def _extras(image: torch.Tensor) -> dict[str, dict]:

@@ -52,15 +52,17 @@
       dot.dataset.place = place;
       parts.push(dot);
       if (point.marks.includes("prototype") && find("#m-prototype").checked) parts.push(make("circle", { class: "mark", cx: x, cy: y, r: 11 }));
+      if (point.marks.includes("line_end") && find("#m-line_end").checked) parts.push(make("circle", { class: "core", cx: x, cy: y, r: 2.2 }));
       if (point.marks.includes("outliers") && find("#m-outliers").checked) parts.push(make("rect", { class: "mark", x: x - 8, y: y - 8, width: 16, height: 16 }));
       if (point.marks.includes("label_issues") && find("#m-label_issues").checked) parts.push(make("path", { class: "mark", d: `M${x - 8} ${y - 8}l16 16M${x + 8} ${y - 8}l-16 16` }));
     });
     parts.push(make("text", { class: "axis", x: WIDTH / 2, y: HEIGHT - 8, "text-anchor": "middle" }, state.layout.axes[0]));
     parts.push(make("text", { class: "axis", transform: `translate(16 ${HEIGHT / 2}) rotate(-90)`, "text-anchor": "middle" }, state.layout.axes[1]));
     svg.replaceChildren(...parts);
+    marked = -1;
     const words = { pca: "", tsne: " Distances between groups mean nothing on this layout.", umap: " Distances between groups mean nothing on this layout." }[state.layout.method];
     find("#m-note").textContent = `${points.length} images; ${(100 * state.layout.trust).toFixed(0)} % trustworthiness: how far near neighbours here are near among the codes.${words}`
-      + (map.thumbnails_left_out ? ` Small pictures of ${map.thumbnails_left_out} images were left out to keep the file small.` : map.sheets ? "" : " Small pictures of training images are there once `explain.py manifold` has run.");
+      + (map.thumbnails_left_out ? ` Small pictures of ${map.thumbnails_left_out} images were left out to keep the file small.` : map.sheets ? "" : " Small pictures of training images, and lines between codes, are there once the command manifold has run.");
     legend();
   }
 
@@ -81,13 +83,13 @@
   const words = (point) => `${point.id}: predicted ${nameOf(point.prediction)} with ${point.probability.toFixed(2)}, label ${nameOf(point.label)}, ` + (point.traversals ? "explained" : "training image");
 
   function hover(place) {
-    svg.querySelector(".current")?.remove();
+    svg.querySelector(".current:not(.asked)")?.remove();
     state.current = place;
     if (place < 0) { tip.hidden = true; return; }
     const point = points[place], [x, y] = state.places[place];
     svg.append(make("circle", { class: "current", cx: x, cy: y, r: 10 }));
     const lines = [make("strong", {}, named(point.id)), make("br"), "predicted ", named(nameOf(point.prediction)), ` (${point.probability.toFixed(2)})`, make("br"), "label ", named(nameOf(point.label))];
-    if (point.marks.length) lines.push(make("br"), point.marks.map((m) => ({ prototype: "prototype of its class", outliers: "outlier", label_issues: "likely label error" })[m]).join(", "));
+    if (point.marks.length) lines.push(make("br"), point.marks.map((m) => ({ prototype: "prototype of its class", line_end: "end of computed lines", outliers: "outlier", label_issues: "likely label error" })[m]).join(", "));
     if (point.traversals) lines.push(make("br"), "select to open its traversal");
     tip.replaceChildren(...lines);
     const first = point.traversals && report.traversals.find((entry) => entry.key === point.traversals[0]);
@@ -142,44 +144,74 @@
     state.drag = null;
     if (!drag) return;
     drag.line.remove();
-    if (drag.moved) between(drag.from, position(event));
+    if (drag.moved) between(nearest(drag.from, Infinity), nearest(position(event), Infinity));
     else open(nearest(position(event), 14));
   });
 
-  /* the computed path that leads most nearly from one place to the other */
-  function ends(key) {
-    if (state.layout.method === "pca" && map.paths[key]) return [state.to(map.paths[key][0]), state.to(map.paths[key].at(-1))];
-    const start = points.findIndex((point) => point.traversals?.includes(key)), target = report.traversals.find((entry) => entry.key === key).target;
-    const goal = points.findIndex((point) => point.marks.includes("prototype") && nameOf(point.prediction) === target);
-    return start < 0 || goal < 0 ? null : [state.places[start], state.places[goal]];
+  /* between which codes images were computed: lines between representative images, and the paths of explained ones */
+  const startOf = new Map(points.flatMap((point, place) => (point.traversals ?? []).map((key) => [key, place])));
+  const computed = [
+    ...(map.lines ?? []).map((line) => ({ line, from: line.from, to: line.to, start: map.places[line.from], end: map.places[line.to] })),
+    ...Object.keys(map.ends).filter((key) => startOf.has(key)).map((key) => ({ entry: report.traversals.find((one) => one.key === key), from: startOf.get(key), to: null, start: map.places[startOf.get(key)], end: map.ends[key] })),
+  ];
+  const gap = (one, other) => Math.hypot(...one.map((value, axis) => value - other[axis]));
+
+  /* the computed line that is nearest to the one from code to code that was asked for, and how near it is */
+  function between(from, to) {
+    if (from === to || from < 0 || to < 0 || !computed.length) return;
+    const length = gap(map.places[from], map.places[to]) || 1;
+    const away = (one) => [gap(one.start, map.places[from]), gap(one.end, map.places[to])];
+    const best = computed.reduce((least, one) => { const [a, b] = away(one); return a + b < least[1] ? [one, a + b] : least; }, [null, Infinity])[0];
+    const shares = away(best).map((distance) => distance / length);
+    showLine(best, from, to, shares);
   }
-  async function between(from, to) {
-    let best = null, least = Infinity;
-    for (const key of Object.keys(map.paths)) {
-      const pair = ends(key);
-      if (!pair) continue;
-      const gap = Math.hypot(pair[0][0] - from[0], pair[0][1] - from[1]) + Math.hypot(pair[1][0] - to[0], pair[1][1] - to[1]);
-      if (gap < least) { least = gap; best = key; }
-    }
-    const entry = report.traversals.find((one) => one.key === best);
-    if (!entry) return;
-    svg.querySelector(".near")?.remove();
-    if (state.layout.method === "pca") svg.append(way(best, "way near"));
-    const strip = find("#m-strip");
+
+  function showLine(one, from, to, [first, last]) {
+    const percent = (share) => `${(100 * share).toFixed(0)} %`, goal = one.line ? named(points[one.to].id) : named(one.entry.target);
+    const near = first + last === 0 ? ["These images were computed on that very line."]
+      : [`It begins ${percent(first)} and ends ${percent(last)} of that line’s length away from it.`, first + last > 1 ? " None lies near; this is the nearest." : ""];
+    const said = ["You asked from ", named(points[from].id), " to ", named(points[to].id), ". Shown: ", named(points[one.from].id), " with its class code moved towards ", one.line ? "that of " : "the class ", goal, ". ", ...near, " "];
     find("#m-strip-wrap").hidden = false;
-    find("#m-strip-note").replaceChildren("The computed path nearest to that line: ", named(entry.id), ", ", named(entry.source), " towards ", named(entry.target), ". ",
-      make("button", { type: "button", onclick: () => openTraversal(best) }, "Open it"));
-    strip.replaceChildren(...entry.tau.map((tau, frame) => {
-      const canvas = make("canvas", { role: "img", "aria-label": `${entry.id} at ${(100 * tau).toFixed(0)} % of the path` });
-      paintTile(canvas, entry.sprite, frame);
-      return make("figure", {}, canvas, make("figcaption", {}, frame === entry.boundary ? "boundary" : `${(100 * tau).toFixed(0)} %`));
+    find("#m-strip-note").replaceChildren(...said, one.entry ? make("button", { type: "button", onclick: () => openTraversal(one.entry.key) }, "Open it") : "");
+    const { sprite, classes, classifier } = one.line ?? one.entry, last_frame = classifier.length - 1;
+    find("#m-strip").replaceChildren(...classifier.map((row, frame) => {
+      const best = row.indexOf(Math.max(...row)), at = one.line ? frame / last_frame : one.entry.tau[frame];
+      const canvas = make("canvas", { role: "img", "aria-label": `${points[one.from].id} at ${percent(at)} of the line: ${classes[best]}, ${row[best].toFixed(2)}` });
+      paintTile(canvas, sprite, frame);
+      return make("figure", {}, canvas, make("figcaption", {}, named(classes[best]), ` ${row[best].toFixed(2)}`));
     }));
+    mark(one);
+    live.textContent = find("#m-strip-note").textContent;
+  }
+
+  function mark(one) {
+    for (const old of svg.querySelectorAll(".near")) old.remove();
+    const flat = state.layout.method === "pca"; // the only layout on which a line between codes is a line
+    if (flat && one.entry && map.paths[one.entry.key]) svg.append(way(one.entry.key, "way near"));
+    if (flat && one.line) svg.append(make("polyline", { class: "way near", points: [one.from, one.to].map((place) => state.places[place].join(",")).join(" ") }));
+    for (const place of [one.from, one.to]) if (place !== null) svg.append(make("circle", { class: "near end", cx: state.places[place][0], cy: state.places[place][1], r: 12 }));
+  }
+
+  /* by keyboard: the space bar marks one end, then the other */
+  let marked = -1;
+  function markEnd(place) {
+    if (place < 0) return;
+    svg.querySelector(".asked")?.remove();
+    if (marked < 0) {
+      marked = place;
+      svg.append(make("circle", { class: "current asked", cx: state.places[place][0], cy: state.places[place][1], r: 14 }));
+      live.textContent = `A line from ${points[place].id}: go to another dot and press space.`;
+      return;
+    }
+    between(marked, place);
+    marked = -1;
   }
 
   svg.addEventListener("keydown", (event) => {
     const towards = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (event.key === "Enter" && state.current >= 0) { event.preventDefault(); return open(state.current); }
-    if (event.key === "Escape") return hover(-1);
+    if (event.key === " ") { event.preventDefault(); return markEnd(state.current); }
+    if (event.key === "Escape") { marked = -1; svg.querySelector(".asked")?.remove(); return hover(-1); }
     if (!towards) return;
     event.preventDefault();
     if (state.current < 0) return hover(Math.max(0, points.findIndex((point) => point.traversals)));
@@ -205,7 +237,7 @@
     find("#m-lists").replaceChildren(...made);
   }
 
-  for (const id of ["#m-colour", "#m-prototype", "#m-outliers", "#m-label_issues", "#m-paths"]) find(id).addEventListener("change", draw);
+  for (const id of ["#m-colour", "#m-prototype", "#m-line_end", "#m-outliers", "#m-label_issues", "#m-paths"]) find(id).addEventListener("change", draw);
   find("#m-layout").addEventListener("change", (event) => { hover(-1); state.layout = map.layouts.find((one) => one.method === event.target.value); draw(); });
   whenSeen(find("#m-wrap"), () => {
     draw();

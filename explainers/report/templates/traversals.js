@@ -94,7 +94,7 @@ const openTraversal = (() => {
       image.src = "data:image/webp;base64," + document.getElementById("p-" + one.key).textContent;
       return make("figure", { class: "tile" + (one.words === "strip" ? " wide" : "") }, image, make("figcaption", {}, one.words));
     });
-    figures.push(make("p", { class: "note wide" }, "The path of this image was not saved: `traverse.save=all` keeps it, with every frame."));
+    figures.push(make("p", { class: "note wide" }, "The path of this image was not saved: ", make("code", {}, "traverse.save=all"), " keeps it, with every frame."));
     find("#v-stage").className = "stage";
     find("#v-stage").replaceChildren(...figures);
   }
@@ -170,7 +170,7 @@ const openTraversal = (() => {
   function chart(entry) {
     const parts = [];
     for (const p of [0, 0.5, 1]) parts.push(make("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: y(p), y2: y(p) }), make("text", { x: LEFT - 6, y: y(p) + 4, "text-anchor": "end" }, String(p)));
-    parts.push(make("text", { x: (LEFT + RIGHT) / 2, y: BOTTOM + 28, "text-anchor": "middle" }, "from the original to the end of the path"));
+    parts.push(make("text", { x: (LEFT + RIGHT) / 2, y: BOTTOM + 32, "text-anchor": "middle" }, "from the original to the end of the path"));
     const line = (series, place, extra) => make("polyline", { class: `line s${kindOf(entry, place)} ${extra}`, points: series.map((row, frame) => `${x(entry.tau[frame])},${y(row[place])}`).join(" ") });
     for (let place = entry.classes.length - 1; place >= 0; place--) {
       if (entry.oracle_path) parts.push(line(entry.oracle_path, place, "oracle"));

@@ -17,7 +17,7 @@ from explainers.app.downloads import Downloads
 from explainers.app.engine import Engine, composed, share_inside
 from explainers.app.interface import Visit, _Page, described, drawn_region
 from explainers.app.uploads import Limits
-from explainers.commands.serve import _maps, check, is_token
+from explainers.commands.serve import check, is_token, live_maps
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_downloads_are_those_of_traverse_and_old_ones_go(visit):
 
 
 def test_the_page_answers_only_what_was_explained(engine, visit):
-    page = _Page(engine, lambda name, image: None, Limits())
+    page = _Page(engine, live_maps(engine, load_config(overrides=["methods=[random]"])), Limits())
     for question in (page.frame, page.moved, page.region, page.map):
         with pytest.raises(UserError, match="nothing was explained yet"):
             question(None, None)
@@ -123,7 +123,7 @@ def test_the_page_answers_only_what_was_explained(engine, visit):
 
 
 def test_maps_are_of_the_explainers_that_are_offered(engine, images):
-    explain = _maps(engine, load_config(overrides=["methods=[random]"]))
+    explain = live_maps(engine, load_config(overrides=["methods=[random]"]))
     assert explain("random", images[0]).attribution.shape == (1, 1, 64, 64)
     with pytest.raises(UserError, match="there is no explainer 'lime'"):
         explain("lime", images[0])

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from cae.errors import UserError
 from cae.manifold.class_manifold import ClassManifold
 from explainers.commands.report import report
 from explainers.report.build import build_report
+from explainers.report.generator_outcomes import shown_generators
+from explainers.report.shown_lines import principal_coordinates, read_lines, shown_lines
 from explainers.report.sprites import Detail, sprite
 from explainers.report.traversals import path_frames, result_sets, shown_classes, shown_traversals, spread
 
@@ -109,8 +112,6 @@ def test_traversals_keep_to_their_room_and_those_left_out_are_counted(config, me
 
 
 def result_sets_of(config):
-    from pathlib import Path
-
     return result_sets(Path(config.runs) / config.name / "explanations")
 
 
@@ -153,6 +154,26 @@ def test_only_maps_are_enough(tmp_path):
     (folder / "explanations" / "compare" / "classes.json").write_text('["tabby"]')
     data = json.loads(Page(build_report(config).html).blocks["data"])
     assert data["folders"][0]["images"][0]["methods"][0]["target"] == "tabby"
+
+
+def test_lines_between_codes_keep_to_their_room_and_to_their_manifold(config):
+    run = Path(config.runs) / config.name
+    manifold = ClassManifold.load(run / "manifold.safetensors")
+    lines = read_lines(run, manifold)
+    made, pictures = shown_lines(lines, manifold.ids, CLASSES, 10**6)
+    assert [(one["from"], one["to"]) for one in made] == [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
+    assert made[0]["classes"] == ["healthy", "mass", "cyst"]
+    largest = max(map(len, pictures.values()))
+    fewer, _ = shown_lines(lines, manifold.ids, CLASSES, 2 * largest)
+    assert [(one["from"], one["to"]) for one in fewer] == [(0, 1), (1, 0)]
+    assert shown_lines(lines, manifold.ids, CLASSES, 10) == ([], {})
+    assert read_lines(run, dataclasses.replace(manifold, ids=tuple(f"x{id}" for id in manifold.ids))) is None
+
+
+def test_distances_between_codes_are_those_of_the_manifold(config):
+    manifold = ClassManifold.load(Path(config.runs) / config.name / "manifold.safetensors")
+    placed = torch.tensor(principal_coordinates(manifold.codes, manifold), dtype=torch.double)
+    assert torch.allclose(torch.cdist(placed, placed), torch.cdist(manifold.points, manifold.points), atol=0.03)
 
 
 def test_codes_of_another_embedding_are_not_on_the_map(tmp_path):
@@ -208,6 +229,38 @@ def test_a_coarser_detail_takes_less_room():
     tiles = torch.rand(21, 1, 64, 64)
     assert sprite(tiles, 55).bytes < sprite(tiles, 90).bytes < sprite(tiles, None).bytes
     assert "lossless" in Detail(21, None, 256).words
+
+
+def test_an_oracle_that_was_doubted_is_told_and_not_asked(tmp_path):
+    config = report_run(tmp_path)
+    path = tmp_path / "made" / "metrics.json"
+    known = json.loads(path.read_text()) | {
+        "counterfactual/validity_oracle_end": None,
+        "oracle/doubt": "the oracle guesses",
+    }
+    path.write_text(json.dumps(known))
+    html = build_report(config).html
+    assert "The oracle guesses" in html
+    assert "has looked at the counterfactuals" not in html
+    assert json.loads(Page(html).blocks["data"])["traversals"][0]["oracle_path"] is None
+
+
+def test_generators_are_shown_as_far_as_they_fit(config):
+    explanations = Path(config.runs) / config.name / "explanations"
+    made = shown_generators(explanations, None, 10**6)
+    first = made.folders[0]["images"][0]
+    assert [arm["name"] for arm in first["arms"]] == ["ours", "gradient", "shuffled"]
+    assert first["arms"][0]["end"] == {"classifier": ["mass", 0.95], "oracle": ["mass", 0.95]}
+    assert first["sprite"]["count"] == 1 + 4 + 2 + 2
+    assert shown_generators(explanations, 1, 10**6).left_out == 1
+    assert shown_generators(explanations, None, 10).left_out == 2
+
+
+def test_a_list_of_generators_of_another_version_is_refused(tmp_path):
+    config = report_run(tmp_path)
+    (tmp_path / "made" / "explanations" / "generators" / "generators.json").write_text('{"format": "generators-9"}')
+    with pytest.raises(UserError, match="generators-9"):
+        build_report(config)
 
 
 def test_scripts_and_styles_are_named_in_the_policy(config):

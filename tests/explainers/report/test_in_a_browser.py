@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+from axe import serious_findings
 from browser import chromium
 from report_run import HOSTILE, report_run
 
@@ -196,15 +198,50 @@ def test_the_map_is_walked_by_keys(page):
     press(page, "\ue012", "\ue007")
 
 
-def test_a_line_drawn_between_two_dots_shows_the_nearest_path(page):
-    from selenium.webdriver.common.action_chains import ActionChains
-
+def the_map(page) -> None:
     run(page, "document.getElementById('m-svg').scrollIntoView({block: 'center'})")
     wait(page, "return document.querySelectorAll('#m-svg .explained').length === 5")
-    dot = page.find_elements("css selector", "#m-svg .explained")[0]
-    ActionChains(page).click_and_hold(dot).move_by_offset(120, 40).release().perform()
+
+
+def drag(page, start: int, end: int) -> str:
+    """Draw a line from dot to dot of the map; what is said of it."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    dots = [page.find_element("css selector", f"#m-svg [data-place='{place}']") for place in (start, end)]
+    ActionChains(page).move_to_element(dots[0]).click_and_hold().move_to_element(dots[1]).release().perform()
     wait(page, "return document.querySelectorAll('#m-strip canvas').length > 2")
+    return run(page, "return document.getElementById('m-strip-note').textContent")
+
+
+def test_a_line_drawn_between_two_codes_shows_the_images_computed_on_it(page):
+    the_map(page)
+    said = drag(page, 0, 1)
+    assert "healthy/train0 to mass/train1" in said
+    assert "computed on that very line" in said
+    captions = run(page, "return [...document.querySelectorAll('#m-strip figcaption')].map(one => one.textContent)")
+    assert (captions[0], captions[-1], len(captions)) == ("healthy 1.00", "mass 1.00", 9)
+    wait(page, "return document.querySelector('#m-strip figure:last-child canvas').width === 16")
+    assert 90 < pixels(page, "#m-strip figure:last-child canvas")[0] < 110
     assert run(page, "return document.querySelectorAll('#m-svg .way.near').length") == 1
+
+
+def test_a_line_between_any_two_codes_says_how_far_the_nearest_computed_one_is(page):
+    the_map(page)
+    said = drag(page, 10, 26)
+    assert "You asked from mass/train10 to cyst/train26." in said
+    assert re.search(r"It begins \d+ % and ends \d+ % of that line’s length away from it", said)
+    said = drag(page, 40, 1)  # from one of the explained images, which lie upon each other: its own path is nearest
+    assert re.search("You asked from (healthy/00.) to mass/train1. Shown: \\1 with its class code moved towards", said)
+
+
+def test_a_line_is_asked_for_by_keys(page):
+    the_map(page)
+    run(page, "document.getElementById('m-svg').focus()")
+    press(page, "\ue014", " ")  # right, space
+    assert "press space" in run(page, "return document.getElementById('m-live').textContent")
+    press(page, "\ue014", "\ue015", "\ue012", "\ue012", " ")
+    wait(page, "return document.querySelectorAll('#m-strip canvas').length > 2")
+    assert run(page, "return document.getElementById('m-live').textContent").startswith("You asked from healthy/00")
 
 
 def test_one_control_lays_every_map_over_the_image(page):
@@ -231,6 +268,26 @@ def test_the_table_is_sorted_by_a_column(page):
     assert run(page, "return document.querySelectorAll('#compare th')[1].getAttribute('aria-sort')") == "ascending"
 
 
+def test_generators_stand_side_by_side(page):
+    run(page, "document.getElementById('generators').scrollIntoView()")
+    wait(page, "return document.querySelectorAll('#g-cards .g-made').length === 3")
+    cards = run(page, "return [...document.querySelectorAll('#g-cards > div')].map(one => one.innerText)")
+    assert [card.split("\n")[0] for card in cards] == ["original", "ours", "gradient", "shuffled"]
+    assert "end of its path" in cards[1]
+    assert "mass 0.95" in cards[1]
+    assert "not found: its nearest attempt" in cards[3]
+    red = pixels(page, "#g-cards .g-made")[:3]
+    assert red[0] > red[2]  # brighter than its own base
+    run(page, "const s = document.getElementById('g-over'); s.value = 'none'; s.dispatchEvent(new Event('input'))")
+    assert pixels(page, "#g-cards .g-made")[:3] == [230, 230, 230]  # the end, 0.9
+    run(page, "const s = document.getElementById('g-at'); s.value = 'made'; s.dispatchEvent(new Event('input'))")
+    assert pixels(page, "#g-cards .g-made")[:3] == [204, 204, 204]
+    heads = "document.querySelectorAll('#generators th button')"
+    run(page, f"{heads}[1].click(); {heads}[1].click()")
+    rows = run(page, "return [...document.querySelectorAll('#generators tbody th')].map(one => one.textContent)")
+    assert rows == ["shuffled", "gradient", "ours"]
+
+
 def test_dark_mode_is_that_of_the_system_and_can_be_chosen(page):
     ground = "return getComputedStyle(document.body).backgroundColor"
     light = run(page, ground)
@@ -243,7 +300,7 @@ def test_dark_mode_is_that_of_the_system_and_can_be_chosen(page):
 @pytest.mark.parametrize("width", [360, 1024, 1920])
 def test_nothing_reaches_over_the_edge_of_a_screen(browser, made, width):
     opened(browser, made, width)
-    for section in ("traversals", "map", "compare", "card"):
+    for section in ("traversals", "map", "compare", "generators", "card"):
         run(browser, "document.getElementById(arguments[0]).scrollIntoView()", section)
         wait(browser, "return document.readyState === 'complete'")
         assert run(browser, "return document.documentElement.scrollWidth <= innerWidth")
@@ -253,27 +310,15 @@ def test_nothing_reaches_over_the_edge_of_a_screen(browser, made, width):
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(page, scheme):
-    axe = pytest.importorskip("axe_core_python.base")
     run(page, "document.documentElement.dataset.theme = arguments[0]", scheme)
-    for section in ("traversals", "map", "compare"):
+    for section in ("traversals", "map", "compare", "generators"):
         run(page, "document.getElementById(arguments[0]).scrollIntoView()", section)
     wait(
         page,
         "return document.querySelectorAll('#c-cards .c-map').length === 3"
         "&& document.querySelectorAll('#m-svg .hit').length > 0",
     )
-    script = (Path(axe.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-    page.execute_script(script)
-    found = page.execute_async_script(
-        "const rules = {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']}, done = arguments[0];"
-        "axe.run(document, rules).then(found => done(found.violations))"
-    )
-    serious = {
-        one["id"]: [node["html"][:200] for node in one["nodes"][:3]]
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    }
-    assert serious == {}
+    assert serious_findings(page) == {}
 
 
 def test_names_that_mean_harm_are_shown_as_text(browser, tmp_path):
@@ -282,7 +327,7 @@ def test_names_that_mean_harm_are_shown_as_text(browser, tmp_path):
     path = Path(config.runs) / config.name / "report.html"
     opened(browser, path, 360)
     ready(browser)
-    for section in ("map", "compare", "card"):
+    for section in ("map", "compare", "generators", "card"):
         run(browser, "document.getElementById(arguments[0]).scrollIntoView()", section)
     wait(browser, "return document.querySelectorAll('#c-cards .c-map').length === 3")
     assert "pwned" not in browser.title

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cae.classifiers.gates import LEAST_AGREEMENT
+from explainers.report.holdings import Doubts
 from explainers.report.lights import lights, sentences
 
 GOOD = {
@@ -58,3 +60,22 @@ def test_three_sentences_say_what_was_found():
     said = sentences(GOOD, "demo", ["a", "b"], "resnet")
     assert len(said) == 3
     assert "found for 49" in said[1]
+
+
+def test_an_oracle_that_is_not_worth_asking_is_shown_with_the_reason():
+    doubt = "the oracle agrees with the classifier on 55.0% of 60 held-out images, less than 75%"
+    known = {"oracle/agreement": 0.55, "classifier/test_accuracy": 0.95}
+    light = lights(known, {}, ["a", "b"], 0.5, "explain.py {}", Doubts(oracle=doubt))[1]
+    assert (light.state, light.number[:2], light.advice) == ("bad", "55", "T" + doubt[1:])
+
+
+def test_the_report_judges_an_oracle_by_the_bound_of_the_trainings():
+    agreeing = [{"oracle/agreement": LEAST_AGREEMENT + change} for change in (0.01, -0.01)]
+    assert [states(GOOD | change)[1] for change in agreeing] == ["good", "warn"]
+
+
+def test_a_classifier_that_training_doubted_is_not_called_good():
+    doubts = Doubts(classifier=["the classifier answers 'b' for none of 60 test images"])
+    light = lights(GOOD, {}, ["a", "b"], 0.5, "explain.py {}", doubts)[0]
+    assert light.state == "bad"
+    assert light.advice.startswith("The classifier answers 'b' for none")
