@@ -1,8 +1,5 @@
 """Counterfactual generators on one footing: same classifier, images and targets, judged by the same oracle."""
 
-from cae.lazy import lazy_names
+from cae.generators.base import Generated, Generator
 
-__getattr__, __dir__, __all__ = lazy_names(
-    __name__,
-    {"Generated": "cae.generators.base", "Generator": "cae.generators.base"},
-)
+__all__ = ["Generated", "Generator"]
