@@ -14,9 +14,10 @@ from cae.runs.trained_run import TrainedRun
 
 
 class NearestImage(Generator):
-    """``x + a (x_n - x)``: x_n the nearest training image, in the classifier's features, that it gives to the target by the margin.
+    """``x + a (x_n - x)``: x_n the nearest training image in the classifier's features, of those of the target class.
 
-    The share a in [0, 1] is the smallest that reaches the margin, by bisection; the end of the path is x_n itself.
+    Of a class are images that the classifier gives to it by the margin asked for. The share a in [0, 1] is the smallest
+    that reaches the margin, by bisection; the end of the path is x_n itself.
 
     Reference: Goyal et al. 2019, arXiv:1904.07451, section 3, for counterfactuals from images of the other class.
     """
