@@ -12,18 +12,19 @@ from cae.continuing import continue_work
 from cae.counterfactuals.find import targets_for
 from cae.data.selection import image_options, readable, select_images
 from cae.errors import UserError
-from cae.files import read_json
+from cae.files import read_json, update_json
 from cae.generators.comparison import ARMS, GeneratorComparison, images_to_explain
 from cae.generators.figures import draw_outcomes
 from cae.generators.outcomes import LIST, read_features, read_values, write_images
 from cae.generators.registry import build_arms
-from cae.generators.table import stacked, write_tables
+from cae.generators.table import Figure, stacked, write_tables
 from cae.runs.label_agreement import check_labelled_images
 from cae.runs.run_folder import RunFolder
 from cae.runs.trained_run import TrainedRun, load_run
 from cae.training.sharing import process_count
 
 PICTURE = "generators.png"
+FOLDER = "generators"  # whose figures become those of the run
 
 
 def compare_generators(config: Config) -> None:
@@ -52,7 +53,12 @@ def compare_generators(config: Config) -> None:
     write_images(folder, images)
     comparison = GeneratorComparison(run, arms, images, folder)
     comparison.work()
-    print(report(folder, options.pictures, config.seed))
+    text, figures = report(folder, options.pictures, config.seed)
+    print(text)
+    # figures of images that the networks were trained on, or that nobody else has, are not those of the run
+    if options.images is None and options.split != "train" and options.folder == FOLDER:
+        found = {f"generators/{one.arm}/{one.metric}": one.mean for one in figures}
+        update_json(run.folder.path / "metrics.json", found, drop=("generators/",))
     left = len(samples) - len(images)
     already = f" ({left} more were of the target class already)" if left else ""
     print(f"{len(images)} images of {chosen.words}{already}; look at '{folder / PICTURE}', all numbers in "
@@ -65,7 +71,8 @@ def identity(run: TrainedRun) -> dict[str, Any]:
     """Everything that all outcomes depend on, whatever made them, by the name of the option or model."""
     config, options = run.config, run.config.generators
     files = options.images is not None
-    found: dict[str, Any] = {"seed": config.seed, "generators.images": options.images}
+    found: dict[str, Any] = {"seed": config.seed}
+    found |= {f"generators.{name}": getattr(options, name) for name in ("images", "diversity")}
     found |= {} if files else {"generators.split": options.split}
     found |= {f"counterfactual.{name}": getattr(config.counterfactual, name) for name in ("target", "margin")}
     found |= {f"data.{name}": value for name, value in image_options(config.data, files).items()}
@@ -73,16 +80,16 @@ def identity(run: TrainedRun) -> dict[str, Any]:
     return found | {f"fingerprint of the {name}": digits for name, digits in prints.items()}
 
 
-def report(folder: Path, pictures: int, seed: int = 0) -> str:
-    """Tables and picture of what a folder of outcomes holds; the main table as text."""
+def report(folder: Path, pictures: int, seed: int = 0) -> tuple[str, list[Figure]]:
+    """Tables and picture of what a folder of outcomes holds; the main table as text, and all figures."""
     listed = read_json(folder / LIST)
     images, arms = listed["images"], listed["arms"]
     places = {arm["name"]: folder / ARMS / arm["folder"] for arm in arms}
     values = {name: [read_values(place, one["file"]) for one in images] for name, place in places.items()}
     features = {name: stacked([read_features(place, one["file"]) for one in images]) for name, place in places.items()}
-    text = write_tables(folder, [one["id"] for one in images], values, features, arms, seed)
+    found = write_tables(folder, [one["id"] for one in images], values, features, arms, seed)
     draw_outcomes(folder, listed, pictures, folder / PICTURE)
-    return text
+    return found
 
 
 def _check_target(target: str, classes: tuple[str, ...]) -> None:

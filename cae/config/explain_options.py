@@ -150,6 +150,11 @@ class GeneratorsConfig:
     limit: int | None = option(100, "at most so many images, spread evenly over the classes; null for all", low=1)
     steps: int | None = option(None, "training steps of each trained generator; by default cae.max_steps", low=1)
     width: int = option(64, "channels after the first halving of the residual network (published: 64)", low=1)
+    diversity: int = option(
+        16,
+        "images of which counterfactuals towards up to three classes are compared with each other; 0 for none",
+        low=0,
+    )
     pictures: int = option(6, "rows of the picture", low=1, high=100)
     folder: str = option("generators", "folder below `explanations` of the run; another one keeps earlier results")
 

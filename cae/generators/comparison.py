@@ -18,12 +18,14 @@ from cae.data import Sample
 from cae.errors import UserError, printable
 from cae.files import file_name
 from cae.generators.base import Generated
-from cae.generators.measures import Made, measured
+from cae.generators.measures import Made, Values, measured
 from cae.generators.outcomes import Explained, is_complete, write_list, write_outcome
 from cae.generators.registry import Arm
+from cae.metrics.counterfactual import diversity
 from cae.runs.trained_run import TrainedRun
 
 CHUNK = 16  # images that an arm is given at once, whose outcomes are written together
+MOST_OTHERS = 3  # classes towards which an image's counterfactuals are compared with each other
 MODELS, ARMS = "models", "arms"
 
 
@@ -47,8 +49,13 @@ def images_to_explain(run: TrainedRun, samples: Sequence[Sample], target: str) -
         for sample, row, wanted in zip(part, seen, targets.tolist(), strict=True):
             source, label = int(row.argmax()), sample.label if sample.label >= 0 else None
             if source != wanted:
-                name = file_name(sample.id)
-                found.append(Explained(sample.id, name, sample.image, sample.mask, label, source, wanted))
+                ranked = row.argsort(descending=True, stable=True)[1 : 1 + MOST_OTHERS]
+                found.append(
+                    Explained(
+                        sample.id, file_name(sample.id), sample.image, sample.mask, label, source, wanted,
+                        tuple(ranked.tolist()),
+                    )
+                )  # fmt: skip
     if not found:
         raise UserError(f"all {len(samples)} images are classified as '{target}' already: give another target.")
     return found
@@ -111,20 +118,20 @@ class GeneratorComparison:
         run, batch = self.run, self.run.config.counterfactual.batch_size
         images = torch.stack([one.image for one in chunk]).to(run.device)
         targets = torch.tensor([one.target for one in chunk], device=run.device)
-        asked, began = run.classifier.evaluations, time.perf_counter()
+        asked, meter = run.classifier.evaluations, Meter(run.device)
         generated = checked(arm.generator.generate(images, targets), images, arm.name)
-        seconds, asked = time.perf_counter() - began, run.classifier.evaluations - asked
+        costs = meter.read(len(chunk)) | {"classifier_passes": (run.classifier.evaluations - asked) / len(chunk)}
         own = torch.zeros(1) if generated.passes is None else generated.passes
-        costs = {"classifier_passes": asked / len(chunk), "seconds": seconds / len(chunk)}
+        spread = self._diversity(arm, chunk, images)
         ends_seen, ends_believed = (None, None) if generated.ends is None else judged(run, generated.ends)
         for row, (one, made) in enumerate(zip(chunk, self._made(chunk, generated, ends_believed), strict=True)):
             values = measured(
                 made, one.source, one.target, run.config.counterfactual.margin,
                 lambda x: run.classifier.probabilities(x.to(run.device)), batch, run.config.seed,
             )  # fmt: skip
-            passes = {"own_passes": float(own[row] if len(own) > 1 else own[0])}
+            others = {"own_passes": float(own[row] if len(own) > 1 else own[0]), "diversity": spread[row]}
             write_outcome(
-                self.place(arm), one.file, made, {**values, **costs, **passes}, self._features(made),
+                self.place(arm), one.file, made, {**values, **costs, **others}, self._features(made),
                 _row(ends_seen, row),
             )  # fmt: skip
 
@@ -144,11 +151,43 @@ class GeneratorComparison:
                 mask=one.mask,
             )
 
+    def _diversity(self, arm: Arm, chunk: list[Explained], images: Tensor) -> list[float | None]:
+        """How far each image's counterfactuals towards several classes lie apart; None beyond the images asked for."""
+        first = self.images.index(chunk[0])
+        count = min(max(self.run.config.generators.diversity - first, 0), len(chunk))
+        if count == 0 or len(chunk[0].others) < 2:
+            return [None] * len(chunk)
+        rounds = [
+            checked(arm.generator.generate(images[:count], targets), images[:count], arm.name).images
+            for targets in torch.tensor([one.others for one in chunk[:count]], device=images.device).unbind(1)
+        ]
+        found: list[float | None] = [diversity(several) for several in torch.stack(rounds, 1)]
+        return found + [None] * (len(chunk) - count)
+
     def _features(self, made: Made) -> dict[str, Tensor]:
         """Features ``(3, F)`` of original, counterfactual and end, by the classifier and by the oracle of the run."""
         three = torch.stack([made.original, made.image, made.last]).to(self.run.device)
         readers = {"classifier": self.run.classifier} | ({"oracle": self.run.oracle} if self.run.oracle else {})
         return {name: reader.features(three).float().cpu() for name, reader in readers.items()}
+
+
+class Meter:
+    """Time and, on a GPU, memory from its making on."""
+
+    def __init__(self, device: torch.device):
+        self.device, self.on_gpu = device, device.type == "cuda"
+        if self.on_gpu:
+            torch.cuda.synchronize(device)
+            torch.cuda.reset_peak_memory_stats(device)
+        self.began = time.perf_counter()
+
+    def read(self, images: int) -> Values:
+        """Seconds for each of so many images, and the peak of memory in MB; None on a CPU."""
+        if self.on_gpu:
+            torch.cuda.synchronize(self.device)
+        seconds = (time.perf_counter() - self.began) / images
+        peak = torch.cuda.max_memory_allocated(self.device) / 2**20 if self.on_gpu else None
+        return {"seconds": seconds, "peak_megabytes": peak}
 
 
 def judged(run: TrainedRun, images: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -37,11 +37,16 @@ WORDS: dict[str, tuple[str, Better]] = {
     "raw_dice": ("Dice of the mask with the absolute change above Otsu's threshold", "higher"),
     "raw_dice_best": ("the same at the threshold that suits the mask best", "higher"),
     "changed_outside": ("share of the image that changes more than 5 pixels off the mask", "lower"),
+    "diversity": (
+        "mean absolute difference between counterfactuals of one image towards up to three classes",
+        "higher",
+    ),
     "mask_share": ("share of the image in the mask: what chance scores in pointing", "none"),
     "centre_dice": ("Dice of a map of the image's centre, a control", "none"),
     "classifier_passes": ("images that the classifier was asked about", "lower"),
     "own_passes": ("passes through the generator's own networks", "lower"),
     "seconds": ("seconds for an image", "lower"),
+    "peak_megabytes": ("memory on the GPU at most, with the models, in MB", "lower"),
 }
 
 

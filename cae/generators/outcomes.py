@@ -55,6 +55,7 @@ class Explained:
         label: of the data; None where unknown.
         source: class predicted.
         target: class to be reached.
+        others: up to three classes but ``source``, the most probable first, for the diversity.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Explained:
     label: int | None
     source: int
     target: int
+    others: tuple[int, ...]
 
 
 def write_images(folder: Path, images: list[Explained]) -> None:

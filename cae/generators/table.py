@@ -28,9 +28,8 @@ SETS = {
 }
 ORIGINALS = "other originals"  # the control of distances between sets
 SHOWN = ("found", "oracle", "oracle_end", "end_l1", "end_changed_share", "end_cout", "evidence_pointing",
-         "evidence_dice", "raw_pointing", "raw_dice", "changed_outside", "end_sfid", "end_skid", "classifier_passes",
-         "own_passes", "seconds")  # fmt: skip
-TIMES = ("seconds",)  # never twice the same, so they are no part of what a continued comparison must repeat
+         "evidence_dice", "raw_pointing", "raw_dice", "changed_outside", "diversity", "end_sfid", "end_skid",
+         "classifier_passes", "own_passes", "seconds", "peak_megabytes")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -129,8 +128,8 @@ def write_tables(
     features: Mapping[str, Mapping[str, Tensor]],
     arms: Sequence[Mapping[str, Any]],
     seed: int = 0,
-) -> str:
-    """Write ``table.csv``, ``table.json``, ``table.md`` and ``rows.csv``, and give the Markdown table as text.
+) -> tuple[str, list[Figure]]:
+    """Write ``table.csv``, ``table.json``, ``table.md`` and ``rows.csv``, and give the Markdown table and all figures.
 
     Args:
         folder: where to.
@@ -154,7 +153,7 @@ def write_tables(
     text = markdown(figures, arms, len(ids))
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
-    return text
+    return text, figures
 
 
 def markdown(figures: Sequence[Figure], arms: Sequence[Mapping[str, Any]], images: int) -> str:

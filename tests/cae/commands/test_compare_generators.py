@@ -88,6 +88,9 @@ def test_it_leaves_the_documented_folder_for_every_image_and_arm(world, capsys):
     table = {(row["metric"], row["arm"]): row for row in lines(folder / "table.csv")}
     assert float(table["found", "ours"]["mean"]) == 1
     assert float(table["end_l1", "Brighter"]["mean"]) == pytest.approx(0.1, abs=0.01)
+    of_run = json.loads((folder.parents[1] / "metrics.json").read_text())
+    assert of_run["generators/ours/found"] == 1
+    assert float(table["diversity", "Brighter"]["mean"]) == 0 < float(table["diversity", "ours"]["mean"])
     assert table["found", "ours"]["difference"] == "" != table["found", "Brighter"]["difference"]
     assert {"found", "oracle", "l1", "cout", "seconds"} <= set(lines(folder / "rows.csv")[0])
     assert "everything a little brighter" in (folder / "table.md").read_text()
