@@ -142,7 +142,7 @@ class GeneratorsConfig:
     """What ``explain.py compare-generators`` compares: counterfactual generators on the same images."""
 
     arms: list[str] = option(
-        ["ours", "published", "residual", "latent_shift", "gradient", "nearest", "shuffled"],
+        ["ours", "latent_shift", "gradient", "nearest", "shuffled", "residual", "published"],
         "generators, or yours by callable:package.module:name; @SEED behind one gives it another seed, as residual@1",
     )
     images: str | None = option(None, "an image file or a folder of them; without it, a split of the data")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
+import forked
 import pytest
 from level_run import level_run
 from PIL import Image
@@ -17,6 +21,7 @@ from cae.generators import comparison
 from cae.generators.registry import GENERATORS, build_arms
 from cae.runs.run_config import load_run_config, run_config
 
+ROOT = Path(__file__).parents[3]
 ARMS = "generators.arms=[ours,nearest,shuffled,callable:my_generators:Brighter]"
 MINE = """
 from cae.generators import Generated, Generator
@@ -168,3 +173,29 @@ def test_a_received_run_names_no_generator_to_be_run(tmp_path):
     assert set(run_config(tmp_path / "run").generators.arms) == set(GENERATORS)
     named = run_config(tmp_path / "run", ["generators.arms=[ours,callable:mine:Arm]"])
     assert named.generators.arms == ["ours", "callable:mine:Arm"]
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_shipped_run_goes_on_to_the_same_table(tmp_path):
+    words = [
+        str(ROOT / "explain.py"), "compare-generators", "lesions", "pretrained=true", f"runs={tmp_path}",
+        "data.lesions.train=12", "data.lesions.val=6", "data.lesions.test=30", "cae.validate_every=3",
+        "generators.arms=[ours,gradient,residual]", "generators.limit=6", "generators.steps=6", "generators.width=2",
+        "generators.diversity=0", "logging.progress=false", "trainer.accelerator=cpu", "trainer.threads=1",
+    ]  # fmt: skip
+    done = forked.run([*words, "name=whole"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    place = tmp_path / "killed" / "explanations" / "generators"
+    trained = place / "models" / "residual" / "residual_checkpoints"
+    for moment in (place / "arms" / "ours", trained, place / "arms" / "residual"):
+        program = forked.start([*words, "name=killed"], tmp_path)
+        while program.poll() is None and not (moment.exists() and any(moment.iterdir())):
+            time.sleep(0.01)
+        assert program.poll() is None
+        os.kill(program.pid, signal.SIGKILL)
+        program.wait()
+    done = forked.run([*words, "name=killed"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    whole = tmp_path / "whole" / "explanations" / "generators"
+    assert untimed(place / "rows.csv") == untimed(whole / "rows.csv")
+    assert not [path for path in place.rglob("*") if path.name.startswith(".writing-")]
