@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cae.generators.base import Generated, Generator
-from cae.runs.trained_run import TrainedRun
 
 STEPS = 200
 RATE = 1 / 255  # of Adam, whose steps are about as large: one grey level a step
@@ -84,10 +83,6 @@ class PixelGradient(Generator):
 
     words = "gradient descent in pixels, the adversarial floor"
     needs_gradients = True
-
-    def __init__(self, run: TrainedRun, seed: int):
-        super().__init__(run, seed)
-        run.classifier.require_gradients("the generator `gradient`")
 
     @property
     def parameters(self) -> dict[str, Any]:

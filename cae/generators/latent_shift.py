@@ -14,7 +14,6 @@ from cae.generators.base import Generated, Generator
 from cae.generators.search import real_change, smallest_share
 from cae.metrics.log_odds import log_odds_of_each
 from cae.models.cae import CAE
-from cae.runs.trained_run import TrainedRun
 
 FIRST = 0.01  # length of the first shift that is tried, in lengths of the code itself
 DOUBLINGS = 14
@@ -36,7 +35,7 @@ def shift_direction(decode: Decode, log_odds_of: Callable[[Tensor], Tensor], cod
     Returns:
         one tensor for each part of the code; zero where the gradient is.
 
-    Reference: Cohen et al. 2021, arXiv:2102.09475, eq. 1.
+    Reference: Cohen et al. 2021, arXiv:2102.09475.
     """
     with torch.enable_grad():
         leaves = [part.detach().clone().requires_grad_() for part in codes]
@@ -64,15 +63,11 @@ class LatentShift(Generator):
     is the run's own: of our embedding, z is the individual code and D the trunk, which draws without any class code; of
     the published one, z is both codes. The paper's auto-encoder knows no classes either.
 
-    Reference: Cohen et al. 2021, arXiv:2102.09475 (Gifsplanation), section 2.
+    Reference: Cohen et al. 2021, arXiv:2102.09475 (Gifsplanation).
     """
 
     words = "latent shift of the run's auto-encoder"
     needs_gradients = True
-
-    def __init__(self, run: TrainedRun, seed: int):
-        super().__init__(run, seed)
-        run.classifier.require_gradients("the generator `latent_shift`")
 
     @property
     def parameters(self) -> dict[str, Any]:

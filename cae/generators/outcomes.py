@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cae.canvas import save_png
@@ -105,7 +106,7 @@ def write_outcome(
     save_png(picture_of(made.image), folder / f"{file}.png")
     if made.end is not None:
         save_png(picture_of(made.end), folder / f"{file}-end.png")
-    if made.base is not made.original:
+    if not torch.equal(made.base, made.original):
         save_png(picture_of(made.base), folder / f"{file}-base.png")
     largest = float(made.evidence.max())
     save_png(picture_of(made.evidence / (largest or 1.0)), folder / f"{file}-evidence.png", maximum=repr(largest))

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from cae.config import Config
 from cae.config.command_line import load_config
+from cae.errors import UserError
 from cae.files import read_json
 from cae.generators.base import Generated, Generator
 from cae.generators.search import first_or_last
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.loading import load_cae
+from cae.models.published import check_sizes
 from cae.runs.run_folder import RunFolder
 from cae.runs.trained_run import TrainedRun
 from cae.training.cae import train_cae
@@ -53,7 +55,12 @@ class PublishedWalk(Generator):
 
     def __init__(self, run: TrainedRun, seed: int):
         super().__init__(run, seed)
-        run.classifier.require_gradients("the generator `published`")
+        try:
+            check_sizes(run.data.image_shape, published_config(run.config, Path(), seed).cae.model.residual_blocks)
+        except UserError as error:
+            raise UserError(
+                [f"{words} Or leave `published` out of generators.arms." for words in error.problems]
+            ) from None
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -64,6 +64,10 @@ def build_arms(run: TrainedRun, words: Sequence[str]) -> list[Arm]:
 def _arm(run: TrainedRun, word: str) -> Arm:
     place, seed = _parsed(word)
     found = _class(place)
+    if found.needs_gradients and not run.classifier.differentiable:
+        raise UserError(
+            f"{OPTION}: '{word}' follows gradients of the classifier, which this one does not give: leave it out."
+        )
     generator = found(run, run.config.seed if seed is None else seed)
     identity = {"word": word, **generator.parameters}
     if place.startswith(FOREIGN):  # code that has changed gives other results

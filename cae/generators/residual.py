@@ -40,7 +40,6 @@ class ResidualNetwork(Generator):
 
     def __init__(self, run: TrainedRun, seed: int):
         super().__init__(run, seed)
-        run.classifier.require_gradients("the generator `residual`")
         options = run.config.generators
         self.steps, self.width = options.steps or run.config.cae.max_steps, options.width
 

@@ -24,7 +24,7 @@ def halvings_for(side: int) -> int:
 class ConditionalNorm(nn.Module):
     """Batch norm whose scale and shift depend on a class.
 
-    Reference: de Vries et al. 2017, arXiv:1707.00683, section 3.
+    Reference: de Vries et al. 2017, arXiv:1707.00683.
     """
 
     def __init__(self, channels: int, classes: int):

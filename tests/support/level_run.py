@@ -30,11 +30,12 @@ class LevelCAE(nn.Module):
 def level_run(runs: Path, *overrides: str) -> TrainedRun:
     """The run ``level`` in a folder of runs; the oracle is the classifier."""
     config = tiny_config("name=level", f"runs={runs}", "counterfactual.steps=11", *overrides)
-    data, classifier, cae = tiny_data(config), level_classifier(), LevelCAE()
+    side = config.data.image_size
+    data, classifier, cae = tiny_data(config), level_classifier(side), LevelCAE()
     manifold = ClassManifold.build(cae, classifier, data.loader(data.train), config=config.manifold)
     (runs / "level").mkdir(parents=True, exist_ok=True)
     device = torch.device("cpu")
-    return TrainedRun(config, RunFolder(config), data, classifier, device, level_classifier(), cae, manifold)
+    return TrainedRun(config, RunFolder(config), data, classifier, device, level_classifier(side), cae, manifold)
 
 
 def some_images(run: TrainedRun, count: int = 6) -> tuple[Tensor, Tensor]:

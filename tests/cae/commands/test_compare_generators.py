@@ -160,6 +160,20 @@ def test_a_seed_behind_an_arm_makes_it_another_arm(tmp_path):
     assert [(arm.name, arm.generator.seed) for arm in arms] == [("ours", 3), ("shuffled", 3), ("shuffled-1", 1)]
 
 
+def test_what_follows_gradients_is_refused_for_a_black_box_and_what_asks_for_scores_is_not(tmp_path):
+    run = level_run(tmp_path)
+    object.__setattr__(run.classifier, "differentiable", False)
+    with pytest.raises(UserError) as caught:
+        build_arms(run, ["gradient", "latent_shift", "residual", "nearest"])
+    assert [words.split("'")[1] for words in caught.value.problems] == ["gradient", "latent_shift", "residual"]
+    assert [arm.name for arm in build_arms(run, ["nearest", "shuffled"])] == ["ours", "nearest", "shuffled"]
+
+
+def test_images_too_small_for_the_published_network_are_told_before_anything_is_trained(tmp_path):
+    with pytest.raises(UserError, match=r"at least 32, but got 16.*leave `published` out of generators.arms"):
+        build_arms(level_run(tmp_path), ["published"])
+
+
 @pytest.mark.parametrize("target", ["any", "all"])
 def test_every_image_needs_one_target(world, target):
     with pytest.raises(UserError, match=f"must be a class .* or runner-up, but got {target}"):

@@ -6,8 +6,6 @@ import pytest
 import torch
 from level_run import level_run, some_images
 
-from cae.classifiers import TargetClassifier
-from cae.errors import UserError
 from cae.generators.gradient import RATE, PixelGradient, descend, pixel_loss, total_variation
 
 WEIGHTS = torch.tensor([[1.0, -2.0], [0.5, 0.0]])
@@ -72,13 +70,3 @@ def test_it_convinces_the_classifier_of_a_run_by_the_margin(tmp_path):
     targets = torch.tensor([1, 2, 1])  # one grey level up, up, down
     assert not generator.reached(images, targets).any()
     assert generator.reached(generator.generate(images, targets).images, targets).all()
-
-
-def test_a_black_box_has_no_gradient_to_follow(tmp_path):
-    run = level_run(tmp_path)
-    grey = TargetClassifier(
-        lambda x: x.mean((1, 2, 3))[:, None] * [[1, 2, 3]], ("a", "b", "c"), image_shape=(1, 16, 16)
-    )
-    object.__setattr__(run, "classifier", grey)
-    with pytest.raises(UserError, match="generator `gradient` needs gradients"):
-        PixelGradient(run, 0)

@@ -105,7 +105,8 @@ def test_the_published_recipe_follows_predictions_in_its_own_batches(run, tmp_pa
     assert run.config.cae.preset == "default"  # the run's own options stay
 
 
-def test_the_published_walk_takes_the_first_of_six_steps_that_reaches_else_the_last(run):
+def test_the_published_walk_takes_the_first_of_six_steps_that_reaches_else_the_last(tmp_path):
+    run = level_run(tmp_path, "data.image_size=32")
     generator, (images, targets) = PublishedWalk(run, 0), some_images(run)
     generator.cae, generator.manifold = run.cae, run.manifold  # in place of trained ones
     made = generator.generate(images, targets)
