@@ -126,7 +126,8 @@ def blended(images: Tensor, residuals: Tensor) -> Tensor:
     >>> blended(torch.tensor([0.0, 0.0, -1.0]), torch.tensor([0.0, -0.5, 0.5])).tolist()
     [0.0, -0.5, 0.0]
     """
-    return images + residuals.clamp_min(0) * (1 - images) - (-residuals).clamp_min(0) * (1 + images)
+    # not by two clamps, whose gradient at 0, where the network starts, is 0 (PyTorch 2)
+    return images + residuals * torch.where(residuals >= 0, 1 - images, 1 + images)
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:
