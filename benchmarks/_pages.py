@@ -17,6 +17,7 @@ from benchmarks._explainer_tables import (
     cost_section,
     sampler_section,
 )
+from benchmarks._generators_table import generators_section
 from benchmarks._multirex_table import multirex_section
 from benchmarks._quality_table import quality_section, training_cost_section
 from benchmarks._questions import QUESTIONS, Question
@@ -28,6 +29,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 TABLES: dict[str, tuple[str, Callable[[Path], str]]] = {
     "end_to_end": ("Training and traversal, end to end", end_to_end_section),
     "counterfactual_quality": ("Counterfactuals and their ablation", quality_section),
+    "generators": ("Generators compared", generators_section),
     "training_cost": ("What a training step costs", training_cost_section),
     "sanity": ("Sanity tests", sanity_section),
     "explanations": ("Explainers compared", comparison_section),

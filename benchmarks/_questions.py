@@ -82,6 +82,11 @@ EXPLAINERS = {
     "occlusion": "Occlusion", "rise": "RISE", "lime": "LIME", "pmi": "PMI", "ig": "information gain",
     "random": "control: random map",
 }  # fmt: skip
+GENERATORS = {
+    "ours": "ours", "residual": "residual network, after COIN (few steps)", "latent_shift": "latent shift",
+    "gradient": "gradient in pixels: adversarial floor", "nearest": "nearest image of the class, faded in",
+    "shuffled": "control: our change, shuffled",
+}  # fmt: skip
 ABLATION = {
     "ours": "ours", "without_classifier": "on labels, no classifier in the loop",
     "without_evidence": "without the class encoder's maps in the editor", "without_gate": "without a mask",
@@ -169,6 +174,14 @@ QUESTIONS = (
          Panel("Dice (best threshold)", EMPTY + "end_dice_best", 0.85, range=SHARE),
          Panel("pointing game", EMPTY + "end_pointing", 0.97, range=SHARE)),
         "Points: means over seeds 3, 4 and 5, bars: their range. Dashed: what is wanted.", ("counterfactual_quality",),
+    ),
+    Question(
+        "generators", _rows(GENERATORS, "generators_lesions", ("ours",)),
+        (Panel("found", "{}/found", range=SHARE),
+         Panel("oracle agrees at the path's end", "{}/oracle_end", range=SHARE),
+         Panel("Dice of the evidence", "{}/evidence_dice", range=SHARE),
+         Panel("mean change", "{}/end_l1", better="low")),
+        IMAGES + " Generators without a path are measured at the counterfactual.", ("generators",),
     ),
     Question(
         "ablation", tuple(Row(words, LESIONS, f"{name}/", ours=name == "ours") for name, words in ABLATION.items()),

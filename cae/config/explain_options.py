@@ -138,6 +138,28 @@ class SanityConfig:
 
 
 @dataclass
+class GeneratorsConfig:
+    """What ``explain.py compare-generators`` compares: counterfactual generators on the same images."""
+
+    arms: list[str] = option(
+        ["ours", "latent_shift", "gradient", "nearest", "shuffled", "residual", "published"],
+        "generators, or yours by callable:package.module:name; @SEED behind one gives it another seed, as residual@1",
+    )
+    images: str | None = option(None, "an image file or a folder of them; without it, a split of the data")
+    split: str = option("test", "split to explain", choices=("train", "val", "test"))
+    limit: int | None = option(100, "at most so many images, spread evenly over the classes; null for all", low=1)
+    steps: int | None = option(None, "training steps of each trained generator; by default cae.max_steps", low=1)
+    width: int = option(64, "channels after the first halving of the residual network (published: 64)", low=1)
+    diversity: int = option(
+        16,
+        "images of which counterfactuals towards up to three classes are compared with each other; 0 for none",
+        low=0,
+    )
+    pictures: int = option(6, "rows of the picture", low=1, high=100)
+    folder: str = option("generators", "folder below `explanations` of the run; another one keeps earlier results")
+
+
+@dataclass
 class ReportConfig:
     """What ``explain.py report`` puts into its one file."""
 

@@ -10,6 +10,7 @@ from cae.config.explain_options import (
     CausalConfig,
     CounterfactualConfig,
     ExplainConfig,
+    GeneratorsConfig,
     ManifoldConfig,
     ReportConfig,
     SanityConfig,
@@ -303,6 +304,7 @@ class Config:
     ncc: NCCConfig = field(default_factory=NCCConfig)
     caes: CausalConfig = field(default_factory=CausalConfig)
     sanity: SanityConfig = field(default_factory=SanityConfig)
+    generators: GeneratorsConfig = field(default_factory=GeneratorsConfig)
     report: ReportConfig = field(default_factory=ReportConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)

@@ -35,3 +35,13 @@ def log_odds(logits: Tensor, target: int) -> Tensor:
         ``(…)``, differentiable.
     """
     return logits[..., target] - log_complement(logits, target)
+
+
+def log_odds_of_each(logits: Tensor, targets: Tensor) -> Tensor:
+    """The same ``(B,)`` of a class of its own for each row: ``logits (B, K)``, ``targets (B,)``; differentiable.
+
+    >>> log_odds_of_each(torch.tensor([[1.0, 3.0], [1.0, 3.0]]), torch.tensor([1, 0]))
+    tensor([ 2., -2.])
+    """
+    index = targets[:, None]
+    return logits.gather(1, index)[:, 0] - logits.scatter(1, index, -torch.inf).logsumexp(1)

@@ -12,8 +12,8 @@ from cae.runs.run_lock import LOCK
 from cae.written_files import LIST, TEMPORARY, all_files, listed
 
 # whose results lie in it: a folder that another command may clear must not be theirs
-OWNERS = {"traverse": "traverse.folder", "caes": "caes.folder", "compare": "explain.folder", "manifold": None,
-          "export": None}  # fmt: skip
+OWNERS = {"traverse": "traverse.folder", "caes": "caes.folder", "compare": "explain.folder",
+          "generators": "generators.folder", "manifold": None, "export": None}  # fmt: skip
 
 # what trainings write into folders of their own, beside what is noted: by Lightning, and by versions before the list
 OF_TRAININGS = ("*.ckpt", "step-*.png", "metrics.csv", "hparams.yaml", "events.out.tfevents.*")

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from cae.config import Config
+from cae.config import Config, GeneratorsConfig
 from cae.config.checks import check_config
 from cae.config.command_line import ParsedArguments, load_config
 from cae.config.fields import all_options, get_value, set_value, within
@@ -20,7 +20,7 @@ PRETRAINED = "pretrained"  # the name of the shipped run
 TRAINED = ("data", "classifier", "oracle", "cae", "sampler")
 # Options of one call, never taken from the run.
 OF_THIS_CALL = ("name", "runs", "resume", "overwrite", "pretrained", "traverse", "explain", "method", "methods", "caes",
-                "sanity", "report", "serve", "logging", "trainer")  # fmt: skip
+                "sanity", "generators", "report", "serve", "logging", "trainer")  # fmt: skip
 
 
 def run_config(run: Config | str | Path, overrides: Iterable[str] = (), trust_programs: bool = False) -> Config:
@@ -39,6 +39,8 @@ def run_config(run: Config | str | Path, overrides: Iterable[str] = (), trust_pr
         return load_config(overrides=overrides, base=run)
     folder, overrides = _folder_of(Path(run)), list(overrides)
     config = load_run_config(folder, overrides)
+    if not within("generators.arms", [override.partition("=")[0].strip() for override in overrides]):
+        config.generators.arms = GeneratorsConfig().arms  # of a call, as ``OF_THIS_CALL``: they may name programs
     if not trust_programs:
         refuse_programs(config, folder, {override.partition("=")[0].strip() for override in overrides})
     config.runs, config.name = str(folder.parent), folder.name  # wherever the folder was moved to

@@ -55,7 +55,7 @@ _OF_ALL = (
 _METRICS = {
     "classifier": ("classifier/",),
     "oracle": ("oracle/",),
-    "cae": ("cae/", "counterfactual/", "localisation/", "seconds/cae"),
+    "cae": ("cae/", "counterfactual/", "localisation/", "generators/", "seconds/cae"),
     "ncc": ("ncc/", "seconds/ncc"),
     "sampler": ("sampler/", "seconds/sampler"),
 }

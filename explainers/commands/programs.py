@@ -58,6 +58,10 @@ EXPLAIN = {
         "several explainers on the same images: maps, metrics, a table (methods=[NAME, …])",
         "explainers.commands.compare:compare",
     ),
+    "compare-generators": Command(
+        "generators of counterfactuals on the same images: a table, a picture (generators.arms=[NAME, …])",
+        "cae.commands.compare_generators:compare_generators",
+    ),
     "export": Command(
         "encoder, decoder and counterfactuals as ONNX files, for other programs", "cae.commands.export:export"
     ),

@@ -10,7 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from code_blocks import blocks_of
+from level_run import level_run, some_images
 from PIL import Image
+
+from cae.generators.registry import build_arms
 
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 
@@ -52,3 +55,17 @@ def test_a_python_function_is_explained_as_the_page_shows(tmp_path, monkeypatch,
     assert found["classifier"].scores == "probabilities"
     assert found["found"].attribution.shape == (1, 1, 32, 32)
     assert capsys.readouterr().out == "False [65]\n"
+
+
+def test_a_generator_of_the_users_own_joins_as_the_page_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run_blocks("compare_generators.md")
+    run = level_run(tmp_path)
+    _, brighter = build_arms(run, ["callable:my_generator:Brighter"])
+    sys.modules.pop("my_generator", None)
+    images, targets = some_images(run, 2)
+    made = brighter.generator.generate(images, targets).images
+    assert (brighter.name, brighter.generator.words) == ("Brighter", "the whole image, brighter")
+    assert brighter.generator.reached(made, targets).all()
+    assert (made >= images).all()
