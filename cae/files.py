@@ -301,6 +301,20 @@ def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
     return header, tensors
 
 
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The one header of a safetensors file of the program's, without a look at its tensors; empty where there is none.
+
+    What is wrong with a file is told where its tensors are read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with suppress(OSError, SafetensorError, ValueError), safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata() or {}
+        content = json.loads(next(iter(metadata.values()))) if len(metadata) == 1 else {}
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
 def read_saved(path: str | Path, kind: str, version: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of an object that was written as ``kind``, its header saying ``format: version``.
 

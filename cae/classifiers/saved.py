@@ -34,13 +34,14 @@ def save_classifier(
     name: str = "classifier",
     matrices: Mapping[str, Tensor] | None = None,
     teacher: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
 
     The description is also in the header of the weights, so that they can be moved alone. The weights come last: they
     mark a training as finished. ``matrices (K, K)`` of test images may be ``confusion``, by label and prediction, and
     of an oracle ``agreement``, by the classifier's prediction and its own. ``teacher`` is the fingerprint of the
-    classifier whose predictions were learnt.
+    classifier whose predictions were learnt, ``data`` that of the images.
     """
     target = config if isinstance(config, ClassifierConfig) else None
     description = {
@@ -56,6 +57,7 @@ def save_classifier(
         "metrics": dict(metrics or {}),
         **{what: matrix.long().tolist() for what, matrix in (matrices or {}).items()},
         "teacher": teacher,
+        **({} if data is None else {"data": data}),
     }
     path = Path(folder) / f"{name}.safetensors"
     check_finite(path, network.state_dict())

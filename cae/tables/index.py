@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cae.continuing import continue_work
 from cae.csv_files import write_csv
+from cae.data.selection import changed_work
 from cae.errors import UserError
 from cae.files import atomic_path, read_tensors, write_tensors
 from cae.tables.metric_table import METRICS
@@ -233,5 +234,5 @@ def rows_to_continue(folder: Path, identity: Mapping[str, Any]) -> list[IndexRow
     """
     rows = read_index(folder / "index.parquet")
     begun = bool(rows) or any((folder / SHARDS).glob("*.parquet"))
-    continue_work(folder, identity, "traverse.folder", begun=begun)
+    continue_work(folder, identity, "traverse.folder", begun=begun, changed=changed_work)
     return rows

@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from cae.classifiers.identity import state_digest
 from cae.errors import UserError
 from cae.files import read_tensors, write_json, write_weights
 from explainers.infills.base import Sampler
@@ -23,7 +24,7 @@ class LearnedSampler(Sampler):
 
     Args:
         distribution: the network.
-        facts: what its file says of it: ``bits`` per dimension, ``fingerprint`` of the data.
+        facts: what its file says of it: ``bits`` per dimension, fingerprint of the ``data``.
     """
 
     name = "learned"
@@ -32,7 +33,7 @@ class LearnedSampler(Sampler):
         self.distribution = distribution.eval()
         self.facts = dict(facts or {})
         self.window = distribution.window
-        self.fingerprint = str(self.facts.get("fingerprint", ""))
+        self.fingerprint = state_digest(distribution)[:16]
 
     @torch.inference_mode()
     def sample(self, image: Tensor, tops: Tensor, size: int, n: int, generators: Sequence[torch.Generator]) -> Tensor:
