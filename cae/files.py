@@ -74,6 +74,8 @@ def disk_problem(error: BaseException, folder: str | Path) -> str | None:
     kept = "; what was written before is as it was. Then the same command goes on (a training with resume=last)."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the folder '{folder}' may not be written to; change that, or set runs= to another place{kept}"
+    if number == errno.EFBIG or "File too large" in str(error):
+        return f"no larger file may be written in '{folder}', by the disk or by `ulimit -f`: raise it{kept}"
     full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
     if not full and not isinstance(error, (UserError, OSError, ValueError, TypeError)):
         with suppress(OSError):  # PyTorch says no more than that writing failed

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from cae.config import Config, TrainerConfig
 from cae.devices import parse_devices
 from cae.requeue import check_tasks
+from cae.training.own_signals import OwnSignals
 from cae.training.trainer import cluster_plugins, expect_known_warnings
 
 Problems = list[str]
@@ -47,7 +48,7 @@ def deal(config: Config, parts: Sequence[int], do: Callable[[int], Problems]) ->
         accelerator=options.accelerator, devices=parse_devices(options.devices), num_nodes=options.num_nodes,
         strategy="ddp" if options.strategy == "auto" else options.strategy, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-        plugins=[*cluster_plugins()],
+        plugins=[*cluster_plugins()], callbacks=[OwnSignals()],
     )  # fmt: skip
     work = _Work(do)
     mine = list(parts)[trainer.global_rank :: trainer.world_size]

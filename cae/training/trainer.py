@@ -29,6 +29,7 @@ from cae.processes import is_first_process
 from cae.requeue import check_tasks, is_requeued
 from cae.runs.result_folder import check_outputs, remove_outputs
 from cae.training.finite import FiniteTraining
+from cae.training.own_signals import OwnSignals
 from cae.training.requeueing import Requeueing
 from cae.training.synchronisation import SynchronisedBatchNorm
 
@@ -235,7 +236,8 @@ def build_trainer(
         "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
     }
     loggers = build_loggers(config.logging, folder, stage, config.name, resume)
-    guarded = [FiniteTraining(config, stage), *callbacks, *_requeueing(callbacks, exact_steps, config.logging.every)]
+    own = [OwnSignals(), FiniteTraining(config, stage)]
+    guarded = [*own, *callbacks, *_requeueing(callbacks, exact_steps, config.logging.every)]
     # a folder of the stage's own: Lightning continues, and tests, any checkpoint of a requeued job that lies there
     fixed = {"default_root_dir": folder / f"{stage}_checkpoints", "logger": loggers, "callbacks": guarded}
     try:
