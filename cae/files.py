@@ -31,6 +31,7 @@ FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, Ru
           zipfile.BadZipFile)  # fmt: skip
 MOST_TEXT = 1 << 30  # bytes of a JSON file or a log
 _NOTHING = 1 << 16  # bytes that are free on a disk that takes no more
+_CUT_OFF = ("File too large", "inline_container")  # the latter of PyTorch, of a file that it could not write on
 DIGEST = "cae_sha256"  # under which the header of a safetensors file keeps that of its content
 
 
@@ -74,13 +75,15 @@ def disk_problem(error: BaseException, folder: str | Path) -> str | None:
     kept = "; what was written before is as it was. Then the same command goes on (a training with resume=last)."
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"the folder '{folder}' may not be written to; change that, or set runs= to another place{kept}"
-    if number == errno.EFBIG or "File too large" in str(error):
-        return f"no larger file may be written in '{folder}', by the disk or by `ulimit -f`: raise it{kept}"
     full = number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
     if not full and not isinstance(error, (UserError, OSError, ValueError, TypeError)):
         with suppress(OSError):  # PyTorch says no more than that writing failed
             full = shutil.disk_usage(folder).free < _NOTHING
-    return f"the disk is full; free some space, or set runs= to another disk{kept}" if full else None
+    if full:
+        return f"the disk is full; free some space, or set runs= to another disk{kept}"
+    if number == errno.EFBIG or any(words in str(error) for words in _CUT_OFF):
+        return f"no more of it is taken in '{folder}', by a limit of the disk or of `ulimit -f`: raise that{kept}"
+    return None
 
 
 def write_json(path: str | Path, content: Any) -> None:

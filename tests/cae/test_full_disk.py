@@ -5,10 +5,12 @@ On a small tmpfs where the system lets it be mounted; elsewhere the system bound
 
 from __future__ import annotations
 
+import io
 import os
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,7 +32,7 @@ OPTIONS = (
     "explain.metrics=none",
     "methods=[random,edges]",
 )
-SENTENCES = ("the disk is full", "no larger file may be written")
+SENTENCES = ("the disk is full", "no more of it is taken")
 
 
 class Mounted:
@@ -91,15 +93,15 @@ def told(work: Callable[[], object], small: Mounted | Bounded) -> tuple[int, str
     if process == 0:
         code = 70
         try:
-            os.dup2(write, 2)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            sys.stderr, sys.stdout = os.fdopen(write, "w"), io.StringIO()
             small.enter()
             run_program(lambda _: work(), [])
         except SystemExit as stop:
             code = int(stop.code or 0)
         except BaseException as error:
-            os.write(2, f"Traceback: {error!r}".encode())
+            print(f"Traceback: {error!r}", file=sys.stderr)
         finally:
+            sys.stderr.flush()
             os._exit(code)
     os.close(write)
     with os.fdopen(read, errors="replace") as words:
