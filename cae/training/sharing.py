@@ -15,6 +15,7 @@ from cae.training.own_signals import OwnSignals
 from cae.training.trainer import cluster_plugins, expect_known_warnings
 
 Problems = list[str]
+_NOTHING = -1  # the number of no part
 
 
 def process_count(config: TrainerConfig) -> int:
@@ -51,7 +52,8 @@ def deal(config: Config, parts: Sequence[int], do: Callable[[int], Problems]) ->
         plugins=[*cluster_plugins()], callbacks=[OwnSignals()],
     )  # fmt: skip
     work = _Work(do)
-    mine = list(parts)[trainer.global_rank :: trainer.world_size]
+    # Lightning (2.6) refuses a process that gets nothing to do
+    mine = list(parts)[trainer.global_rank :: trainer.world_size] or [_NOTHING]
     trainer.predict(work, DataLoader(mine, batch_size=None), return_predictions=False)  # type: ignore[arg-type]
     return work.problems if trainer.is_global_zero else None
 
@@ -67,6 +69,8 @@ class _Work(pl.LightningModule):
 
     def predict_step(self, part: int, batch_idx: int) -> None:
         """Do a part."""
+        if int(part) == _NOTHING:
+            return
         self._told += [(int(part), problem) for problem in self._do(int(part))]
 
     def on_predict_end(self) -> None:

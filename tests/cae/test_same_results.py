@@ -29,11 +29,11 @@ pytestmark = [
 ]
 TRAININGS: dict[str, Callable[[Config], None]] = {"classifier": classifier_stage, "cae": cae_stage}
 EXPLANATIONS: dict[str, Callable[[Config], None]] = {"traverse": traverse, "compare": compare}
-OPTIONS = ("classifier.epochs=8", "classifier.learning_rate=0.02", "counterfactual.steps=5",
+OPTIONS = ("oracle.epochs=3", "classifier.epochs=8", "classifier.learning_rate=0.02", "counterfactual.steps=5",
            "manifold.embeddings=[pca]", "traverse.limit=9", "traverse.gif=false", "traverse.save=all",
            "explain.limit=6", "explain.figures=1",
            "explain.metrics=none", "methods=[random,cae]")  # fmt: skip
-KILLS = {"classifier": 3, "cae": 5, "traverse": 5, "compare": 5}
+KILLS = {"classifier": 2, "cae": 4, "traverse": 5, "compare": 5}
 
 
 def test_a_run_that_was_killed_moved_continued_and_shared_out_is_equal_to_one_that_was_not(tmp_path):
@@ -46,7 +46,7 @@ def test_a_run_that_was_killed_moved_continued_and_shared_out_is_equal_to_one_th
         more = ["resume=last"] if name in TRAININGS else []
         for _ in range(KILLS[name]):
             work = partial(step, config_in(runs, *OPTIONS, *more))
-            kills += not ended(killed_after(draw.uniform(0, 0.9 * takes[name]), work))
+            kills += not ended(killed_after(draw.uniform(0, 0.7 * takes[name]), work))
             place += 1
             if runs.exists():
                 runs = Path(shutil.move(runs, tmp_path / f"runs{place}"))
@@ -54,7 +54,7 @@ def test_a_run_that_was_killed_moved_continued_and_shared_out_is_equal_to_one_th
             assert ended(partial(step, config_in(runs, *OPTIONS, *more)))
         else:
             in_two_processes(step, config_in(runs, *OPTIONS, "trainer.devices=2"))
-    assert kills >= 14  # what is done already is not done again, and ends before its time
+    assert kills >= 8  # what is done already is not done again, and may end before its time
     compare_runs(runs / "own", whole / "own")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import os
 import resource
 import signal
@@ -12,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import torch
 from tiny_training import OPTIONS
 
@@ -26,6 +28,9 @@ SMALL = (*OPTIONS, "name=own", "classifier.width=4", "classifier.epochs=3", "ora
          "data.lesions.val=9", "data.lesions.test=9")  # fmt: skip
 CLASSES = ("healthy", "mass", "cyst")
 MOST = 60  # processes of one chain
+
+for heavy in forked.HEAVY:  # once, instead of in every process
+    importlib.import_module(heavy)
 
 
 def config_in(runs: Path, *overrides: str) -> Config:
