@@ -32,6 +32,7 @@ from cae.training.finite import FiniteTraining
 from cae.training.own_signals import OwnSignals
 from cae.training.requeueing import Requeueing
 from cae.training.synchronisation import SynchronisedBatchNorm
+from cae.written_files import refuse_link
 
 # what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
 EXPECTED_WARNINGS = (
@@ -76,6 +77,8 @@ class ContinuedCSVLogger(CSVLogger):
         super().__init__(folder, name=name, version="")
         self._history: list[dict[str, Any]] = []
         path = Path(self.log_dir) / "metrics.csv"
+        for written_on in (*([path.parent] if name else []), path, path.with_name("hparams.yaml")):
+            refuse_link(written_on)
         if keep and path.exists():
             self._history = read_log(path)
 

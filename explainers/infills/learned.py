@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cae.classifiers.identity import state_digest
 from cae.errors import UserError
-from cae.files import read_tensors, write_json, write_weights
+from cae.files import check_sizes, read_tensors, write_json, write_weights
 from explainers.infills.base import Sampler
 from explainers.infills.patch_distribution import PatchDistribution
 
@@ -77,9 +77,10 @@ class LearnedSampler(Sampler):
             raise UserError(f"no learned in-fill at '{path}'; train one with `python train.py sampler …`.")
         try:
             header, weights = read_tensors(path, "sampler")
+            check_sizes(header["sizes"], weights)
             distribution = PatchDistribution(**header.pop("sizes"))
             distribution.load_state_dict(weights)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(
                 f"'{path}' cannot be read as a learned in-fill ({error}); train it anew with `python train.py sampler "
                 "… overwrite=true`."
