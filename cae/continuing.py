@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from cae.errors import UserError
 from cae.files import read_json, write_json
 
 NOTE = "options.json"
+Same = Callable[[Any, Any], bool]  # whether two values of a name mean the same
+IMAGES = ("data", "files", "background images")  # names of fingerprints that are not for reading
 _PARTS = "parts"  # under which the note keeps the identities of parts
 
 
@@ -28,9 +30,16 @@ def same_work(before: Any, now: Any) -> bool:
     return _plain(before) == _plain(now)
 
 
-def changed_names(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Names whose values differ between two identities; one that is not there counts as null."""
-    return [name for name in {**before, **now} if not same_work(before.get(name), now.get(name))]
+def changed_names(
+    before: Mapping[str, Any], now: Mapping[str, Any], same: Mapping[str, Same] | None = None
+) -> list[str]:
+    """Names whose values differ between two identities; one that is not there counts as null.
+
+    ``same`` says how the values of some names are compared.
+    """
+    judged = same or {}
+    names = {**before, **now}
+    return [name for name in names if not judged.get(name, same_work)(before.get(name), now.get(name))]
 
 
 def work_digest(identity: Mapping[str, Any], *content: bytes) -> str:
@@ -48,6 +57,7 @@ def continue_work(
     *,
     parts: Mapping[str, Any] | None = None,
     begun: bool | None = None,
+    changed: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]] = changed_names,
 ) -> None:
     """Note in the folder what its results depend on; refuse a folder whose results were made otherwise.
 
@@ -58,6 +68,7 @@ def continue_work(
         parts: what single parts of them depend on besides, such as the maps of one method, by name. Parts that are
             not asked for now stay as they are.
         begun: whether the folder holds results; by default, whether it holds a note.
+        changed: tells the names in which the identity differs from the former one.
 
     Raises:
         UserError: names what differs, and the ways out.
@@ -66,7 +77,14 @@ def continue_work(
     common, known = _read(path)
     if path.exists() if begun is None else begun:
         joined = {name: known[name] for name in parts if name in known}
-        _refuse(folder, {**common, **joined}, {**identity, **{name: parts[name] for name in joined}}, elsewhere)
+        before, now = {**common, **joined}, {**identity, **{name: parts[name] for name in joined}}
+        changes = [_change(name, before.get(name), now.get(name)) for name in changed(before, now)]
+        if changes:
+            raise UserError(
+                f"'{folder}' holds results made otherwise: {'; '.join(changes)}. Start anew with overwrite=true, keep "
+                f"them and write elsewhere with {elsewhere}=NAME, or set {'it' if len(changes) == 1 else 'them'} back "
+                "to continue."
+            )
     else:
         known = {}
     write_json(path, {**identity, _PARTS: {**known, **parts}} if parts else dict(identity))
@@ -81,18 +99,14 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return common, parts
 
 
-def _refuse(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], elsewhere: str) -> None:
-    names = changed_names(before, now)
-    if names:
-        changes = "; ".join(f"{name} was {_shown(before.get(name))} and is {_shown(now.get(name))}" for name in names)
-        raise UserError(
-            f"'{folder}' holds results made otherwise: {changes}. Start anew with overwrite=true, keep them and write "
-            f"elsewhere with {elsewhere}=NAME, or set {_it(names)} back to continue."
-        )
-
-
-def _it(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"
+def _change(name: str, before: Any, now: Any) -> str:
+    """A change in words; of a method's options those alone that differ, of images no more than that they do."""
+    if not (isinstance(before, Mapping) and isinstance(now, Mapping)):
+        return f"{name} was {_shown(before)} and is {_shown(now)}"
+    if name in IMAGES:
+        return f"the {name} are others"
+    inner = changed_names(before, now)
+    return ", ".join(f"{name}.{key} was {_shown(before.get(key))} and is {_shown(now.get(key))}" for key in inner)
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -33,6 +34,9 @@ FAULTS = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, Ru
           SafetensorError, zipfile.BadZipFile)  # fmt: skip
 MOST_TEXT = 1 << 30  # bytes of a JSON file or a log
 _NOTHING = 1 << 16  # bytes that are free on a disk that takes no more
+_DEPTHS = ("reductions", "blocks", "downsampling")  # how names of numbers of layers end
+_NOT_KEPT = ("discriminator_width",)  # sizes of what is not in the file
+_CUT_OFF = ("File too large", "inline_container")  # the latter of PyTorch, of a file that it could not write on
 DIGEST = "cae_sha256"  # under which the header of a safetensors file keeps that of its content
 
 
@@ -80,13 +84,18 @@ def disk_problem(error: BaseException, folder: str | Path) -> str | None:
     if not full and not isinstance(error, (UserError, OSError, ValueError, TypeError)):
         with suppress(OSError):  # PyTorch says no more than that writing failed
             full = shutil.disk_usage(folder).free < _NOTHING
-    return f"the disk is full; free some space, or set runs= to another disk{kept}" if full else None
+    if full:
+        return f"the disk is full; free some space, or set runs= to another disk{kept}"
+    if number == errno.EFBIG or any(words in str(error) for words in _CUT_OFF):
+        return f"no more of it is taken in '{folder}', by a limit of the disk or of `ulimit -f`: raise that{kept}"
+    return None
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write indented JSON, atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    with atomic_path(path) as temporary:  # what is no text is escaped, as JSON does it
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_json(path: str | Path, kind: type = dict) -> Any:
@@ -301,6 +310,32 @@ def read_tensors(path: str | Path, kind: str) -> tuple[Any, dict[str, Tensor]]:
     if not isinstance(header, dict):
         raise ValueError(f"its header {kind!r} is no mapping")
     return header, tensors
+
+
+def check_sizes(sizes: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError if a header asks for a network that its weights cannot be of, before that takes memory.
+
+    A layer of ``width`` channels holds ``width * width`` values or more, and every layer is a tensor or more.
+    """
+    values = sum(tensor.numel() for tensor in tensors.values())
+    for name, size in sizes.items():
+        bound = math.isqrt(values) if name == "width" else len(tensors) if name.endswith(_DEPTHS) else values
+        if isinstance(size, int) and name not in _NOT_KEPT and not 0 <= size <= bound:
+            raise ValueError(f"{name}={size} is no size of a network with these weights")
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """The one header of a safetensors file of the program's, without a look at its tensors; empty where there is none.
+
+    What is wrong with a file is told where its tensors are read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    with suppress(OSError, SafetensorError, ValueError), safe_open(str(path), framework="pt") as file:
+        metadata = file.metadata() or {}
+        content = json.loads(next(iter(metadata.values()))) if len(metadata) == 1 else {}
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
 def read_saved(path: str | Path, kind: str, version: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from cae.errors import UserError
 from cae.processes import host_digest, is_alive
 
 LIST = ".written"
@@ -18,8 +19,21 @@ _lists: dict[str, set[str]] = {}  # by folder, of this process
 
 
 def keep_list(folder: Path) -> None:
-    """From now on, note every file that is written below a folder, in a hidden file of it."""
+    """From now on, note every file that is written below a folder, in a hidden file of it.
+
+    Raises:
+        UserError: if that file is a link, through which another would be written to.
+    """
+    refuse_link(folder / LIST)
     _lists[os.path.abspath(folder)] = set(listed(folder))
+
+
+def refuse_link(path: Path) -> None:
+    """Raise a UserError if a file that is written on where it lies is a link to another."""
+    if path.is_symlink():
+        raise UserError(
+            f"'{path}' is a link to '{os.readlink(path)}': nothing is written outside the run; remove the link."
+        )
 
 
 def listed(folder: Path) -> set[str]:

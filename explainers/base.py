@@ -147,6 +147,11 @@ class Explainer(ABC):
         names = [name for name in inspect.signature(type(self).__init__).parameters if name not in left_out]
         return {name: _plain(getattr(self, name)) for name in names}
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of models beside the classifier that the maps depend on, by name; results of others are not continued."""
+        return {}
+
     def explain_batch(self, instances: Sequence[Instance]) -> Iterator[InstanceResult]:
         """Explain images, in order; one at a time unless a method overrides this."""
         for instance in instances:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cae.classifiers import ClassifierReader, TargetClassifier, readable
+from cae.classifiers.identity import state_digest
 from cae.config import CounterfactualConfig
 from cae.counterfactuals.find import find_counterfactuals, targets_for
 from cae.counterfactuals.path_attribution import class_score, path_attribution_finite, path_attribution_gradient
@@ -97,6 +98,11 @@ class CaeCounterfactual(Explainer):
         self.average = average
         self._check()
         self._trained = folder if isinstance(folder, TrainedCae) else open_trained(folder, classifier)
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the CAE."""
+        return {"cae": state_digest(self._trained.cae)[:16]}
 
     def explain_image(self, instance: Instance) -> InstanceResult:
         """Find one counterfactual."""

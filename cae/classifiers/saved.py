@@ -14,7 +14,7 @@ from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, OracleConfig
 from cae.errors import UserError
-from cae.files import check_finite, write_json, write_weights
+from cae.files import check_finite, check_sizes, write_json, write_weights
 
 OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}
 
@@ -34,13 +34,14 @@ def save_classifier(
     name: str = "classifier",
     matrices: Mapping[str, Tensor] | None = None,
     teacher: str | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
 
     The description is also in the header of the weights, so that they can be moved alone. The weights come last: they
     mark a training as finished. ``matrices (K, K)`` of test images may be ``confusion``, by label and prediction, and
     of an oracle ``agreement``, by the classifier's prediction and its own. ``teacher`` is the fingerprint of the
-    classifier whose predictions were learnt.
+    classifier whose predictions were learnt, ``data`` that of the images.
     """
     target = config if isinstance(config, ClassifierConfig) else None
     description = {
@@ -56,6 +57,7 @@ def save_classifier(
         "metrics": dict(metrics or {}),
         **{what: matrix.long().tolist() for what, matrix in (matrices or {}).items()},
         "teacher": teacher,
+        **({} if data is None else {"data": data}),
     }
     path = Path(folder) / f"{name}.safetensors"
     check_finite(path, network.state_dict())
@@ -99,22 +101,27 @@ def load_own_oracle(folder: str | Path, classifier: TargetClassifier) -> TargetC
 
 
 def _from_description(path: Path, description: Mapping[str, Any]) -> TargetClassifier:
-    classes, channels, model = description["classes"], description["channels"], description["model"]
+    """The classifier of a file, if it is what its description says."""
+    weights, model = read_state_dict(path), description["model"]
     if model not in OWN_NETWORKS:
         raise UserError(f"'{path}' holds a network of the unknown kind {model!r} (known: {', '.join(OWN_NETWORKS)}).")
-    # before version 0.3 no network had any
-    network = build_network(model, len(classes), channels, description["width"], description.get("reductions", 0))
-    load_weights(network, read_state_dict(path), path, model)
-    height, width = description["image_size"]
-    return TargetClassifier(
-        network,
-        classes,
-        image_shape=(channels, height, width),
+    try:
+        # before version 0.3 no network had any
+        sizes = {"width": description["width"], "reductions": description.get("reductions", 0)}
+        channels, classes = description["channels"], tuple(description["classes"])
+        check_sizes({**sizes, "channels": channels, "classes": len(classes)}, weights)
+        network = build_network(model, len(classes), channels, **sizes)
+        height, width = description["image_size"]
+        settings = {name: description[name] for name in ("mean", "std")}
         # trained on images of this size, it sees them at this size, whatever the data brings
-        input_size=description["input_size"] or (height if height == width else None),
-        mean=description["mean"],
-        std=description["std"],
-    )
+        input_size = description["input_size"] or (height if height == width else None)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UserError(
+            f"the description of '{path}' is damaged, or of another version of this program ({error!r}): restore it "
+            "from a copy, or train the classifier anew."
+        ) from error
+    load_weights(network, weights, path, model)
+    return TargetClassifier(network, classes, image_shape=(channels, height, width), input_size=input_size, **settings)
 
 
 def load_own_for(

@@ -52,7 +52,7 @@ def traverse(config: Config) -> None:
     reference = open_reference(run)
     folder = run.folder.explanations(options.folder, "traverse.folder")
     places = {id: place for place, id in enumerate(chosen.ids)}
-    index = Index(folder, places, rows_to_continue(folder, identity(run)))
+    index = Index(folder, places, rows_to_continue(folder, identity(run, chosen)))
     if is_first_process():  # what a call that was killed has left
         gather_shards(index)
     files = OutputFiles(folder, options)

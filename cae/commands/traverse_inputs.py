@@ -11,7 +11,7 @@ from torch import Tensor
 from cae.config import Config
 from cae.counterfactuals.find import WORDS, targets_for
 from cae.data.images import ImageRef, Reading, load_image
-from cae.data.selection import image_ids, image_options
+from cae.data.selection import Selection, image_ids, images_identity
 from cae.errors import UserError, did_you_mean
 from cae.runs.run_folder import RunFolder
 from cae.runs.trained_run import TrainedRun
@@ -66,14 +66,14 @@ def open_reference(run: TrainedRun) -> Reference | None:
     return Reference(run.cae.encode(batch).class_code[0].cpu(), name)
 
 
-def identity(run: TrainedRun) -> dict[str, Any]:
+def identity(run: TrainedRun, chosen: Selection) -> dict[str, Any]:
     """Everything that a row of the index depends on, by name of the option or model."""
     config, traverse = run.config, run.config.traverse
     found: dict[str, Any] = {"seed": config.seed, "traverse.images": traverse.images}
     found["traverse.frames"] = traverse.frames
     files, search = traverse.images is not None, dataclasses.asdict(config.counterfactual)
     found |= {} if files else {"traverse.split": traverse.split}
-    found |= {f"data.{name}": value for name, value in image_options(config.data, files).items()}
+    found |= images_identity(config.data, run.data, chosen.images)
     found |= {f"counterfactual.{name}": value for name, value in search.items() if name != "batch_size"}
     of_paths = ("neighbours", "density", "max_codes") if config.counterfactual.path == "graph" else ("max_codes",)
     found |= {f"manifold.{name}": getattr(config.manifold, name) for name in of_paths}

@@ -59,7 +59,7 @@ def _allowed(option: Option, value: Any) -> bool:
 
 def _run(config: Config) -> Iterator[str]:
     name = config.name
-    if not name.strip() or name in (".", "..") or re.search(r"[/\\\0]", name) or name != name.strip():
+    if not name.strip() or name in (".", "..") or re.search(r"[/\\\0-\x1f\x7f]", name) or name != name.strip():
         yield f"'name' must be a plain folder name, without / or \\, but got {shown(name)}; 'runs' sets where it lies"
     if not config.runs.strip():
         yield "'runs' must name a folder, such as runs"

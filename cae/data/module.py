@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from functools import cached_property
+from typing import Any, cast
 
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from cae.config import DataConfig
+from cae.data.fingerprint import data_fingerprint
 from cae.data.sources import open_source
 from cae.data.splits import SPLITS, class_counts
 from cae.data.types import Batch, ImageSet, Sample, Splits, collate
@@ -68,6 +70,11 @@ class CAEDataModule(pl.LightningDataModule):
         if self._splits is None:
             raise RuntimeError("setup did not open the source.")
         return self._splits
+
+    @cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells results of this data from those of other data."""
+        return data_fingerprint(self.splits)
 
     @property
     def classes(self) -> tuple[str, ...]:

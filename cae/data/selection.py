@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cae.config import DataConfig
+from cae.continuing import changed_names
+from cae.data.fingerprint import files_fingerprint, same_data, same_files
 from cae.data.images import Reading
 from cae.data.module import CAEDataModule
 from cae.data.notes import say_notes
@@ -19,6 +21,8 @@ from cae.errors import UserError
 
 # options that change no image of a split
 OF_NO_ACCOUNT = {"batch_size", "workers", "cache", "flip", "check", "max_megapixels"}
+# where the data lies, and what is accepted of it: whether it is the same data its fingerprint tells
+OF_PLACE = ("path", "mixed_channels", "max_gigabytes")
 OF_FILES = ("image_size", "channels", "crop", "fit", "levels", "ground")  # those that change images given as files
 
 
@@ -131,3 +135,23 @@ def image_options(config: DataConfig, files: bool = False) -> dict[str, Any]:
     names = OF_FILES if files else sorted(set(values) - OF_NO_ACCOUNT)
     # runs of before there was a choice have squares cut out of the centre
     return {name: values[name] for name in names if (name, values[name]) != ("fit", "crop")}
+
+
+def images_identity(config: DataConfig, data: CAEDataModule | None, images: ImageSet) -> dict[str, Any]:
+    """Everything that tells images from others, by name: a split of the data, or files of the user."""
+    files = isinstance(images, ImageFiles)
+    found: dict[str, Any] = {f"data.{name}": value for name, value in image_options(config, files).items()}
+    if isinstance(images, ImageFiles):
+        return found | {"files": files_fingerprint(images)}
+    return found if data is None else found | {"data": data.fingerprint}
+
+
+def changed_work(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Names in which two identities differ that hold one of images; a folder may have got more of them.
+
+    Where the data lies is of no account once it is known what it holds.
+    """
+    same = {"data": same_data, "files": same_files}
+    if before.get("data") is not None:
+        same |= {f"data.{name}": lambda *_: True for name in OF_PLACE}
+    return changed_names(before, now, same)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from cae.config import DataConfig
 from cae.data.file_listing import natural_order
@@ -20,6 +19,7 @@ from cae.data.records import Record, check_size, data_file
 from cae.data.splits import ALIASES, SPLITS, few, raise_problems
 from cae.data.types import Splits
 from cae.errors import UserError, did_you_mean
+from cae.parquet_files import TooLarge, read_parquet
 
 COLUMNS = ("path", "label", "split", "mask", "group")
 REQUIRED = ("path", "label")
@@ -55,8 +55,7 @@ def _read(file: Path, gigabytes: float) -> pd.DataFrame:
     suffix = file.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
-            check_size(file, _bytes_of(file), gigabytes)
-            table = pd.read_parquet(file)
+            table = read_parquet(file, gigabytes * 1e9).to_pandas()
         elif suffix in (".csv", ".tsv"):
             check_size(file, file.stat().st_size, gigabytes)
             separator = "," if suffix == ".csv" else "\t"
@@ -68,6 +67,9 @@ def _read(file: Path, gigabytes: float) -> pd.DataFrame:
                 table = pd.read_csv(file, sep=separator, **options)
         else:
             raise ValueError(f"its name must end in .csv, .tsv or .parquet, but ends in {suffix!r}")
+    except TooLarge as error:
+        check_size(file, error.size, gigabytes)
+        raise
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise UserError(f"cannot read the table '{file}': {error}.") from error
     return table.apply(lambda column: column.map(lambda cell: "" if pd.isna(cell) else str(cell).strip()))
@@ -90,13 +92,6 @@ def _check_width(file: Path, separator: str) -> None:
             for number, row in wide
         ]
     )
-
-
-def _bytes_of(file: Path) -> int:
-    """What the columns of a Parquet file say they take unpacked, and at least a cell of 8 bytes for every row."""
-    found = pq.read_metadata(file)
-    stored = sum(found.row_group(number).total_byte_size for number in range(found.num_row_groups))
-    return max(stored, 8 * found.num_rows * found.num_columns)
 
 
 def _column_problems(table: pd.DataFrame, columns: dict[str, str], file: Path) -> list[str]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cae.config import ModelConfig
 from cae.config.former_options import present_values
 from cae.errors import UserError
-from cae.files import read_tensors, write_weights
+from cae.files import check_sizes, read_tensors, write_weights
 from cae.models.feature_encoder import FeatureEncoder, FeatureReader
 from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
 from cae.models.resampling import surroundings
@@ -257,6 +257,8 @@ class CAE(nn.Module):
         """The model of what ``read_weights`` has read from ``path``; as ``load``."""
         if header.get("preset", "default") != "default":
             raise UserError(f"'{path}' holds a CAE of the preset `{header['preset']}`; set cae.preset to it.")
+        with fitting(path):
+            check_sizes(header["model"], weights)
         own = reads_itself(header)
         if not own and reader is None:
             raise UserError(
@@ -275,7 +277,7 @@ def fitting(path: str | Path) -> Iterator[None]:
     """Within the block, a header or weights that fit no network are said to be of another version, or altered."""
     try:
         yield
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise UserError(
             f"'{path}' was written by another version of this program, or altered ({error}); train the CAE anew "
             "with `python train.py cae … overwrite=true`."

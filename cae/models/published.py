@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cae.errors import UserError
-from cae.files import write_weights
+from cae.files import check_sizes, write_weights
 from cae.models.cae import Codes, fitting, read_weights
 from cae.models.published_networks import PublishedDecoder, PublishedEncoders
 
@@ -78,6 +78,7 @@ class PublishedCAE(nn.Module):
         if not is_published(header):
             raise UserError(f"'{path}' holds a CAE of another preset than `published`; set cae.preset to its own.")
         with fitting(path):
+            check_sizes(header["model"], weights)
             cae = cls(tuple(header["image_shape"]), **header["model"])
             cae.load_state_dict(weights)
         return cae.eval()

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from cae.classifiers import TargetClassifier
-from cae.data import ImageSet
+from cae.data import CAEDataModule, ImageSet
 from cae.data.notes import printable
-from cae.data.selection import readable, spread_over_classes
-from cae.files import atomic_path, read_json, write_json
+from cae.data.selection import changed_work, readable, spread_over_classes
+from cae.files import atomic_path, damaged, read_json, write_json
 from cae.metrics.agreement import accuracy, balanced_accuracy, beats_chance, better_order, confusion_matrix, recalls
 from cae.processes import is_first_process
 from cae.runs.classifier_run import ClassifierRun
@@ -171,29 +171,31 @@ def check_labelled_images(opened: ClassifierRun, split: str, folder: Path) -> No
     """
     if opened.data is None or not is_first_process():
         return
-    for sentence in data_warnings(opened.folder.path, opened.data.splits, ("classifier", "cae")):
+    for sentence in data_warnings(opened.folder.path, opened.data, ("classifier", "oracle", "cae", "sampler")):
         print(printable(f"warning: {sentence}"))
-    images = opened.data.dataset(split)
-    report_agreement(opened.classifier, images, split, opened.config.classifier.check_images, folder)
+    report_agreement(opened.classifier, opened.data, split, opened.config.classifier.check_images, folder)
 
 
 def report_agreement(
-    classifier: TargetClassifier, images: ImageSet, split: str, most: int, folder: Path
+    classifier: TargetClassifier, data: CAEDataModule, split: str, most: int, folder: Path
 ) -> LabelAgreement | None:
     """Print how many labelled images a classifier is right on, with doubts, and keep it as ``labels.json`` in a folder.
 
-    Measured once for a classifier: what the folder holds of the same one is printed again.
+    Measured once for classifier and data: what the folder holds of the same is printed again.
 
     Returns:
         what was measured; None where there is nothing to measure, or another process does it.
     """
+    images = data.dataset(split)
     if most == 0 or len(images) == 0 or not is_first_process():
         return None
     path = folder / FILE
-    asked = {"classifier": classifier.fingerprint(), "split": split, "most": most}
+    asked = {"classifier": classifier.fingerprint(), "split": split, "most": most, "data": data.fingerprint}
     kept = read_json(path)
-    if kept.get("asked") == asked:
-        found = LabelAgreement(torch.tensor(kept["confusion"]), classifier.classes, split, classifier.order)
+    if isinstance(kept.get("asked"), dict) and not changed_work(kept["asked"], asked):
+        with damaged(path, "figures of labelled images", "they are measured anew"):
+            confusion = torch.tensor(kept["confusion"]).reshape(len(classifier.classes), len(classifier.classes))
+        found = LabelAgreement(confusion, classifier.classes, split, classifier.order)
     else:
         found = measure_agreement(classifier, images, split, most)
         if not found.images:

@@ -18,7 +18,7 @@ from cae.requeue import is_requeued
 from cae.runs.result_folder import check_outputs, remove_outputs, remove_results, result_folder, taken_by_others
 from cae.runs.run_config import load_run_config
 from cae.runs.run_lock import take_lock
-from cae.runs.stage_options import NOTE, Same, is_noted, note_stage, stage_changes, stage_identity
+from cae.runs.stage_options import NOTE, Differs, is_noted, note_stage, stage_changes, stage_identity
 from cae.written_files import keep_list
 
 CAE_COMMAND = "python train.py cae …"
@@ -91,7 +91,7 @@ class RunFolder:
         self.path = Path(config.runs) / config.name
 
     def prepare(
-        self, stage: str, fingerprints: Mapping[str, Any] | None = None, same: Mapping[str, Same] | None = None
+        self, stage: str, fingerprints: Mapping[str, Any] | None = None, differs: Mapping[str, Differs] | None = None
     ) -> Start:
         """Make the folder ready for a training stage and save the configuration in it.
 
@@ -102,7 +102,7 @@ class RunFolder:
         Args:
             stage: what is trained.
             fingerprints: of the ``data`` and the models, by name, that the result depends on beside the options.
-            same: how the fingerprints of some names are compared.
+            differs: how the fingerprints of some names are compared.
 
         Raises:
             UserError: if the stage has written here and neither is given, if it is to go on with other options or
@@ -115,7 +115,7 @@ class RunFolder:
         take_lock(self.path, "name=…")
         existing = self.existing(stage)
         if resume:
-            self._check_same(stage, {**stage_identity(self.config, stage), **(fingerprints or {})}, same)
+            self._check_same(stage, {**stage_identity(self.config, stage), **(fingerprints or {})}, differs)
         elif existing and not self.config.overwrite:
             raise UserError(self._occupied(stage, existing))
         elif existing:
@@ -233,13 +233,13 @@ class RunFolder:
             if _holds_something(self.path / name):
                 print(f"note: '{self.path / name}' was made from the former {stage}; make it anew after this training")
 
-    def _check_same(self, stage: str, identity: Mapping[str, Any], same: Mapping[str, Same] | None) -> None:
+    def _check_same(self, stage: str, identity: Mapping[str, Any], differs: Mapping[str, Differs] | None) -> None:
         """What goes on must be what began; of a run that did not note it, sizes at least must fit the checkpoint."""
         start = self._start(stage)
         if start.checkpoint is None and not start.finished:
             return
         if is_noted(self.path, stage):
-            problems = stage_changes(self.path, stage, identity, start.finished, same)
+            problems = stage_changes(self.path, stage, identity, start.finished, differs)
         else:
             problems = self._other_sizes(stage)
         if problems:

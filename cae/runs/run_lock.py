@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -14,9 +15,10 @@ from pathlib import Path
 from cae.errors import UserError
 from cae.files import damaged, existing_text
 from cae.processes import is_alive, is_first_process, started
-from cae.written_files import remove_temporaries
+from cae.written_files import remove_temporaries, temporary_prefix
 
 LOCK = ".lock"
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _held: dict[Path, int] = {}  # locks of this process, with its id: a fork does not own them
 
 
@@ -90,13 +92,35 @@ def release_locks() -> None:
 
 
 def _made(path: Path) -> bool:
-    """Write the lock, unless there is one."""
+    """Write the lock, unless there is one; it is never half there, however full the disk is."""
+    words, whole = json.dumps(asdict(Owner.present())), _beside(path)
+    try:
+        whole.write_text(words, encoding="utf-8")
+        os.link(whole, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _made_in_place(path, words)
+    finally:
+        whole.unlink(missing_ok=True)
+    return True
+
+
+def _made_in_place(path: Path, words: str) -> bool:
+    """The same on a disk that knows no links."""
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(Owner.present())))
+            file.write(words)
     except FileExistsError:
         return False
     return True
+
+
+def _beside(path: Path) -> Path:
+    """A name beside the lock, for what is removed by the next owner if this process is killed."""
+    return path.with_name(temporary_prefix("lock"))
 
 
 def _owner(path: Path) -> Owner | None:
@@ -104,16 +128,19 @@ def _owner(path: Path) -> Owner | None:
     for _ in range(20):
         if not os.path.lexists(path):
             return None
-        if path.is_file() and path.stat().st_size:
+        if not path.is_file() or path.stat().st_size:
             break
         time.sleep(0.05)  # it is being written
+    else:  # its owner was killed before it had written a word
+        path.unlink(missing_ok=True)
+        return None
     with damaged(path, "a lock", "no other process may be writing there then"):
         return Owner(**json.loads(existing_text(path)))
 
 
 def _taken_away(path: Path, owner: Owner) -> bool:
     """Remove the lock of a process that is gone, if it still is that one: another may be doing the same."""
-    aside = path.with_name(f"{LOCK}-{os.getpid()}")
+    aside = _beside(path)
     try:
         path.rename(aside)
         if _owner(aside) == owner:

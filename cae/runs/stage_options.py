@@ -28,7 +28,7 @@ _NO_MATTER = ("data.path", "data.workers", "data.cache", "data.mixed_channels", 
 # Training on to more steps is the training of more steps from the beginning; a finished one has its number.
 _EXTENDABLE = ("ncc.steps",)
 
-Same = Callable[[Any, Any], bool]
+Differs = Callable[[Any, Any], str]  # in words; empty where they do not
 
 
 def stage_identity(config: Config, stage: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def stage_identity(config: Config, stage: str) -> dict[str, Any]:
 
 
 def stage_changes(
-    folder: Path, stage: str, identity: Mapping[str, Any], finished: bool, same: Mapping[str, Same] | None = None
+    folder: Path, stage: str, identity: Mapping[str, Any], finished: bool, differs: Mapping[str, Differs] | None = None
 ) -> list[str]:
     """Sentences on everything in which a stage that is to go on differs from how it began.
 
@@ -50,40 +50,46 @@ def stage_changes(
         stage: what is trained.
         identity: options and fingerprints now, by name; what the note does not know is not compared.
         finished: whether the stage has its result.
-        same: how the values of some names are compared; those of others must be equal.
+        differs: how the values of some names are compared; those of others must be equal.
     """
-    before = _noted(folder, stage)
+    before, judged = noted_identity(folder, stage), differs or {}
     compared = {name: now for name, now in identity.items() if name in before}
     if not finished:
         compared = {name: now for name, now in compared.items() if name not in _EXTENDABLE}
-    equal = same or {}
-    changed = [name for name, now in compared.items() if not equal.get(name, same_work)(before[name], now)]
-    return list(_sentences(stage, changed, before, compared))
+    changed = {name: judged.get(name, _differs)(before[name], now) for name, now in compared.items()}
+    return list(_sentences(stage, {name: words for name, words in changed.items() if words}, before, compared))
 
 
 def note_stage(folder: Path, stage: str, identity: Mapping[str, Any], anew: bool) -> None:
     """Note how a stage begins, or add to it what was not known when it did."""
-    before = {} if anew else _noted(folder, stage)
+    before = {} if anew else noted_identity(folder, stage)
     update_json(folder / NOTE, {stage: {**before, **identity}})
 
 
 def is_noted(folder: Path, stage: str) -> bool:
     """Whether it is known how a stage began; of runs of version 0.1 it is not."""
-    return bool(_noted(folder, stage))
+    return bool(noted_identity(folder, stage))
 
 
-def _noted(folder: Path, stage: str) -> dict[str, Any]:
+def noted_identity(folder: Path, stage: str) -> dict[str, Any]:
+    """Options and fingerprints with which a stage began; empty where it is not known."""
     found = read_json(folder / NOTE).get(stage)
     return found if isinstance(found, dict) else {}
 
 
-def _sentences(stage: str, names: list[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+def _differs(before: Any, now: Any) -> str:
+    return "" if same_work(before, now) else "other"
+
+
+def _sentences(
+    stage: str, changed: Mapping[str, str], before: Mapping[str, Any], now: Mapping[str, Any]
+) -> Iterator[str]:
     out = "overwrite=true to start anew, or name=… to write elsewhere"
-    for name in names:
+    for name, words in changed.items():
         if name == "data":
             yield (
-                f"the data are others than those with which the stage '{stage}' was started (images, labels, or the "
-                f"order of the files): set data.path to the former ones to continue, or give {out}"
+                f"the data are others than those with which the stage '{stage}' was started ({words}): set "
+                f"data.path to the former ones to continue, or give {out}"
             )
         elif name not in all_options():
             yield (

@@ -7,14 +7,13 @@ from typing import Any
 from cae.classifiers import TargetClassifier
 from cae.config import Config
 from cae.data import CAEDataModule
-from cae.data.fingerprint import data_fingerprint, same_data
 from cae.data.notes import printable, say_notes
 from cae.data.records import FileSet
 from cae.data.report import survey_doubts
 from cae.data.splits import SPLITS, raise_problems
 from cae.data.survey import duplicates_across, survey_all
 from cae.processes import is_first_process
-from cae.runs.data_record import data_warnings, keep_record
+from cae.runs.data_record import data_change, data_warnings, keep_record
 from cae.runs.run_folder import OUTPUTS, RunFolder, Start
 
 
@@ -43,13 +42,13 @@ def begin_stage(run: RunFolder, stage: str, data: CAEDataModule, classifier: Tar
 
     ``classifier`` is what the stage learns from, which it must not go on without.
     """
-    fingerprints: dict[str, Any] = {"data": data_fingerprint(data.splits)}
+    fingerprints: dict[str, Any] = {"data": data.fingerprint}
     if classifier is not None:
         fingerprints["classifier"] = classifier.fingerprint()
-    start = run.prepare(stage, fingerprints, {"data": same_data})
+    start = run.prepare(stage, fingerprints, {"data": lambda before, _: data_change(run.path, stage, data, before)})
     if is_first_process():
         before = [name for name in OUTPUTS if name != stage or start.checkpoint is not None or start.finished]
-        for sentence in data_warnings(run.path, data.splits, before):
+        for sentence in data_warnings(run.path, data, before):
             print(printable(f"warning: {sentence}"))
         if not start.finished and start.checkpoint is None:
             keep_record(run.path, stage, data.splits)

@@ -20,6 +20,7 @@ from cae.config.checks import check_config
 from cae.config.fields import differing, get_value, set_value, shown
 from cae.config.former_options import present_values
 from cae.data import CAEDataModule, collate
+from cae.data.fingerprint import same_data
 from cae.data.lesions import KINDS
 from cae.devices import device_for
 from cae.errors import UserError
@@ -190,7 +191,7 @@ def control_model(
     """
     run = _folder(config)
     if own is not None:
-        _reuse_own_cae(own, run, config, classifier)
+        _reuse_own_cae(own, run, config, data, classifier)
     start = run.prepare("cae")
     if not start.finished:
         train_cae(config, data, classifier, classifier, run.path, start.checkpoint)
@@ -220,13 +221,16 @@ def _folder(config: Config) -> RunFolder:
     return run
 
 
-def _reuse_own_cae(own: Path, run: RunFolder, config: Config, classifier: TargetClassifier) -> None:
+def _reuse_own_cae(
+    own: Path, run: RunFolder, config: Config, data: CAEDataModule, classifier: TargetClassifier
+) -> None:
     if run.existing("cae") or not (own / "cae.safetensors").exists():
         return
     header, _ = read_weights(own / "cae.safetensors")
     # an option that a former version did not have was as it is by default
     saved = {**asdict(CAEConfig()), **present_values("cae", header.get("config", {}))}
-    if saved == asdict(config.cae) and header.get("classifier") == classifier.fingerprint():
+    same = header.get("classifier") == classifier.fingerprint() and same_data(header.get("data"), data.fingerprint)
+    if same and saved == asdict(config.cae):
         for name in ("manifold.safetensors", "cae.safetensors"):  # the result comes last
             with atomic_path(run.path / name) as temporary:
                 shutil.copyfile(own / name, temporary)

@@ -18,8 +18,10 @@ from torch import Tensor
 
 from cae.continuing import continue_work
 from cae.csv_files import write_csv
+from cae.data.selection import changed_work
 from cae.errors import UserError
-from cae.files import atomic_path, read_tensors, write_tensors
+from cae.files import MOST_TEXT, atomic_path, read_tensors, write_tensors
+from cae.parquet_files import read_parquet
 from cae.tables.metric_table import METRICS
 from cae.tables.scored_result import ScoredResult
 
@@ -211,10 +213,8 @@ def read_index(path: str | Path) -> list[IndexRow]:
     if not path.exists():
         return []
     try:
-        if not path.is_file():
-            raise OSError("it is no ordinary file")
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
+        table = read_parquet(path, MOST_TEXT)
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read ({error}): start anew with overwrite=true.") from error
     if tuple(table.column_names) != COLUMNS:
         raise UserError(f"'{path}' was written by another version of the program: start anew with overwrite=true.")
@@ -233,5 +233,5 @@ def rows_to_continue(folder: Path, identity: Mapping[str, Any]) -> list[IndexRow
     """
     rows = read_index(folder / "index.parquet")
     begun = bool(rows) or any((folder / SHARDS).glob("*.parquet"))
-    continue_work(folder, identity, "traverse.folder", begun=begun)
+    continue_work(folder, identity, "traverse.folder", begun=begun, changed=changed_work)
     return rows

@@ -279,5 +279,10 @@ def export_cae(
     loader = data.loader(data.train, batch_size=64)
     manifold = ClassManifold.build(cae, classifier, loader, config=config.manifold, seed=config.seed)
     manifold.save(folder / "manifold.safetensors")
-    facts = {"classifier": classifier.fingerprint(), "classes": list(classifier.classes), "config": asdict(config.cae)}
+    facts = {
+        "classifier": classifier.fingerprint(),
+        "data": data.fingerprint,
+        "classes": list(classifier.classes),
+        "config": asdict(config.cae),
+    }
     cae.save(folder / "cae.safetensors", facts)

@@ -141,7 +141,9 @@ def _train_and_save(
         update_json(folder / "metrics.json", metrics)
         learnt = teacher.fingerprint() if teacher is not None and module.hparams["learn_predictions"] else None
         shape = data.image_shape
-        save_classifier(folder, module.network, options, data.classes, shape, metrics, name, matrices, learnt)
+        save_classifier(
+            folder, module.network, options, data.classes, shape, metrics, name, matrices, learnt, data.fingerprint
+        )
     trainer.strategy.barrier(f"{name} saved")
     return metrics
 

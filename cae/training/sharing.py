@@ -11,9 +11,11 @@ from torch.utils.data import DataLoader
 from cae.config import Config, TrainerConfig
 from cae.devices import parse_devices
 from cae.requeue import check_tasks
+from cae.training.own_signals import OwnSignals
 from cae.training.trainer import cluster_plugins, expect_known_warnings
 
 Problems = list[str]
+_NOTHING = -1  # the number of no part
 
 
 def process_count(config: TrainerConfig) -> int:
@@ -47,10 +49,11 @@ def deal(config: Config, parts: Sequence[int], do: Callable[[int], Problems]) ->
         accelerator=options.accelerator, devices=parse_devices(options.devices), num_nodes=options.num_nodes,
         strategy="ddp" if options.strategy == "auto" else options.strategy, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, use_distributed_sampler=False,
-        plugins=[*cluster_plugins()],
+        plugins=[*cluster_plugins()], callbacks=[OwnSignals()],
     )  # fmt: skip
     work = _Work(do)
-    mine = list(parts)[trainer.global_rank :: trainer.world_size]
+    # Lightning (2.6) refuses a process that gets nothing to do
+    mine = list(parts)[trainer.global_rank :: trainer.world_size] or [_NOTHING]
     trainer.predict(work, DataLoader(mine, batch_size=None), return_predictions=False)  # type: ignore[arg-type]
     return work.problems if trainer.is_global_zero else None
 
@@ -66,6 +69,8 @@ class _Work(pl.LightningModule):
 
     def predict_step(self, part: int, batch_idx: int) -> None:
         """Do a part."""
+        if int(part) == _NOTHING:
+            return
         self._told += [(int(part), problem) for problem in self._do(int(part))]
 
     def on_predict_end(self) -> None:

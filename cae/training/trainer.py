@@ -29,8 +29,10 @@ from cae.processes import is_first_process
 from cae.requeue import check_tasks, is_requeued
 from cae.runs.result_folder import check_outputs, remove_outputs
 from cae.training.finite import FiniteTraining
+from cae.training.own_signals import OwnSignals
 from cae.training.requeueing import Requeueing
 from cae.training.synchronisation import SynchronisedBatchNorm
+from cae.written_files import refuse_link
 
 # what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
 EXPECTED_WARNINGS = (
@@ -75,6 +77,8 @@ class ContinuedCSVLogger(CSVLogger):
         super().__init__(folder, name=name, version="")
         self._history: list[dict[str, Any]] = []
         path = Path(self.log_dir) / "metrics.csv"
+        for written_on in (*([path.parent] if name else []), path, path.with_name("hparams.yaml")):
+            refuse_link(written_on)
         if keep and path.exists():
             self._history = read_log(path)
 
@@ -235,7 +239,8 @@ def build_trainer(
         "enable_checkpointing": any(isinstance(callback, ModelCheckpoint) for callback in callbacks),
     }
     loggers = build_loggers(config.logging, folder, stage, config.name, resume)
-    guarded = [FiniteTraining(config, stage), *callbacks, *_requeueing(callbacks, exact_steps, config.logging.every)]
+    own = [OwnSignals(), FiniteTraining(config, stage)]
+    guarded = [*own, *callbacks, *_requeueing(callbacks, exact_steps, config.logging.every)]
     # a folder of the stage's own: Lightning continues, and tests, any checkpoint of a requeued job that lies there
     fixed = {"default_root_dir": folder / f"{stage}_checkpoints", "logger": loggers, "callbacks": guarded}
     try:

@@ -97,7 +97,7 @@ def _score_class(
         seed=config.seed,
     )  # fmt: skip
     study = ClassStudy(run.classifier, found.images, found.target, settings, ncc)
-    identity = {"classifier": run.classifier.fingerprint()}
+    classifier = {"classifier": run.classifier.fingerprint()}
     masks: dict[str, Tensor] = {}
     scores: dict[str, CausalScores] = {}
     reference = None
@@ -105,7 +105,9 @@ def _score_class(
         if source in OF_DATA and found.masks is not None:
             masks[source], rule, tied = data_masks(source, found.masks, config.seed), "as the data has it", 0.0
         else:
-            maps = explained_maps(explainers[source], found, config.seed, place / "maps", identity)
+            maps = explained_maps(
+                explainers[source], found, config.seed, place / "maps", classifier | explainers[source].fingerprints
+            )
             masks[source], rule, tied = thresholded(maps, found, options, config.seed)
         effects = study.removal_effects(masks[source])
         scores[source] = study.score(effects, reference, source=source, threshold=rule, tied=tied)

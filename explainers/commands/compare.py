@@ -23,7 +23,7 @@ from cae.config import Config
 from cae.continuing import continue_work
 from cae.counterfactuals.export import picture_of
 from cae.data import Sample
-from cae.data.selection import Selection, image_options, readable, select_images
+from cae.data.selection import Selection, changed_work, images_identity, readable, select_images
 from cae.errors import UserError, printable
 from cae.files import file_name, read_json, write_json
 from cae.processes import is_first_process
@@ -32,7 +32,7 @@ from cae.runs.label_agreement import check_labelled_images
 from cae.runs.run_folder import RunFolder
 from cae.training.sharing import deal, process_count
 from explainers.base import Explainer
-from explainers.commands.resources import build_explainers
+from explainers.commands.resources import background_fingerprint, build_explainers
 from explainers.commands.tables import write_rows, write_tables
 from explainers.explanation import Explanation
 from explainers.figures import explanation_figure
@@ -68,8 +68,8 @@ def explain_images(config: Config, names: Sequence[str], folder: str) -> None:
     chosen = select_images(config.data, opened.data, asked.images, asked.split, asked.limit)
     methods = build_explainers(opened, {name: {"batch_size": asked.batch_size, **options[name]} for name in names})
     place = opened.folder.explanations(folder, "explain.folder")
-    parameters = {name: method.parameters for name, method in methods.items()}
-    continue_work(place, _identity(opened), "explain.folder", parts=parameters)
+    made_by = {name: {**method.parameters, **method.fingerprints} for name, method in methods.items()}
+    continue_work(place, _identity(opened, chosen), "explain.folder", parts=made_by, changed=changed_work)
     check_labelled_images(opened, asked.split, place)
     write_json(place / "classes.json", list(opened.classes))
     work = _Comparison(opened, methods, chosen, place)
@@ -87,19 +87,20 @@ def _check_target(target: str, classes: Sequence[str]) -> None:
         raise UserError(f"explain.target must be 'predicted' or one of the classes ({some}), but got '{target}'.")
 
 
-def _identity(opened: ClassifierRun) -> dict[str, Any]:
+def _identity(opened: ClassifierRun, chosen: Selection) -> dict[str, Any]:
     """Everything that all maps and measurements depend on, whatever the method."""
     config = opened.config
-    files = config.explain.images is not None
+    background = config.explain.background
     return {
         "seed": config.seed,
         "explain.images": config.explain.images,
-        "explain.split": None if files else config.explain.split,
-        "explain.background": config.explain.background,
+        "explain.split": None if config.explain.images is not None else config.explain.split,
+        "explain.background": background,
+        **({} if background is None else {"background images": background_fingerprint(config.data, background)}),
         "explain.target": config.explain.target,
         "explain.metrics": config.explain.metrics,
         "classifier": opened.classifier.fingerprint(),
-        **{f"data.{key}": value for key, value in image_options(config.data, files).items()},
+        **images_identity(config.data, opened.data, chosen.images),
     }
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from cae.config import DataConfig
+from cae.data.fingerprint import files_fingerprint
+from cae.data.images import Reading
+from cae.data.records import ImageFiles
 from cae.data.selection import evenly_spread, image_files
 from cae.data.types import ImageSet
 from cae.runs.classifier_run import ClassifierRun
@@ -29,6 +33,11 @@ def background_images(run: ClassifierRun) -> Tensor | None:
     else:
         return None
     return evenly_spread(images, BACKGROUND)
+
+
+def background_fingerprint(config: DataConfig, path: str) -> dict[str, list[int]]:
+    """What tells the images of ``explain.background`` from others."""
+    return files_fingerprint(ImageFiles(path, config.image_size, config.channels, config.crop, Reading.of(config)))
 
 
 def build_explainers(run: ClassifierRun, options: Mapping[str, Mapping[str, Any]]) -> dict[str, Explainer]:

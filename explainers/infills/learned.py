@@ -10,8 +10,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from cae.classifiers.identity import state_digest
 from cae.errors import UserError
-from cae.files import read_tensors, write_json, write_weights
+from cae.files import check_sizes, read_tensors, write_json, write_weights
 from explainers.infills.base import Sampler
 from explainers.infills.patch_distribution import PatchDistribution
 
@@ -23,7 +24,7 @@ class LearnedSampler(Sampler):
 
     Args:
         distribution: the network.
-        facts: what its file says of it: ``bits`` per dimension, ``fingerprint`` of the data.
+        facts: what its file says of it: ``bits`` per dimension, fingerprint of the ``data``.
     """
 
     name = "learned"
@@ -32,7 +33,7 @@ class LearnedSampler(Sampler):
         self.distribution = distribution.eval()
         self.facts = dict(facts or {})
         self.window = distribution.window
-        self.fingerprint = str(self.facts.get("fingerprint", ""))
+        self.fingerprint = state_digest(distribution)[:16]
 
     @torch.inference_mode()
     def sample(self, image: Tensor, tops: Tensor, size: int, n: int, generators: Sequence[torch.Generator]) -> Tensor:
@@ -76,9 +77,10 @@ class LearnedSampler(Sampler):
             raise UserError(f"no learned in-fill at '{path}'; train one with `python train.py sampler …`.")
         try:
             header, weights = read_tensors(path, "sampler")
+            check_sizes(header["sizes"], weights)
             distribution = PatchDistribution(**header.pop("sizes"))
             distribution.load_state_dict(weights)
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(
                 f"'{path}' cannot be read as a learned in-fill ({error}); train it anew with `python train.py sampler "
                 "… overwrite=true`."

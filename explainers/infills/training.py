@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from cae.config import Config
-from cae.data import CAEDataModule, ImageSet
+from cae.data import CAEDataModule
 from cae.data.selection import evenly_spread
 from cae.data.stream import BalancedStream, stream_loader
 from cae.errors import UserError
@@ -17,7 +17,6 @@ from cae.runs.training_data import begin_stage, open_training_data
 from cae.training.cae import checkpoints
 from cae.training.callbacks import TrainingClock
 from cae.training.trainer import build_trainer, close_loggers
-from explainers.infills.base import digest
 from explainers.infills.learned import LearnedSampler
 from explainers.infills.likelihood import level_counts
 from explainers.infills.patch_distribution import PatchDistribution
@@ -78,7 +77,7 @@ def train_sampler(
     if trainer.is_global_zero:
         metrics = {**measure(module.average.eval(), config, data), "seconds/sampler_training": clock.seconds}
         report(metrics, folder)
-        facts = {"bits": metrics["sampler/bits"], "fingerprint": data_fingerprint(data.train)}
+        facts = {"bits": metrics["sampler/bits"], "data": data.fingerprint}
         update_json(folder / "metrics.json", metrics)
         LearnedSampler(module.average, facts).save(folder)
     trainer.strategy.barrier("sampler saved")
@@ -131,11 +130,6 @@ def measure(distribution: PatchDistribution, config: Config, data: CAEDataModule
         if chosen.any():
             metrics[f"sampler/bits_{name}"] = float(bits[chosen].mean())
     return metrics
-
-
-def data_fingerprint(images: ImageSet) -> str:
-    """12 hexadecimal digits that change with the number of images and the pixels of some of them."""
-    return digest(torch.tensor([len(images)]), evenly_spread(images, 64))
 
 
 def report(metrics: dict[str, float], folder: Path) -> None:

@@ -14,6 +14,7 @@ from cae.classifiers.outputs import SMALLEST_PROBABILITY
 from cae.errors import UserError
 from explainers.base import Explainer, Instance, InstanceResult
 from explainers.infills import Sampler, build_sampler
+from explainers.infills.learned import LearnedSampler
 from explainers.infills.windows import Windows
 from explainers.information.estimates import BIASES, Quantity, check_quantity
 from explainers.information.extras import extras_of
@@ -115,6 +116,11 @@ class InformationMap(Explainer):
             window, stride, samples, scales, refine, adaptive, max_evaluations, border,
             self.sampler.deterministic, self.sampler.window,
         )  # fmt: skip
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Of the learned in-fill, where it is asked for; simpler ones follow from the data."""
+        return {"in-fill": self.sampler.fingerprint} if isinstance(self.sampler, LearnedSampler) else {}
 
     def explain_image(self, instance: Instance) -> InstanceResult:
         """Make the map of one image."""

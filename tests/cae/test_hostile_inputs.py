@@ -8,17 +8,22 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 from safetensors import SafetensorError
 
+from cae.classifiers import SmallResNet, load_own
 from cae.classifiers.checkpoints import read_state_dict
+from cae.config.checks import check_config
 from cae.config.command_line import load_config, parse, run_program
 from cae.csv_files import write_csv
 from cae.data import CAEDataModule
@@ -26,6 +31,11 @@ from cae.data.images import ImageRef, read_image
 from cae.data.records import ImageFiles
 from cae.errors import UserError, printable
 from cae.files import atomic_path, file_name, read_checkpoint, read_json, write_json, write_tensors
+from cae.models.loading import load_cae
+from cae.parquet_files import read_parquet
+from cae.tables.index import read_index
+from cae.training.trainer import ContinuedCSVLogger
+from cae.written_files import LIST, keep_list
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,6 +120,115 @@ def test_a_checkpoint_that_would_fill_memory_is_refused(read, tmp_path):
     with pytest.raises(UserError, match=r"bomb\.ckpt.*compressed, which PyTorch never does"):
         read(tmp_path / "bomb.ckpt")
     assert read(tmp_path / "whole.ckpt")
+
+
+@pytest.mark.parametrize("kind", ["table", "index"])
+def test_a_text_that_a_parquet_file_holds_once_for_every_row_fills_no_memory(kind, tmp_path, monkeypatch):
+    rows = 20_000
+    cells = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["x" * 100_000]))
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"path": cells, "label": pa.array(["a"] * rows)}), path, store_schema=False)
+    assert path.stat().st_size < 50_000
+    if kind == "table":
+        with pytest.raises(UserError, match=r"bomb\.parquet' takes 2\.0 GB in memory, but data\.max_gigabytes"):
+            opened("data.source=table", f"data.path={path}", "data.max_gigabytes=1")
+    else:
+        with pytest.raises(UserError, match=r"bomb\.parquet' cannot be read \(it takes \d{10} bytes or more"):
+            read_index(path)
+
+
+def test_nested_columns_are_not_read_and_others_are(tmp_path):
+    table = pa.table({"path": ["a.png", None], "n": [1, 2], "nested": [[1], [2]]})
+    pq.write_table(table.set_column(1, "kind", table["path"].dictionary_encode()), tmp_path / "own.parquet")
+    found = read_parquet(tmp_path / "own.parquet", 1e6)
+    assert found.to_pydict() == {"path": ["a.png", None], "kind": ["a.png", None]}
+    pq.write_table(table.slice(0, 0), tmp_path / "empty.parquet")
+    assert read_parquet(tmp_path / "empty.parquet", 1e6).to_pydict() == {"path": [], "n": []}
+
+
+OWN = {"model": "resnet", "classes": ["a", "b"], "channels": 1, "width": 4, "image_size": [16, 16], "input_size": None,
+       "mean": [], "std": []}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"width": 10**9},
+        {"reductions": 10**9},
+        {"channels": -1},
+        {"classes": 5},
+        {"image_size": 3},
+        {"classes": ["a"] * 999},
+    ],
+)
+def test_a_classifier_whose_description_no_weights_could_have_takes_no_memory(changed, tmp_path):
+    network = SmallResNet(2, width=4)
+    write_tensors(tmp_path / "classifier.safetensors", network.state_dict(), "classifier", OWN)
+    assert load_own(tmp_path).classes == ("a", "b")
+    write_tensors(tmp_path / "classifier.safetensors", network.state_dict(), "classifier", {**OWN, **changed})
+    with pytest.raises(UserError, match=r"classifier\.safetensors'"):
+        load_own(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"model": {"width": 10**9}}, {"model": {"residual_blocks": 10**9}}, {"model": "x"}, {"image_shape": [1, -4, 4]},
+     {"model": {}, "preset": "published", "image_shape": "abc"}, {"model": {"blocks": 10**9}, "preset": "published"}],
+)  # fmt: skip
+def test_a_cae_whose_header_no_weights_could_have_takes_no_memory(header, tmp_path):
+    path = tmp_path / "cae.safetensors"
+    write_tensors(path, {"a": torch.ones(9)}, "cae", {"kind": "cae", "image_shape": [1, 16, 16], "model": {}, **header})
+    with pytest.raises(UserError, match=r"cae\.safetensors'"):
+        load_cae(path)
+
+
+NESTED = "methods: [&a [x,x,x,x,x,x,x,x], &b [*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b], &d [*c,*c,*c,*c,*c,*c]]"
+
+
+@pytest.mark.parametrize("text", [NESTED, "methods: &m [*m]", "data: &d {lesions: *d}", "a: " + "[" * 1500, "<<: [1]"])
+def test_a_configuration_that_unfolds_without_end_is_refused(text, tmp_path):
+    (tmp_path / "own.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"own\.yaml"):
+        load_config([tmp_path / "own.yaml"])
+
+
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\0b", "..", "a/b", "a\nb"])
+def test_a_name_that_is_no_folder_name_is_refused(name):
+    with pytest.raises(UserError, match="must be a plain folder name"):
+        check_config(replace(load_config(), name=name))
+
+
+def test_text_that_is_none_is_kept_in_json(tmp_path):
+    write_json(tmp_path / "own.json", {"a": "\ud800 é"})
+    assert read_json(tmp_path / "own.json") == {"a": "\ud800 é"}
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "hparams.yaml"])
+def test_a_log_is_not_written_through_a_link(name, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match=rf"{name}' is a link to '{tmp_path / 'mine'}'"):
+        ContinuedCSVLogger(tmp_path / "run", "", keep=True)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_list_of_written_files_is_not_written_through_a_link(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LIST).symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="nothing is written outside the run"):
+        keep_list(tmp_path / "run")
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_file_is_replaced_and_not_written_through_links_or_other_names_of_it(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "link.json").symlink_to(tmp_path / "mine")
+    os.link(tmp_path / "mine", tmp_path / "hard.json")
+    for name in ("link.json", "hard.json"):
+        write_json(tmp_path / name, {"a": 1})
+        assert read_json(tmp_path / name) == {"a": 1}
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_names_that_are_no_text_become_ids_that_are(tmp_path):

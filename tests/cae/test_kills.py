@@ -2,116 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 import random
 import signal
-import sys
-import traceback
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
+from killed import config_in, contents, ended, killed_at_rename, killed_until_done, no_rests, write_models
 from safetensors.torch import load_file
-from tiny_training import OPTIONS, same
+from tiny_training import same
 
-from cae.classifiers import save_classifier
-from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.commands.train import cae_stage, classifier_stage
-from cae.config import ClassifierConfig, Config, OracleConfig
-from cae.config.command_line import load_config, save_config
-from cae.data import CAEDataModule
 from cae.files import read_json, read_tensors, write_json, write_weights
 from cae.training.cae_module import CAEModule
-from cae.written_files import LIST, TEMPORARY, remove_temporaries
+from cae.written_files import remove_temporaries
 from explainers.commands.compare import explain_images
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
-SMALL = (*OPTIONS, "name=own", "classifier.width=4", "classifier.epochs=3", "oracle.width=4", "data.lesions.train=24",
-         "data.lesions.val=9", "data.lesions.test=9")  # fmt: skip
-CLASSES = ("healthy", "mass", "cyst")
-MOST = 60  # processes of one chain
-
-
-def config_in(runs: Path, *overrides: str) -> Config:
-    return load_config(overrides=[*SMALL, f"runs={runs}", *overrides])
-
-
-def ended(work: Callable[[], object]) -> bool:
-    """Do the work in a process of its own; whether it was finished, not killed."""
-    process = os.fork()
-    if process == 0:
-        code = 1
-        try:
-            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-                work()
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    _, status = os.waitpid(process, 0)
-    assert status in (0, signal.SIGKILL), f"it failed, with status {status}"
-    return status == 0
-
-
-def killed_at_rename(number: int, after: bool, work: Callable[[], object]) -> Callable[[], None]:
-    """The work, in which the process is killed right before, or after, a file gets its name."""
-
-    def doomed() -> None:
-        rename, count = os.replace, 0
-
-        def replaced(source, target) -> None:
-            nonlocal count
-            count += 1
-            if count == number and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            rename(source, target)
-            if count == number and after:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        os.replace = replaced
-        work()
-
-    return doomed
-
-
-def killed_until_done(work: Callable[[], object]) -> int:
-    """Start the work again and again, and kill it before and after ever later renames; how often it was killed."""
-    for kills in range(MOST):
-        if ended(killed_at_rename(1 + kills // 2, kills % 2 == 1, work)):
-            return kills
-    raise AssertionError("it was never done")
-
-
-def contents(folder: Path) -> dict[str, str]:
-    """Digests of everything below a folder by path, without what tells times or processes."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in (".lock", LIST, "costs.csv"))
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def no_rests(folder: Path) -> bool:
-    return not [path for path in folder.rglob("*") if path.name.startswith(TEMPORARY)]
-
-
-def write_models(folder: Path) -> None:
-    """An untrained classifier whose predictions spread over the classes, an oracle, and the run's configuration."""
-    config = config_in(folder.parent)
-    data = CAEDataModule(config.data)
-    images = torch.stack([data.train[place].image for place in range(len(data.train))])
-    torch.manual_seed(0)
-    network = SmallResNet(3, width=4).eval()
-    with torch.no_grad():
-        network.head.weight *= 3 / network(images).std(0)[:, None]
-        network.head.bias.zero_()
-        network.head.bias -= network(images).mean(0)
-    folder.mkdir(parents=True)
-    save_classifier(folder, network, ClassifierConfig(width=4), CLASSES, (1, 16, 16))
-    save_classifier(folder, PlainConvNet(3, width=4), OracleConfig(width=4), CLASSES, (1, 16, 16), name="oracle")
-    save_config(config, folder / "config.yaml")
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

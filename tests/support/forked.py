@@ -73,12 +73,16 @@ def start(
     out: IO[str] | None = None,
     err: IO[str] | None = None,
     python: str = sys.executable,
+    apart: bool = False,
 ) -> Program:
-    """Start the script ``command[0]`` in a folder, as ``python`` would; output goes to files, or nowhere."""
+    """Start the script ``command[0]`` in a folder, as ``python`` would; output goes to files, or nowhere.
+
+    With ``apart``, the program and all that it starts are a session of their own, which signals can be sent to.
+    """
     with open(os.devnull, "r+") as nothing:
         streams = [nothing.fileno(), (out or nothing).fileno(), (err or nothing).fileno()]
         wanted = {**os.environ, **ENVIRONMENT} if environment is None else dict(environment)
-        return Program(asked(address(python), list(command), str(folder), wanted, streams))
+        return Program(asked(address(python), list(command), str(folder), wanted, streams, apart))
 
 
 def run(
@@ -121,12 +125,12 @@ def address(python: str = sys.executable) -> str:
 
 
 def asked(
-    place: str, command: list[str], folder: str, environment: dict[str, str], streams: list[int]
+    place: str, command: list[str], folder: str, environment: dict[str, str], streams: list[int], apart: bool = False
 ) -> socket.socket:
     """A connection over which the program's process id comes, and its exit code in the end."""
     connection = socket.socket(socket.AF_UNIX)
     connection.connect(place)
-    request = json.dumps([command, folder, environment]).encode()
+    request = json.dumps([command, folder, environment, apart]).encode()
     socket.send_fds(connection, [NUMBER.pack(len(request))], streams)
     connection.sendall(request)
     return connection
@@ -158,10 +162,12 @@ def attend(connection: socket.socket) -> list[str]:
     """Fork the program and report on it; returns in the program alone."""
     size, streams, _, _ = socket.recv_fds(connection, NUMBER.size, 3)
     request = connection.recv(NUMBER.unpack(size)[0], socket.MSG_WAITALL)
-    command, folder, environment = json.loads(request)
+    command, folder, environment, apart = json.loads(request)
     child = os.fork()
     if child == 0:
         connection.close()
+        if apart:
+            os.setsid()
         become(command, folder, environment, streams)
         return command
     for number in (*range(3), *streams):  # a reader of the program's output waits until nobody else holds it

@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from released import released
 from tiny_training import OPTIONS
 
 from cae.classifiers import SmallResNet, load_classifier, load_own, save_classifier
+from cae.classifiers.identity import state_digest
 from cae.classifiers.networks import PlainConvNet
 from cae.commands import train
 from cae.config import Config, OracleConfig
 from cae.config.command_line import load_config
 from cae.errors import UserError
+from cae.files import read_json
+from cae.models.published import PublishedCAE
+from cae.models.released_checkpoints import load_released
+from cae.runs.trained_run import load_run
 
 SMALL = (*OPTIONS, "name=own", "classifier.width=4", "oracle.width=4", "data.source=folder", "data.image_size=16")
 SHAPE = (1, 16, 16)
@@ -36,13 +42,13 @@ def images(tmp_path_factory) -> Path:
     return folder
 
 
-def write_classifier(run: Path, seed: int, name: str = "classifier", **facts) -> None:
+def write_classifier(run: Path, seed: int, name: str = "classifier", side: int = 16, **facts) -> None:
     torch.manual_seed(seed)
     kind, options = (SmallResNet, load_config(overrides=SMALL[:1]).classifier)
     if name == "oracle":
         kind, options = PlainConvNet, OracleConfig(width=4)
     options.width = 4
-    save_classifier(run, kind(2, width=4), options, ("dark", "light"), SHAPE, name=name, **facts)
+    save_classifier(run, kind(2, width=4), options, ("dark", "light"), (1, side, side), name=name, **facts)
 
 
 @pytest.fixture
@@ -110,3 +116,23 @@ def test_another_classifier_or_oracle_is_refused(begun, images):
     write_classifier(begun, 1)
     with pytest.raises(UserError, match=f"another classifier .fingerprint {before}"):
         continued(begun, images)
+
+
+def test_a_checkpoint_of_the_released_code_becomes_the_cae_of_a_run_that_explains(images, tmp_path):
+    torch.save({"ab": released()}, tmp_path / "gen_00200000.pt")
+    write_classifier(tmp_path / "own", 0, side=32)
+    write_classifier(tmp_path / "own", 0, "oracle", side=32)
+    options = ("data.image_size=32", "cae.preset=published", f"cae.weights={tmp_path / 'gen_00200000.pt'}")
+    train.cae_stage(config_in(tmp_path, images, *options))
+    run = load_run(tmp_path / "own", "trainer.accelerator=cpu")
+    assert isinstance(run.cae, PublishedCAE)
+    given = load_released(tmp_path / "gen_00200000.pt", (1, 32, 32))
+    assert state_digest(run.cae) == state_digest(given)
+    assert len(run.manifold) == len(run.data.train)
+    image = run.data.test[0].image[None]
+    assert torch.equal(run.cae.encode(image).class_code, given.encode(image).class_code)
+    assert 0 <= read_json(tmp_path / "own" / "metrics.json")["cae/reassignment"] <= 1
+    with pytest.raises(UserError, match=r"cae\.safetensors' exists"):
+        train.cae_stage(config_in(tmp_path, images, *options))
+    with pytest.raises(UserError, match=r"'cae\.weights' is .*, but the run was started with"):
+        train.cae_stage(config_in(tmp_path, images, *options, "cae.weights=other.pt", "resume=last"))

@@ -342,6 +342,18 @@ def test_another_model_is_noticed(runs, monkeypatch):
     assert "counterfactual/validity_oracle" not in read_json(runs / "toy" / "metrics.json")
 
 
+def test_other_images_are_noticed_wherever_they_lie(runs, tmp_path):
+    save_images(tmp_path / "mine", ["b.png", "a.png"])
+    options = (f"traverse.images={tmp_path / 'mine'}", "traverse.folder=mine", "traverse.strips=false")
+    traverse(config_in(runs, *options))
+    save_images(tmp_path / "mine", ["c.png"])
+    traverse(config_in(runs, *options))
+    assert len(rows_of(runs, "mine")) == 3
+    (tmp_path / "mine" / "b.png").write_bytes((tmp_path / "mine" / "b.png").read_bytes() + b"more")
+    with pytest.raises(UserError, match="holds results made otherwise: the files are others"):
+        traverse(config_in(runs, *options))
+
+
 def test_what_is_not_found_is_never_shown_as_found(runs):
     """The classifier's third class lies beyond all codes that it sees in training."""
     traverse(config_in(runs, "traverse.limit=6", "counterfactual.margin=0.99"))

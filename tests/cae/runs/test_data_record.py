@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cae.config import load_config
-from cae.data import open_source
-from cae.data.types import Splits
+from cae.data import CAEDataModule, open_source
+from cae.files import write_json, write_tensors
 from cae.runs.data_record import changes, data_warnings, keep_record
 
 
@@ -26,19 +27,19 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def opened(root: Path, *overrides: str) -> Splits:
-    return open_source(
+def opened(root: Path, *overrides: str) -> CAEDataModule:
+    return CAEDataModule(
         load_config([], ["data.source=folder", f"data.path={root}", "data.image_size=16", *overrides]).data
     )
 
 
 def test_the_same_data_is_nothing_to_speak_of(root: Path, tmp_path: Path):
-    keep_record(tmp_path, "classifier", opened(root))
+    keep_record(tmp_path, "classifier", opened(root).splits)
     assert data_warnings(tmp_path, opened(root), ["classifier", "cae"]) == []
 
 
 def test_images_that_move_into_another_split_are_counted(root: Path, tmp_path: Path):
-    keep_record(tmp_path, "classifier", opened(root))
+    keep_record(tmp_path, "classifier", opened(root).splits)
     for number in range(10, 30):
         shutil.copy(root / "cat/cat0.png", root / f"cat/cat{number}.png")
     (said,) = data_warnings(tmp_path, opened(root), ["classifier"])
@@ -47,7 +48,7 @@ def test_images_that_move_into_another_split_are_counted(root: Path, tmp_path: P
 
 
 def test_a_file_that_was_replaced_is_noticed(root: Path, tmp_path: Path):
-    keep_record(tmp_path, "cae", opened(root))
+    keep_record(tmp_path, "cae", opened(root).splits)
     Image.new("L", (16, 16), 7).save(root / "dog/dog3.png")
     (said,) = data_warnings(tmp_path, opened(root), ["cae"])
     assert "(1 images have another class or another file)" in said
@@ -57,6 +58,23 @@ def test_drawn_images_are_not_recorded(tmp_path: Path):
     drawn = open_source(load_config([], ["data.lesions.train=6", "data.lesions.val=3", "data.lesions.test=3"]).data)
     keep_record(tmp_path, "cae", drawn)
     assert not (tmp_path / "data.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("stage", "write"),
+    [
+        ("cae", lambda path, facts: write_tensors(path, {"a": torch.ones(1)}, "cae", facts)),
+        ("oracle", lambda path, facts: write_tensors(path, {"a": torch.ones(1)}, "classifier", facts)),
+        ("sampler", lambda path, facts: write_json(path.with_name("stages.json"), {"sampler": facts})),  # not finished
+    ],
+)
+def test_results_of_other_drawn_images_are_noticed(stage, write, tmp_path: Path):
+    drawn = ("data.lesions.train=6", "data.lesions.val=3", "data.lesions.test=3", "data.image_size=16")
+    data, other = (CAEDataModule(load_config([], [*drawn, f"data.seed={seed}"]).data) for seed in (0, 1))
+    write(tmp_path / f"{stage}.safetensors", {"data": data.fingerprint})
+    assert data_warnings(tmp_path, data, ["classifier", stage]) == []
+    (said,) = data_warnings(tmp_path, other, ["classifier", stage])
+    assert f"changed since the {stage} of this run was trained (other images, labels, or another order)" in said
 
 
 def test_changes_are_told_by_split():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -82,6 +83,22 @@ def test_whether_a_process_of_another_host_lives_is_not_guessed(tmp_path, monkey
     monkeypatch.setenv("SLURM_JOB_ID", "7")  # the same job, which the cluster runs again
     take_lock(tmp_path, "name=…")
     assert Owner(**read_json(tmp_path / LOCK)).job == "7"
+
+
+def test_an_owner_that_was_killed_before_it_had_written_a_word_is_gone(tmp_path):
+    (tmp_path / LOCK).touch()
+    take_lock(tmp_path, "name=…")
+    assert read_json(tmp_path / LOCK)["pid"] == os.getpid()
+
+
+def test_a_disk_that_knows_no_links_has_locks_too(tmp_path, monkeypatch):
+    def refused(*_) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    take_lock(tmp_path, "name=…")
+    assert read_json(tmp_path / LOCK)["pid"] == os.getpid()
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK]
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"host": 1}'])

@@ -28,6 +28,8 @@ from explainers.commands.compare import compare
 from explainers.commands.resources import background_images
 from explainers.commands.run import run
 from explainers.explanation import Explanation
+from explainers.infills.learned import LearnedSampler
+from explainers.infills.patch_distribution import PatchDistribution
 from explainers.metrics import MetricSuite
 from explainers.registry import get_explainer, parse_options
 
@@ -155,6 +157,30 @@ def test_other_settings_are_refused_by_name(trained):
     compare(config_in(trained, "explain.folder=settings", "explain.metrics=none"))
     with pytest.raises(UserError, match=r"seed was 0 and is 1.*explain\.folder=NAME"):
         compare(config_in(trained, "explain.folder=settings", "explain.metrics=none", "seed=1"))
+
+
+def test_maps_of_another_in_fill_are_not_continued(trained):
+    sizes = {"channels": 1, "window": 4, "architecture": "unet", "head": "lowrank", "width": 4, "factors": 2}
+    options = ("explain.folder=filled", "explain.metrics=none", "explain.limit=1", "explain.figures=0", "methods=[pmi]",
+               "explain.options=[pmi.sampler=learned,pmi.window=4,pmi.samples=1,pmi.stride=4]")  # fmt: skip
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        LearnedSampler(PatchDistribution(**sizes)).save(trained / "tiny")
+        if seed == 0:
+            compare(config_in(trained, *options))
+    with pytest.raises(UserError, match=r"pmi\.in-fill was \w{16} and is \w{16}\. Start anew with overwrite=true"):
+        compare(config_in(trained, *options))
+
+
+def test_a_folder_of_images_may_grow_but_none_may_be_replaced(trained, tmp_path):
+    options = ("explain.folder=files", f"explain.images={tmp_path}", "explain.metrics=none", "methods=[edges]")
+    for name, level in (("a", 90), ("b", 80)):
+        Image.new("L", (32, 32), level).save(tmp_path / f"{name}.bmp")
+        compare(config_in(trained, *options))
+    assert len(maps_of(trained / "tiny" / "explanations" / "files", "edges")) == 2
+    Image.new("L", (33, 32), 10).save(tmp_path / "a.bmp")
+    with pytest.raises(UserError, match="holds results made otherwise: the files are others"):
+        compare(config_in(trained, *options))
 
 
 def test_run_explains_by_one_method_into_its_own_folder(trained):

@@ -1,0 +1,150 @@
+"""A disk that is full: a sentence, what was written before stays, and the same command goes on once there is room.
+
+On a small tmpfs where the system lets it be mounted; elsewhere the system bounds the size of every file instead.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from killed import config_in, contents, no_rests, write_models
+
+from cae.commands.train import classifier_stage
+from cae.config import Config
+from cae.config.command_line import run_program
+from cae.files import read_json
+from explainers.commands.compare import compare
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+OPTIONS = (
+    "classifier.epochs=1",
+    "explain.limit=3",
+    "explain.figures=1",
+    "explain.metrics=none",
+    "methods=[random,edges]",
+)
+SENTENCES = ("the disk is full", "no more of it is taken")
+
+
+class Mounted:
+    """A tmpfs of a size that can be changed."""
+
+    def __init__(self, place: Path):
+        self.place = place
+        place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "small", place], check=True, capture_output=True)
+
+    def allow(self, kilobytes: int) -> None:
+        """Let it hold so much."""
+        command = ["mount", "-o", f"remount,size={kilobytes}k", self.place]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def enter(self) -> None:
+        """In the process that writes."""
+
+    def close(self) -> None:
+        """Take it away."""
+        subprocess.run(["umount", "--lazy", self.place], check=True)
+
+
+class Bounded:
+    """A folder in which no file of a process may be larger than a size."""
+
+    def __init__(self, place: Path):
+        self.place, self._bytes = place, 0
+        place.mkdir()
+
+    def allow(self, kilobytes: int) -> None:
+        """Bound every file."""
+        self._bytes = 1024 * kilobytes
+
+    def enter(self) -> None:
+        """In the process that writes."""
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self._bytes, self._bytes))
+
+    def close(self) -> None:
+        """Nothing is to be done."""
+
+
+@pytest.fixture(params=[Mounted, Bounded])
+def disk(request, tmp_path) -> Iterator[Mounted | Bounded]:
+    try:
+        small = request.param(tmp_path / "small")
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no tmpfs can be mounted here ({error})")
+    yield small
+    small.close()
+
+
+def told(work: Callable[[], object], small: Mounted | Bounded) -> tuple[int, str]:
+    """Exit code and words of the work as a program, in a process of its own."""
+    read, write = os.pipe()
+    process = os.fork()
+    if process == 0:
+        code = 70
+        try:
+            sys.stderr, sys.stdout = os.fdopen(write, "w"), io.StringIO()
+            small.enter()
+            run_program(lambda _: work(), [])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        except BaseException as error:
+            print(f"Traceback: {error!r}", file=sys.stderr)
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    os.close(write)
+    with os.fdopen(read, errors="replace") as words:
+        said = words.read()
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said
+
+
+STEPS: dict[str, tuple[Callable[[Config], object], tuple[str, ...]]] = {
+    "training": (classifier_stage, ("resume=last",)),
+    "explaining": (compare, ()),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_what_meets_a_full_disk_says_so_and_goes_on_once_there_is_room(step, disk, tmp_path):
+    work, more = STEPS[step]
+    for runs in (tmp_path / "whole", disk.place):
+        if step == "explaining":
+            disk.allow(4096)
+            write_models(runs / "own")
+    work(config_in(tmp_path / "whole", *OPTIONS))
+    used = sum(path.stat().st_size for path in disk.place.rglob("*") if path.is_file()) // 1024
+    room = (
+        [1, 8, 24, 40, 80, 160, 4096] if isinstance(disk, Bounded) else [used + extra for extra in (8, 64, 160, 4096)]
+    )
+    full = 0
+    for kilobytes in room:
+        disk.allow(kilobytes)
+        code, said = told(partial(work, config_in(disk.place, *OPTIONS, *more)), disk)
+        if code == 0:
+            break
+        full += 1
+        assert code == 2, said
+        assert any(words in said for words in SENTENCES), said
+        assert "Traceback" not in said
+    assert code == 0, said
+    assert full >= 2
+    found, whole = disk.place / "own", tmp_path / "whole" / "own"
+    if step == "training":
+        assert read_json(found / "metrics.json") == read_json(whole / "metrics.json")
+        assert (found / "classifier.safetensors").read_bytes() == (whole / "classifier.safetensors").read_bytes()
+    else:
+        folders = [contents(run / "explanations" / "compare") for run in (found, whole)]
+        assert folders[0].keys() == folders[1].keys()
+        assert (found / "explanations/compare/classes.json").exists()
+    assert no_rests(found)
