@@ -9,9 +9,8 @@ from typing import TypeVar
 from torch import Tensor
 
 from cae.config import DataConfig
-from cae.data import pictures
 from cae.data.images import Size, centre, fit_mask, kept_by_crop, read_mask, unscaled_range
-from cae.data.records import FileSet, Record
+from cae.data.records import FileSet, Headers, Record
 from cae.data.splits import few
 
 LEVEL_FILES = 200  # files whose values are read for the levels of a set
@@ -137,15 +136,9 @@ def _is_constant(image: Tensor) -> bool:
     return bool((image == image[..., :1, :1]).all())
 
 
-def page_notes(records: Sequence[Record]) -> list[str]:
+def page_notes(records: Sequence[Record], headers: Headers) -> list[str]:
     """How many TIFF files are stacks, of which one page is taken because none was named."""
-    stacks = [
-        record.id
-        for record in records
-        if record.image.slice is None
-        and record.image.path.suffix.lower() in (".tif", ".tiff")
-        and pictures.page_count(record.image.path) > 1
-    ]
+    stacks = [record.id for record in records if record.image.slice is None and headers[record.id].pages > 1]
     if not stacks:
         return []
     return [f"{len(stacks)} files are stacks of pages, of which the middle one is taken: {few(stacks)}."]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import torch
 from cae.config import DataConfig
 from cae.data import medical
 from cae.data.file_listing import IMAGE_SUFFIXES, left_out_words, list_files, list_images, path_id, without_suffix
-from cae.data.images import AS_STORED, ImageRef, Reading, Size, image_shape, load_image, load_mask, missing
+from cae.data.headers import Header, image_shape, read_header
+from cae.data.images import AS_STORED, ImageRef, Reading, Size, load_image, load_mask, missing
 from cae.data.splits import SHOWN_PROBLEMS, few, raise_problems
 from cae.data.types import Sample
 from cae.errors import UserError
@@ -23,7 +24,7 @@ LOOKED_FOR = " ".join(IMAGE_SUFFIXES)
 MASKS = "masks"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image file with what the source says about it; ``group`` keeps images together when they are split."""
 
@@ -115,16 +116,22 @@ class ImageFiles(FileSet):
             self.notes = left_out_words(ref.path, found.unread, found.skipped)
         else:
             records = [Record(ref, Path(str(ref)).name)]
-        raise_problems(record_problems(records, mixed_channels=True, max_megapixels=reading.max_megapixels))
+        raise_problems(read_headers(records, mixed_channels=True, max_megapixels=reading.max_megapixels)[1])
         super().__init__(records, image_size, channels, crop=crop, reading=reading)
 
 
-def record_problems(records: Sequence[Record], *, mixed_channels: bool, max_megapixels: float = math.inf) -> list[str]:
-    """Everything wrong with the files of a source, by their headers: missing, damaged, doubled, mask of another size.
+Headers = Mapping[str, Header]  # by the ids of images
+
+
+def read_headers(
+    records: Sequence[Record], *, mixed_channels: bool, max_megapixels: float = math.inf
+) -> tuple[Headers, list[str]]:
+    """The headers of a source's files, and everything wrong there: missing, damaged, doubled, mask of another size.
 
     Grey files among colour ones are a problem too, unless ``mixed_channels``: a class that comes as another kind of
     file would be told by that alone.
     """
+    headers = dict[str, Header]()
     problems, kinds, seen = [], {1: list[str](), 3: list[str]()}, set()
     for record in records:
         if record.id in seen:
@@ -134,10 +141,10 @@ def record_problems(records: Sequence[Record], *, mixed_channels: bool, max_mega
             problems.append(f"no image file '{record.image.path}'")  # a search for its nearest name would not be shown
             continue
         try:
-            shape = image_shape(record.image, max_megapixels)
-            kinds[shape[0]].append(record.id)
+            headers[record.id] = header = read_header(record.image, max_megapixels)
+            kinds[header.shape[0]].append(record.id)
             if record.mask is not None:
-                problems += _mask_problems(record.image, record.mask, shape)
+                problems += _mask_problems(record.image, record.mask, header.shape)
         except UserError as error:
             problems += error.problems
     if kinds[1] and kinds[3] and not mixed_channels:
@@ -145,7 +152,7 @@ def record_problems(records: Sequence[Record], *, mixed_channels: bool, max_mega
             f"grey and colour files are mixed: grey are {few(kinds[1])}; colour are {few(kinds[3])}. Convert them to "
             "one kind, or set `data.mixed_channels=true` to have all of them converted to `data.channels`."
         )
-    return problems
+    return headers, problems
 
 
 def _mask_problems(image: ImageRef, mask: ImageRef, shape: tuple[int, int, int]) -> list[str]:
@@ -197,7 +204,8 @@ def _stem(path: Path, root: Path) -> str:
 
 def make_records(root: Path, labelled: Sequence[tuple[Path, int]], masks: dict[Path, ImageRef]) -> list[Record]:
     """Records of image files with their labels; the id is the path relative to the root."""
-    return [Record(ImageRef(path), path_id(path, root), label, masks.get(path)) for path, label in labelled]
+    mask_of: Callable[[Path], ImageRef | None] = masks.get if masks else lambda path: None  # to hash a path takes time
+    return [Record(ImageRef(path), path_id(path, root), label, mask_of(path)) for path, label in labelled]
 
 
 def root_folder(config: DataConfig) -> Path:

@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 from cae.data.file_listing import is_image, list_images, without_suffix
+from cae.data.headers import image_shape
 from cae.data.images import (
     ImageRef,
     Reading,
     fit,
-    image_shape,
     load_image,
     load_mask,
     read_image,
