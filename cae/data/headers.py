@@ -57,6 +57,19 @@ def image_shape(ref: ImageRef, max_megapixels: float = math.inf) -> tuple[int, i
     return read_header(ref, max_megapixels).shape
 
 
+def orientation(ref: ImageRef) -> int:
+    """The EXIF orientation of a picture, 1 to 8, wherever its file tells it; 1 for files of other kinds.
+
+    Raises:
+        UserError: if the file is missing or damaged.
+    """
+    if not str(ref.path).lower().endswith(pictures.SUFFIXES):
+        return 1
+    with decoding(ref), pictures.opened(ref.path, ref.slice) as picture:
+        early = pictures.orientation(picture)
+        return early if early != 1 else pictures.late_orientation(ref.path)
+
+
 def _shape_and_pages(ref: ImageRef, file: BinaryIO) -> tuple[tuple[int, int, int], int]:
     if str(ref.path).lower().endswith(pictures.SUFFIXES):
         return pictures.shape_and_pages(ref.path, file, ref.slice)

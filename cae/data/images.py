@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -110,6 +111,8 @@ def decoding(ref: ImageRef) -> Iterator[os.stat_result]:
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
         reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "its content is no picture that the program can read"
         raise UserError(f"cannot read the image '{ref}': {reason}") from error
 
 
@@ -171,6 +174,8 @@ def read_image(ref: ImageRef, reading: Reading = AS_STORED, least_side: float = 
                 check_size(ref, picture.height, picture.width, reading.max_megapixels)
                 small = pictures.reduced(picture, least_side)
                 pixels = _scaled(*pictures.values(small, reading.ground), reading.levels)
+                if picture.mode in ("I", "F", "I;16", "I;16B") and pictures.is_white_least(picture):
+                    pixels = 1 - pixels
         return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)).clamp_(0, 1)
 
 

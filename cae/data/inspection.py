@@ -9,6 +9,7 @@ from typing import TypeVar
 from torch import Tensor
 
 from cae.config import DataConfig
+from cae.data.headers import orientation
 from cae.data.images import Size, centre, fit_mask, kept_by_crop, read_mask, unscaled_range
 from cae.data.records import FileSet, Headers, Record
 from cae.data.splits import few
@@ -17,6 +18,7 @@ LEVEL_FILES = 200  # files whose values are read for the levels of a set
 MASK_FILES = 1000  # masks that are looked at when a source is opened
 IMAGE_FILES = 32  # images that are looked at
 FULL = 65535
+DARK = 0.1  # an image whose largest value is below shows next to nothing
 Item = TypeVar("Item")
 
 
@@ -120,16 +122,32 @@ def mask_fate(mask: Tensor, image_size: Size, crop: float, mode: str = "crop") -
 
 
 def image_notes(images: FileSet) -> list[str]:
-    """How many of some images of a set are of one grey value everywhere.
+    """How many of some images of a set are of one grey value everywhere, and whether most are nearly black.
 
     Raises:
         UserError: if one of them cannot be decoded.
     """
     places = spread(range(len(images)), IMAGE_FILES)
-    constant = [images.ids[place] for place in places if _is_constant(images[place].image)]
-    if not constant:
+    looks = {images.ids[place]: images[place].image for place in places}
+    constant = [id for id, image in looks.items() if _is_constant(image)]
+    dark = [id for id, image in looks.items() if id not in constant and float(image.max()) < DARK]
+    dark = dark if 2 * len(dark) > len(places) else []  # one class may well be dark
+    kinds = {"of one colour everywhere": constant, f"nearly black (no value above {DARK:g} of 1)": dark}
+    return [
+        f"{len(ids)} of {len(places)} images looked at are {kind}: {few(ids)}." for kind, ids in kinds.items() if ids
+    ]
+
+
+def turn_notes(records: Sequence[Record]) -> list[str]:
+    """How many images of some are turned by an orientation in their file that their mask does not bring."""
+    masked = spread([record for record in records if record.mask is not None], MASK_FILES)
+    odd = [one.id for one in masked if one.mask and orientation(one.image) != orientation(one.mask)]
+    if not odd:
         return []
-    return [f"{len(constant)} of {len(places)} images looked at are of one colour everywhere: {few(constant)}."]
+    return [
+        f"{len(odd)} of {len(masked)} masks looked at have another EXIF orientation than their images: {few(odd)}. "
+        "Images are turned upright; look at the contact sheet of `check` whether their masks lie over them."
+    ]
 
 
 def _is_constant(image: Tensor) -> bool:

@@ -19,6 +19,7 @@ SUFFIXES = (
 )  # fmt: skip
 GROUNDS = {"white": 255, "grey": 128, "black": 0}  # what lies behind transparent pixels
 ORIENTATION = 0x0112  # number of the tag of EXIF
+PHOTOMETRIC = 262  # number of the tag of TIFF
 ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
 LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF")
 LARGE = 20e6  # pixels above which a picture is made smaller before anything else is done with it
@@ -106,6 +107,27 @@ def kind(path: Path) -> str:
         return f"{picture.format}, {depth}, {colours}" + (", transparent" if _has_alpha(picture) else "")
 
 
+def late_orientation(path: Path) -> int:
+    """The EXIF orientation that a PNG tells after its pixels, as ExifTool writes it; 1 for every other picture."""
+    with path.open("rb") as file, _undecoded(file) as picture:
+        if picture.format != "PNG" or orientation(picture) != 1 or not _has_late_chunk(file):
+            return 1
+        picture.load()
+        return orientation(picture)
+
+
+def _has_late_chunk(file: BinaryIO) -> bool:
+    """Whether an open PNG holds metadata after its pixels, found by the lengths of its chunks."""
+    file.seek(8)
+    pixels = False
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        pixels |= head[4:] == b"IDAT"
+        if pixels and head[4:] in (b"eXIf", b"iTXt", b"zTXt", b"tEXt"):
+            return True
+        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return False
+
+
 def values(picture: Image.Image, ground: str) -> tuple[np.ndarray, float | None]:
     """Stored values ``(C, H, W)`` float32, and the largest that the kind of file can hold, None where there is none.
 
@@ -129,9 +151,12 @@ def inside(picture: Image.Image) -> np.ndarray:
     that the values are class numbers. Where the colours say nothing, the opaque pixels of a transparent picture.
     """
     lossy = picture.format in LOSSY
+    stored_white = picture.mode in ("1", "L") and is_white_least(picture)
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("P", "I", "F") or picture.mode.startswith("I;16"):
         return np.asarray(picture) > 0
+    if stored_white:  # Pillow has inverted what is shown; what is marked is what is stored
+        picture = ImageOps.invert(picture.convert("L"))
     stored = np.asarray(_over(picture, 0))
     if not stored.any() and _has_alpha(picture):
         stored = np.asarray(picture.convert("RGBA").getchannel("A"))
@@ -139,6 +164,11 @@ def inside(picture: Image.Image) -> np.ndarray:
             return np.zeros(stored.shape, dtype=bool)
     largest = int(stored.max(initial=0))
     return stored > (largest / 2 if lossy and largest > FAINT else 0)
+
+
+def is_white_least(picture: Image.Image) -> bool:
+    """Whether a TIFF shows its least value as white (PhotometricInterpretation 0): Pillow inverts 8 bits alone."""
+    return isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == 0
 
 
 def reduction(height: int, width: int, least_side: float) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cae.config import DataConfig
-from cae.data import medical
+from cae.data import medical, pictures
 from cae.data.file_listing import IMAGE_SUFFIXES, left_out_words, list_files, list_images, path_id, without_suffix
 from cae.data.headers import Header, image_shape, read_header
 from cae.data.images import AS_STORED, ImageRef, Reading, Size, load_image, load_mask, missing
@@ -156,7 +156,7 @@ def read_headers(
 
 
 def _mask_problems(image: ImageRef, mask: ImageRef, shape: tuple[int, int, int]) -> list[str]:
-    mask_shape = image_shape(mask)
+    mask_shape, shape = _turned_late(mask, image_shape(mask)), _turned_late(image, shape)
     if medical.is_nifti(image.path) and medical.is_nifti(mask.path):
         misfit = medical.nifti_misfit(image.path, mask.path)
         if misfit:
@@ -164,7 +164,20 @@ def _mask_problems(image: ImageRef, mask: ImageRef, shape: tuple[int, int, int])
     if mask_shape[1:] == shape[1:]:
         return []
     sizes = [f"{width} × {height}" for _, height, width in (mask_shape, shape)]
-    return [f"mask '{mask}' has {sizes[0]} pixels, but its image '{image}' has {sizes[1]}."]
+    turned = " Is it turned by its EXIF orientation, and its mask not?" if mask_shape[1:] == shape[:0:-1] else ""
+    return [f"mask '{mask}' has {sizes[0]} pixels, but its image '{image}' has {sizes[1]}.{turned}"]
+
+
+def _turned_late(ref: ImageRef, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of a file that may tell its orientation after its pixels, where its header is not looked for it."""
+    if ref.path.suffix.lower() != ".png" or pictures.late_orientation(ref.path) < 5:
+        return shape
+    return shape[0], shape[2], shape[1]
+
+
+def is_masks_folder(name: str) -> bool:
+    """Whether a folder of this name holds masks, and is no class."""
+    return name.lower() == MASKS
 
 
 def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef], list[str]]:
@@ -173,9 +186,12 @@ def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef]
     Returns:
         the mask of each image that has one, and problems: masks that belong to no image.
     """
-    folder = root / MASKS
-    if not folder.is_dir():
+    folders = [entry for entry in root.iterdir() if is_masks_folder(entry.name) and entry.is_dir()]
+    if not folders:
         return {}, []
+    if len(folders) > 1:
+        return {}, [f"{' and '.join(repr(str(one)) for one in folders)} are both taken for masks: keep one of them."]
+    folder = folders[0]
     images_by_stem: dict[str, list[Path]] = {}
     for image in images:
         images_by_stem.setdefault(_stem(image, root), []).append(image)
@@ -192,7 +208,7 @@ def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef]
     if files and not masks:
         return {}, [
             f"'{folder}' is taken for the masks of the images, but none of its {len(files)} files has the path of an "
-            f"image: if '{MASKS}' is a class, call its folder otherwise; else name the masks as their images."
+            f"image: if '{folder.name}' is a class, call its folder otherwise; else name the masks as their images."
         ]
     return masks, problems
 

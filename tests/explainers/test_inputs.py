@@ -196,7 +196,7 @@ def test_the_adapters_take_an_explainer_of_a_bare_network():
     explainer = get_explainer("occlusion", network, window=8)
     smooth = attr.NoiseTunnel(as_captum(explainer)).attribute(images, nt_samples=2, stdevs=1e-6, target=1)
     assert torch.allclose(smooth, expected, atol=1e-3)
-    wrapped = TargetClassifier(network, "abc", image_shape=(1, 32, 32))
+    wrapped = TargetClassifier(network, ["a", "b", "c"], image_shape=(1, 32, 32))
     for found in (explainer, get_explainer("occlusion", wrapped, window=8)):
         assert np.array_equal(as_quantus(found)(network, images.numpy(), [1]), expected.numpy())
     other = small_network(seed=1).network
