@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cae.classifiers.identity import own_copy
 from cae.classifiers.outputs import NAMES
-from cae.classifiers.preprocessing import Numbers, Preprocessing
+from cae.classifiers.preprocessing import Numbers, Preprocessing, remedy
 from cae.classifiers.target import TargetClassifier, input_channels
 from cae.errors import UserError
 
@@ -58,9 +58,12 @@ def _count_scores(model: Any, image_shape: tuple[int, int, int], mean: Numbers, 
             problem = problem or error
         except Exception as error:  # whatever a foreign network raises, the user hears what it was given
             problem = error
-    if isinstance(problem, UserError):
-        raise problem
-    raise UserError(f"The classifier {type(model).__name__} failed on blank images of {image_shape}: {problem}.")
+    if problem is None or isinstance(problem, UserError):
+        raise problem or ValueError("no number of channels to try")
+    shape = (2, *image_shape)
+    raise UserError(
+        f"The classifier {type(model).__name__} failed on blank images of {shape}: {problem}.{remedy(problem, shape)}"
+    )
 
 
 @torch.no_grad()

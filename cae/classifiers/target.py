@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from cae.classifiers.black_box import OnnxScores, call_function
 from cae.classifiers.class_names import names_of
 from cae.classifiers.features import features_from, find_features
+from cae.classifiers.gradients import check_gradients
 from cae.classifiers.identity import answers_digest, callable_name, own_copy, probe_images, state_digest
 from cae.classifiers.onnx_runtime import OnnxForward
 from cae.classifiers.outputs import (
@@ -51,9 +52,8 @@ class TargetClassifier(nn.Module):
 
     Args:
         network: an ``nn.Module`` from ``(B, C, H, W)`` to logits ``(B, K)``, or any callable from a NumPy array
-            ``(B, C, H, W)`` float32 to scores ``(B, K)`` or ``(B,)``. A module is copied; the caller's own stays as it
-            is. Of several outputs, that named ``logits``, ``out`` or ``output`` counts, else the one as wide as the
-            classes.
+            ``(B, C, H, W)`` float32 to scores ``(B, K)`` or ``(B,)``. A module is copied. Of several outputs, that
+            named ``logits``, ``out`` or ``output`` counts, else the one as wide as the classes.
         classes: names of the K classes, in the order of the scores; or by their numbers, or a file of them.
         image_shape: ``(C, H, W)`` of the images, in [0, 1].
         input_size: side in pixels that the network wants; by default the images keep their size.
@@ -168,6 +168,8 @@ class TargetClassifier(nn.Module):
     def require_gradients(self, what: str) -> None:
         """Raise a UserError in words if this classifier has no gradients; ``what`` names the method that needs them."""
         if self.differentiable:
+            noise = probe_images(self.image_shape)[:1].to(self.preprocess.mean.device)
+            check_gradients(lambda images: self._as_logits(self._raw(self._prepared(images))), noise, self._name())
             return
         kind = "a black-box classifier" if self.is_black_box else "a classifier declared as not differentiable"
         raise UserError(

@@ -24,7 +24,6 @@ from cae.canvas import (
     colour_bar,
     colour_mapped,
     fitted,
-    font,
     outline,
     placeholder,
     probability_bar,
@@ -34,6 +33,7 @@ from cae.canvas import (
     tile_size,
 )
 from cae.files import atomic_path
+from cae.lettering import font
 
 if TYPE_CHECKING:  # a result draws itself with this module
     from cae.counterfactuals.result import Counterfactual
