@@ -12,8 +12,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cae.canvas import FAINT, INK, PAPER, font, tile
+from cae.canvas import FAINT, INK, PAPER, tile
 from cae.classifiers.imagenet import load_imagenet_classifier
+from cae.lettering import font
 from explainers import get_explainer
 from explainers.explanation import Explanation
 from explainers.shearletx.figures import mask_figure

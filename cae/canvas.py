@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from cae.files import atomic_path
+from cae.lettering import font
 
 # Okabe and Ito 2008: eight colours that the colour-blind tell apart
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
@@ -20,15 +21,6 @@ SOURCE, TARGET, OTHER = OKABE_ITO[0], OKABE_ITO[1], "#9A9A9A"
 INK, FAINT, PAPER, ACCENT = "#222222", "#6E6E6E", "#FFFFFF", "#E69F00"
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 LEAST_SIDE, LARGEST_SIDE = 160, 320  # pixels of a tile
-
-
-@lru_cache
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which matplotlib brings along, so that pictures look alike on every machine."""
-    import matplotlib  # takes half a second, which a program that draws nothing should not wait for
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)
 
 
 def tile_size(height: int, width: int) -> tuple[int, int]:

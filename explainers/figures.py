@@ -20,12 +20,12 @@ from cae.canvas import (
     centred,
     colour_bar,
     colour_mapped,
-    font,
     outline,
     probability_bar,
     save_png,
     tile,
 )
+from cae.lettering import font
 
 if TYPE_CHECKING:  # an explanation draws itself with this module
     from explainers.explanation import Explanation

@@ -66,6 +66,11 @@ def _from_picture(picture: Any) -> Tensor:
     if "A" in picture.getbands() or "transparency" in picture.info:
         raise UserError("The picture is transparent: lay it over a ground first, as in picture.convert('RGB').")
     picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("I", "F"):  # Pillow would cut them off at 255
+        raise UserError(
+            f"A picture of mode {picture.mode!r} has no range of its own: scale it to floats in [0, 1], as a NumPy "
+            "array."
+        )
     if not picture.mode.startswith(("L", "I;16")):
         picture = picture.convert("L" if picture.mode == "1" else "RGB")
     return _from_array(np.array(picture))

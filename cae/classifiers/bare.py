@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from cae.classifiers.identity import own_copy
 from cae.classifiers.outputs import NAMES
-from cae.classifiers.preprocessing import Preprocessing
+from cae.classifiers.preprocessing import Numbers, Preprocessing, remedy
 from cae.classifiers.target import TargetClassifier, input_channels
 from cae.errors import UserError
 
@@ -19,9 +20,9 @@ from cae.errors import UserError
 def wrap_model(
     model: nn.Module | Callable[[np.ndarray], Any],
     image_shape: tuple[int, int, int],
-    classes: Sequence[str] | None = None,
-    mean: Sequence[float] = (),
-    std: Sequence[float] = (),
+    classes: Sequence[str] | Mapping[int, str] | str | Path | None = None,
+    mean: Numbers = (),
+    std: Numbers = (),
 ) -> TargetClassifier:
     """A classifier for images of this shape; without ``classes``, they are named ``class 0``, ``class 1``, …
 
@@ -43,7 +44,7 @@ def wrap_model(
     return TargetClassifier(model, classes, image_shape=image_shape, mean=mean, std=std)
 
 
-def _count_scores(model: Any, image_shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float]) -> int:
+def _count_scores(model: Any, image_shape: tuple[int, int, int], mean: Numbers, std: Numbers) -> int:
     """How many scores a model gives for a blank image."""
     channels = dict.fromkeys([image_shape[0], input_channels(model) or image_shape[0]])
     problem: Exception | None = None
@@ -57,9 +58,12 @@ def _count_scores(model: Any, image_shape: tuple[int, int, int], mean: Sequence[
             problem = problem or error
         except Exception as error:  # whatever a foreign network raises, the user hears what it was given
             problem = error
-    if isinstance(problem, UserError):
-        raise problem
-    raise UserError(f"The classifier {type(model).__name__} failed on blank images of {image_shape}: {problem}.")
+    if problem is None or isinstance(problem, UserError):
+        raise problem or ValueError("no number of channels to try")
+    shape = (2, *image_shape)
+    raise UserError(
+        f"The classifier {type(model).__name__} failed on blank images of {shape}: {problem}.{remedy(problem, shape)}"
+    )
 
 
 @torch.no_grad()

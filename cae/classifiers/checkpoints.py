@@ -112,6 +112,21 @@ def scores_of_head(network: nn.Module, state: Mapping[str, Tensor]) -> int | Non
     return counts.pop() if alike and len(counts) == 1 else None
 
 
+def _refuse_whole_numbers(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Refuse weights of a quantised network, whose whole numbers mean nothing without their scales.
+
+    Raises:
+        UserError: that names the first of them.
+    """
+    weights = {key: value for key, value in state.items() if key.endswith("weight") or value.is_quantized}
+    whole = [key for key, value in weights.items() if value.is_quantized or not value.is_floating_point()]
+    if whole:
+        raise UserError(
+            f"'{path}' holds the weights of a quantised network: {len(whole)} tensors are whole numbers "
+            f"{_some(whole)}. Save those of the network before it was quantised, with {CONVERSION}."
+        )
+
+
 def _some(names: list[str]) -> str:
     """The first three names in brackets."""
     return f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
@@ -144,6 +159,7 @@ def load_weights(network: nn.Module, state: Mapping[str, Tensor], path: str | Pa
     Raises:
         UserError: if names or shapes differ: how many, and the first of them.
     """
+    _refuse_whole_numbers(state, path)
     own = network.state_dict()
     given, (state, renamed) = state, with_own_head(network, without_prefixes(state, own))
     prefixes = best_prefixes(given, set(own))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,25 @@ def _of_json(content: Any) -> list[str]:
         raise ValueError(f"the numbers must be 0 to {len(content) - 1}, each once")
     ordered = [numbered[number] for number in range(len(numbered))]
     return [str(value[-1] if isinstance(value, list) and value else value) for value in ordered]
+
+
+def names_of(given: Sequence[Any] | Mapping[int, str] | str | Path) -> tuple[str, ...]:
+    """Names of classes from what people have: a list or array, a mapping from numbers, or a file.
+
+    Raises:
+        UserError: if there is no such file, or the numbers of the mapping are not 0 to K - 1.
+
+    >>> names_of({1: "dog", 0: "cat"})
+    ('cat', 'dog')
+    """
+    if isinstance(given, (str, Path)):
+        return class_names([str(given)])
+    if not isinstance(given, Mapping):
+        return _all_different([str(name) for name in given])
+    try:
+        return _all_different(_of_json(dict(given)))
+    except ValueError as error:
+        raise UserError(f"`classes` by number: {error}.") from error
 
 
 def _all_different(names: Sequence[str]) -> tuple[str, ...]:

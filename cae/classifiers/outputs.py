@@ -16,6 +16,7 @@ NAMES = ("logits", "out", "output")  # what the scores are called where a networ
 SMALLEST_PROBABILITY = 1e-12  # where probabilities become logits
 TOLERANCE = 1e-3
 COMPANY = 1e-2  # largest difference of an image's scores alone and in company, relative to their size
+SAMENESS = 1e-6  # largest difference, relative to the scores, between answers that are the same
 ROUNDED = 0.05  # how far the sums of rounded probabilities are from 1, at most
 # operations that change the form of scores or pool them, not what they are
 PASSING = (
@@ -244,6 +245,16 @@ def doubt_of_company(together: Tensor, alone: Tensor) -> str:
     return (
         "it scores the same image differently alone and in company: its answers depend on the rest of the batch, or "
         "on chance, so no explanation can be trusted"
+    )
+
+
+def doubt_of_sameness(rows: Tensor) -> str:
+    """What is doubtful about scores ``(B, K)`` of images that have nothing in common."""
+    if bool(((rows - rows[:1]).abs() > SAMENESS * rows.abs().max()).any()) or not bool(rows.any()):
+        return ""
+    return (
+        f"it gives one and the same answer to {len(rows)} images that have nothing in common: does it expect bytes, or "
+        "another normalisation? It is given floats in [0, 1], normalised by `classifier.mean` and `classifier.std`"
     )
 
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cae.errors import UserError
 
+Numbers = float | Sequence[float] | np.ndarray | Tensor
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
-def remedy(error: Exception) -> str:
-    """The option that would cure what a network raised for an image, as a sentence; empty where that is not known."""
+def remedy(error: Exception, shape: tuple[int, ...]) -> str:
+    """What would cure what a network raised for images ``(B, C, H, W)``, as a sentence; empty where not known."""
     words = str(error).lower()
+    wanted = re.search(r"to have (\d+) channels, but got (\d+) channels", words)
+    if wanted and int(wanted[1]) == shape[1] and int(wanted[2]) in shape[2:]:
+        return (
+            " It turns its input round, as networks with channels last do: give it a first layer that turns images "
+            "(B, C, H, W) into (B, H, W, C)."
+        )
     if "channel" in words:
         return " Set `classifier.channels` to what it was trained with."
-    if any(part in words for part in ("mat1 and mat2", "size", "shape", "height", "kernel")):
+    if any(part in words for part in ("mat1 and mat2", "size", "shape", "height", "width", "kernel")):
         return " Set `classifier.input_size` (and `classifier.channels`) to what it was trained with."
     return ""
 
@@ -42,14 +51,15 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def _per_channel(values: Sequence[float], channels: int, option: str) -> list[float]:
-    """One value per channel; a single one serves all."""
+def _per_channel(given: Numbers, default: float, channels: int, option: str) -> list[float]:
+    """One value per channel; a single one serves all, the default where none is given."""
+    values = np.ravel(np.asarray(given, dtype=float)).tolist() or [default]
     if len(values) not in (1, channels):
         raise UserError(
             f"`{option}` has {len(values)} values, but the classifier's input has {channels} channel(s): "
             f"give {channels}, or one for all."
         )
-    return [float(value) for value in values] * (channels // len(values))
+    return values * (channels // len(values))
 
 
 class Preprocessing(nn.Module):
@@ -65,12 +75,12 @@ class Preprocessing(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int, size: tuple[int, int], mean: Sequence[float] = (), std: Sequence[float] = ()):
+    def __init__(self, channels: int, size: tuple[int, int], mean: Numbers = (), std: Numbers = ()):
         super().__init__()
         self.channels = channels
         self.size = size
-        means = _per_channel(list(mean) or [0.0], channels, "classifier.mean")
-        deviations = _per_channel(list(std) or [1.0], channels, "classifier.std")
+        means = _per_channel(mean, 0.0, channels, "classifier.mean")
+        deviations = _per_channel(std, 1.0, channels, "classifier.std")
         if max(means) > 1:
             small = [round(value / 255, 4) for value in means]
             raise UserError(
@@ -79,7 +89,12 @@ class Preprocessing(nn.Module):
             )
         if min(deviations) <= 0:
             raise UserError(f"`classifier.std` must be above 0 in every channel, but is {deviations}.")
-        self.normalises = bool(mean) or bool(std)
+        if max(deviations) > 1:
+            raise UserError(
+                f"`classifier.std` must be on the scale of images in [0, 1], but is {deviations}; if it is meant for "
+                f"bytes, divide it by 255: std={[round(value / 255, 4) for value in deviations]}."
+            )
+        self.normalises = any(means) or any(value != 1 for value in deviations)
         # not persistent: a checkpoint of the network alone stays a checkpoint of the network alone
         self.register_buffer("mean", torch.tensor(means).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(deviations).view(1, -1, 1, 1), persistent=False)

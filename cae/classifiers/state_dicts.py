@@ -6,6 +6,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import filterfalse
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ PREFIXES = ("module.", "model.", "network.", "_orig_mod.")  # what most wrapping
 AVERAGED = re.compile(r"(^|[._])(ema|swa|averaged?|n_averaged|shadow|teacher)($|[._])", re.IGNORECASE)
 NO_WEIGHTS = re.compile(r"optim|sched|scaler|callback|hyper|history|metric|loops|rng", re.IGNORECASE)
 AUXILIARY = re.compile(r"(^|\.)aux", re.IGNORECASE)  # heads that take part in training alone
+ALIKE = 0.9  # sets of weights that hold so much of what the largest does are told of
 DEPTH = 3  # dictionaries inside dictionaries
 
 
@@ -73,15 +75,20 @@ def common_prefix(state: Mapping[str, Tensor], wanted: set[str]) -> str:
 
 
 def best_prefixes(state: Mapping[str, Tensor], wanted: set[str]) -> list[str]:
-    """All that stand before most names of the network alike, usual ones first and those of averages last."""
+    """All that stand before most names of the network alike, usual ones first and those of averages last.
+
+    Counters of batch norm do not count: averages are often kept without them.
+    """
     counts: Counter[str] = Counter()
-    for key in state:
+    for key in filterfalse(is_auxiliary, state):
         parts = key.split(".")
         counts.update(key.removesuffix(rest) for k in range(len(parts)) if (rest := ".".join(parts[k:])) in wanted)
-    best = [prefix for prefix, count in counts.items() if count == max(counts.values())]
+    most = max(counts.values(), default=0)
+    best = [prefix for prefix, count in counts.items() if count > ALIKE * most]
 
     def awkwardness(prefix: str) -> tuple[bool | int, ...]:
-        return prefix != "", bool(AVERAGED.search(prefix)), not prefix.startswith(PREFIXES), len(prefix)
+        averaged = bool(AVERAGED.search(prefix))
+        return counts[prefix] < most, prefix != "", averaged, not prefix.startswith(PREFIXES), len(prefix)
 
     return sorted(best, key=awkwardness) or [""]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,20 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from cae.classifiers.black_box import OnnxScores, call_function
+from cae.classifiers.class_names import names_of
 from cae.classifiers.features import features_from, find_features
+from cae.classifiers.gradients import check_gradients
 from cae.classifiers.identity import answers_digest, callable_name, own_copy, probe_images, state_digest
 from cae.classifiers.onnx_runtime import OnnxForward
 from cae.classifiers.outputs import (
     checked_rows,
     doubt_of_company,
     doubt_of_probabilities,
+    doubt_of_sameness,
     ending_of,
     log_probabilities,
     look_like_shares,
     output_kind,
     select_output,
 )
-from cae.classifiers.preprocessing import Preprocessing, remedy
+from cae.classifiers.preprocessing import Numbers, Preprocessing, remedy
 from cae.errors import NotFiniteError, UserError
 
 SCORES = ("auto", "logits", "probabilities")
@@ -48,10 +52,9 @@ class TargetClassifier(nn.Module):
 
     Args:
         network: an ``nn.Module`` from ``(B, C, H, W)`` to logits ``(B, K)``, or any callable from a NumPy array
-            ``(B, C, H, W)`` float32 to scores ``(B, K)`` or ``(B,)``. A module is copied; the caller's own stays as it
-            is. Of several outputs, that named ``logits``, ``out`` or ``output`` counts, else the one as wide as the
-            classes.
-        classes: names of the K classes, in the order of the scores.
+            ``(B, C, H, W)`` float32 to scores ``(B, K)`` or ``(B,)``. A module is copied. Of several outputs, that
+            named ``logits``, ``out`` or ``output`` counts, else the one as wide as the classes.
+        classes: names of the K classes, in the order of the scores; or by their numbers, or a file of them.
         image_shape: ``(C, H, W)`` of the images, in [0, 1].
         input_size: side in pixels that the network wants; by default the images keep their size.
         mean: per-channel mean for normalisation, on [0, 1]; empty for none.
@@ -74,12 +77,12 @@ class TargetClassifier(nn.Module):
     def __init__(
         self,
         network: nn.Module | Callable[[np.ndarray], Any],
-        classes: Sequence[str],
+        classes: Sequence[str] | Mapping[int, str] | str | Path,
         *,
         image_shape: tuple[int, int, int],
         input_size: int | None = None,
-        mean: Sequence[float] = (),
-        std: Sequence[float] = (),
+        mean: Numbers = (),
+        std: Numbers = (),
         differentiable: bool = True,
         network_channels: int | None = None,
         scores: str = "auto",
@@ -87,12 +90,13 @@ class TargetClassifier(nn.Module):
         identity: str = "",
     ):
         super().__init__()
+        classes = names_of(classes)
         if len(classes) < 2:
             raise UserError(f"A classifier needs at least two classes to explain, but has {list(classes)}.")
         if scores not in SCORES:
             raise UserError(f"`classifier.scores` must be one of {', '.join(SCORES)}, but is {scores!r}.")
         self.network = own_copy(network)
-        self.classes = tuple(classes)
+        self.classes = classes
         self.image_shape = image_shape[0], image_shape[1], image_shape[2]
         self.is_black_box = not isinstance(network, nn.Module)
         self.differentiable = differentiable and not self.is_black_box
@@ -164,6 +168,8 @@ class TargetClassifier(nn.Module):
     def require_gradients(self, what: str) -> None:
         """Raise a UserError in words if this classifier has no gradients; ``what`` names the method that needs them."""
         if self.differentiable:
+            noise = probe_images(self.image_shape)[:1].to(self.preprocess.mean.device)
+            check_gradients(lambda images: self._as_logits(self._raw(self._prepared(images))), noise, self._name())
             return
         kind = "a black-box classifier" if self.is_black_box else "a classifier declared as not differentiable"
         raise UserError(
@@ -243,9 +249,7 @@ class TargetClassifier(nn.Module):
             )
         return log_probabilities(rows)
 
-    def _try_out(
-        self, channels: Sequence[int], size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
-    ) -> Tensor:
+    def _try_out(self, channels: Sequence[int], size: tuple[int, int], mean: Numbers, std: Numbers) -> Tensor:
         """Score two blank images with the first number of channels that serves, so that a misfit shows at once."""
         blanks = torch.stack([torch.zeros(self.image_shape), torch.full(self.image_shape, 0.5)])
         for place, count in enumerate(channels):
@@ -267,7 +271,7 @@ class TargetClassifier(nn.Module):
         except Exception as error:  # whatever a foreign network raises, the user hears what it was given
             shape = (len(images), self.preprocess.channels, *self.preprocess.size)
             raise UserError(
-                f"The classifier {self._name()} failed on {what} of shape {shape}: {error}.{remedy(error)}"
+                f"The classifier {self._name()} failed on {what} of shape {shape}: {error}.{remedy(error, shape)}"
             ) from error
 
     def _on_device(self, images: Tensor) -> Tensor:
@@ -280,7 +284,8 @@ class TargetClassifier(nn.Module):
         """Tell logits from probabilities, and warn of what is doubtful; ``blanks`` are scores of blank images."""
         images = probe_images(self.image_shape)
         together, alone = self._probe(images, "images of noise"), self._probe(images[:1], "an image of noise")
-        rows, doubts = torch.cat([blanks, together]), [doubt_of_company(together[:1], alone)]
+        rows = torch.cat([blanks, together])
+        doubts = [doubt_of_company(together[:1], alone), doubt_of_sameness(rows)]
         if self.scores == "auto":
             foreign = self.is_black_box or isinstance(self.network, torch.jit.ScriptModule)
             end = "unknown" if foreign else ending_of(self.network, self._on_device(images[:1]), len(self.classes))

@@ -24,7 +24,6 @@ from cae.canvas import (
     colour_bar,
     colour_mapped,
     fitted,
-    font,
     outline,
     placeholder,
     probability_bar,
@@ -35,6 +34,7 @@ from cae.canvas import (
 )
 from cae.counterfactuals.regions import kept_regions
 from cae.files import atomic_path
+from cae.lettering import font
 
 if TYPE_CHECKING:  # a result draws itself with this module
     from cae.counterfactuals.result import Counterfactual

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from cae.canvas import FAINT, INK, PAPER, centred, font, outline, placeholder, save_png, tile
+from cae.canvas import FAINT, INK, PAPER, centred, outline, placeholder, save_png, tile
 from cae.data.selection import readable
 from cae.data.splits import SPLITS
 from cae.data.types import Sample, Splits
+from cae.lettering import font
 
 ACROSS = {"train": 4, "val": 2, "test": 2}  # images of each class
 MOST_CLASSES = 24

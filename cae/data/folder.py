@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from cae.config import DataConfig
-from cae.data.file_listing import is_side_folder, left_out_words, list_files, natural_order
+from cae.data.file_listing import FileListing, is_side_folder, left_out_words, list_files, natural_order, path_id
 from cae.data.listing import Listing
-from cae.data.records import LOOKED_FOR, MASKS, find_masks, make_records, root_folder
+from cae.data.records import LOOKED_FOR, find_masks, is_masks_folder, make_records, root_folder
 from cae.data.splits import ALIASES, SPLITS, few
 from cae.data.types import Splits
 from cae.errors import did_you_mean
@@ -38,12 +40,34 @@ def open_folder(config: DataConfig) -> Splits:
     if not classes:
         example = root / "cat" / "001.png"
         problems.append(f"no class folder in '{root}': images must lie in one folder per class, as '{example}'.")
-    files = {part: _class_files(folder, classes, problems) for part, folder in folders.items()}
-    left_out = list_files(root)
-    notes += left_out_words(root, left_out.unread, left_out.skipped)
+    listed = {one: list_files(one) for folder in folders.values() for one in _subfolders(folder)}
+    files = {part: _class_files(folder, classes, listed, problems) for part, folder in folders.items()}
+    elsewhere = list_files(root, but={str(one) for one in listed})
+    found = [elsewhere, *listed.values()]
+    unread, skipped = (sum((getattr(one, what) for one in found), Counter[str]()) for what in ("unread", "skipped"))
+    notes += [*left_out_words(root, unread, skipped), *_stray_notes(root, elsewhere.images), *_nested_notes(listed)]
     masks, mask_problems = find_masks(root, [path for found in files.values() for path, _ in found])
     parts = {part: make_records(root, found, masks) for part, found in files.items()}
     return Listing(parts, tuple(classes), problems + mask_problems, notes).open(config)
+
+
+def _stray_notes(root: Path, images: list[Path]) -> list[str]:
+    """Images of no class, which masks are not."""
+    stray = [path_id(path, root) for path in images]
+    stray = [one for one in stray if not is_masks_folder(one.partition("/")[0])]
+    return [f"{len(stray)} image(s) are in no folder of a class, and not read: {few(stray)}."] if stray else []
+
+
+def _nested_notes(listed: Iterable[Path]) -> list[str]:
+    """Class folders that hold folders called as other classes do: masks or splits under another name, most likely."""
+    names = {_class_of(one) for one in listed}
+    nested = [one.name for one in listed if len(names & {_class_of(inner) for inner in _subfolders(one)}) > 1]
+    if not nested:
+        return []
+    return [
+        f"{few(nested)} are read as classes, though they hold folders called as other classes: masks are looked for in "
+        "'masks' alone, and splits in 'train', 'val' and 'test'."
+    ]
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -52,7 +76,7 @@ def _subfolders(folder: Path) -> list[Path]:
     return [
         entry
         for entry in folders
-        if not is_side_folder(entry.name) and not entry.name.startswith("__") and entry.name != MASKS
+        if not is_side_folder(entry.name) and not entry.name.startswith("__") and not is_masks_folder(entry.name)
     ]
 
 
@@ -86,12 +110,15 @@ def _split_folders(root: Path) -> tuple[dict[str, Path], list[str], list[str]]:
     return folders, problems, notes
 
 
-def _class_files(folder: Path, classes: list[str], problems: list[str]) -> list[tuple[Path, int]]:
+def _class_files(
+    folder: Path, classes: list[str], listed: dict[Path, FileListing], problems: list[str]
+) -> list[tuple[Path, int]]:
     """Images with their labels; empty class folders are added to the problems."""
     found = []
     for subfolder in _subfolders(folder):
-        images = list_files(subfolder).images
+        images = listed[subfolder].images
         if not images:
             problems.append(f"no image in '{subfolder}' (looked for {LOOKED_FOR}).")
-        found += [(path, classes.index(_class_of(subfolder))) for path in images]
+        label = classes.index(_class_of(subfolder))
+        found += [(path, label) for path in images]
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import UnidentifiedImageError
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
@@ -24,7 +26,7 @@ Size = int | Sequence[int]  # side of a square, or (height, width)
 LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's own conversion
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRef:
     """An image file, one slice of a volume (``scan.nii.gz#12``) or one page of a stack (``cells.tif#3``)."""
 
@@ -101,39 +103,39 @@ def _of_file(path: Path) -> str:
 
 
 @contextmanager
-def _decoding(ref: ImageRef) -> Iterator[None]:
-    """Turn whatever a decoder raises on a damaged file into a sentence with its path."""
-    if not ref.path.is_file():
-        if ref.path.exists() and not ref.path.is_dir():
-            raise UserError(f"'{ref.path}' is no ordinary file, but a pipe, a socket or a device: it is not read.")
-        raise UserError(missing(ref.path, "image file"))
+def decoding(ref: ImageRef) -> Iterator[os.stat_result]:
+    """The state of a file that is to be read; whatever a decoder raises on it becomes a sentence with its path."""
+    state = _state(ref.path)
     try:
-        yield
+        yield state
     except UserError:
         raise
     except Exception as error:  # decoders raise almost anything on damaged bytes
         reason = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            reason = "its content is no picture that the program can read"
         raise UserError(f"cannot read the image '{ref}': {reason}") from error
 
 
-def image_shape(ref: ImageRef, max_megapixels: float = math.inf) -> tuple[int, int, int]:
-    """Native ``(C, H, W)`` of an image, upright, from its header alone.
+def _state(path: Path) -> os.stat_result:
+    """What the file system says of an ordinary file.
 
     Raises:
-        UserError: if the file is missing, is no image, its header is damaged, or it is larger than allowed.
+        UserError: if there is none of this name.
     """
-    with _decoding(ref):
-        if medical.is_nifti(ref.path):
-            shape = medical.nifti_shape(ref.path, ref.slice)
-        elif medical.is_dicom(ref.path):
-            shape = medical.dicom_shape(ref.path, ref.slice)
-        else:
-            shape = pictures.shape(ref.path, ref.slice)
-    _check_size(ref, shape[1], shape[2], max_megapixels)
-    return shape
+    try:
+        state = path.stat()
+    except (OSError, ValueError):  # the second for a name that no file can have
+        raise UserError(missing(path, "image file")) from None
+    if stat.S_ISREG(state.st_mode):
+        return state
+    if stat.S_ISDIR(state.st_mode):
+        raise UserError(missing(path, "image file"))
+    raise UserError(f"'{path}' is no ordinary file, but a pipe, a socket or a device: it is not read.")
 
 
-def _check_size(ref: ImageRef, height: int, width: int, max_megapixels: float) -> None:
+def check_size(ref: ImageRef, height: int, width: int, max_megapixels: float) -> None:
+    """Refuse an image of more pixels than allowed, with the option that admits it."""
     megapixels = height * width / 1e6
     if megapixels > max_megapixels:
         raise UserError(
@@ -163,16 +165,18 @@ def read_image(ref: ImageRef, reading: Reading = AS_STORED, least_side: float = 
     Raises:
         UserError: if the file is missing, cannot be decoded, or is larger than ``reading`` allows.
     """
-    with _decoding(ref):
+    with decoding(ref):
         if medical.is_nifti(ref.path):
             pixels = medical.read_nifti(ref.path, ref.slice, reading.levels)
         elif medical.is_dicom(ref.path):
             pixels = medical.read_dicom(ref.path, ref.slice, reading.levels)
         else:
             with pictures.opened(ref.path, ref.slice) as picture:
-                _check_size(ref, picture.height, picture.width, reading.max_megapixels)
+                check_size(ref, picture.height, picture.width, reading.max_megapixels)
                 small = pictures.reduced(picture, least_side)
                 pixels = _scaled(*pictures.values(small, reading.ground), reading.levels)
+                if picture.mode in ("I", "F", "I;16", "I;16B") and pictures.is_white_least(picture):
+                    pixels = 1 - pixels
         return torch.from_numpy(np.ascontiguousarray(pixels, dtype=np.float32)).clamp_(0, 1)
 
 
@@ -192,7 +196,7 @@ def unscaled_range(ref: ImageRef) -> tuple[float, float, bool] | None:
     Raises:
         UserError: if the file is missing or cannot be decoded.
     """
-    with _decoding(ref):
+    with decoding(ref):
         if medical.is_nifti(ref.path):
             window = medical.nifti_percentiles(ref.path)
             return None if window is None else (*window, True)
@@ -216,7 +220,7 @@ def read_mask(ref: ImageRef) -> Tensor:
     Raises:
         UserError: if the file is missing or cannot be decoded.
     """
-    with _decoding(ref):
+    with decoding(ref):
         if medical.is_nifti(ref.path):
             inside: np.ndarray = medical.nifti_slice(ref.path, ref.slice) > 0
         elif medical.is_dicom(ref.path):

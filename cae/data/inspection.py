@@ -10,17 +10,17 @@ from typing import TypeVar
 from torch import Tensor
 
 from cae.config import DataConfig
-from cae.data import pictures
-from cae.data.images import Size, centre, fit_mask, image_shape, kept_by_crop, read_mask, unscaled_range
-from cae.data.records import FileSet, Record
+from cae.data.headers import orientation
+from cae.data.images import Size, centre, fit_mask, kept_by_crop, read_mask, unscaled_range
+from cae.data.records import FileSet, Headers, Record
 from cae.data.splits import few
 
 LEVEL_FILES = 200  # files whose values are read for the levels of a set
 MASK_FILES = 1000  # masks that are looked at when a source is opened
 IMAGE_FILES = 32  # images that are looked at
-HEADERS = 200  # files whose shape is read for `data.fit=auto`
 MOST_CROPPED = 0.1  # share of an image whose loss does not matter
 FULL = 65535
+DARK = 0.1  # an image whose largest value is below shows next to nothing
 Item = TypeVar("Item")
 
 
@@ -63,14 +63,14 @@ def find_levels(config: DataConfig, train: Sequence[Record]) -> list[str]:
     return notes
 
 
-def find_fit(config: DataConfig, train: Sequence[Record]) -> list[str]:
+def find_fit(config: DataConfig, train: Sequence[Record], headers: Headers) -> list[str]:
     """Settle ``data.fit=auto``: crop, or stretch where a crop would take much of most training images; tell the latter.
 
     What is found is written into ``config``, and so saved with the run. A ``data.crop`` below 1 wants a crop.
     """
     if config.fit != "auto":
         return []
-    shapes = [image_shape(record.image)[1:] for record in spread(train, HEADERS)]
+    shapes = [headers[record.id].shape[1:] for record in train]
     shares = [math.prod(kept_by_crop(*shape, config.image_size)) / math.prod(shape) for shape in shapes]
     lost = 1 - median(shares) if shares else 0.0
     config.fit = "crop" if lost <= MOST_CROPPED or config.crop < 1 else "stretch"
@@ -144,31 +144,41 @@ def mask_fate(mask: Tensor, image_size: Size, crop: float, mode: str = "crop") -
 
 
 def image_notes(images: FileSet) -> list[str]:
-    """How many of some images of a set are of one grey value everywhere.
+    """How many of some images of a set are of one grey value everywhere, and whether most are nearly black.
 
     Raises:
         UserError: if one of them cannot be decoded.
     """
     places = spread(range(len(images)), IMAGE_FILES)
-    constant = [images.ids[place] for place in places if _is_constant(images[place].image)]
-    if not constant:
+    looks = {images.ids[place]: images[place].image for place in places}
+    constant = [id for id, image in looks.items() if _is_constant(image)]
+    dark = [id for id, image in looks.items() if id not in constant and float(image.max()) < DARK]
+    dark = dark if 2 * len(dark) > len(places) else []  # one class may well be dark
+    kinds = {"of one colour everywhere": constant, f"nearly black (no value above {DARK:g} of 1)": dark}
+    return [
+        f"{len(ids)} of {len(places)} images looked at are {kind}: {few(ids)}." for kind, ids in kinds.items() if ids
+    ]
+
+
+def turn_notes(records: Sequence[Record]) -> list[str]:
+    """How many images of some are turned by an orientation in their file that their mask does not bring."""
+    masked = spread([record for record in records if record.mask is not None], MASK_FILES)
+    odd = [one.id for one in masked if one.mask and orientation(one.image) != orientation(one.mask)]
+    if not odd:
         return []
-    return [f"{len(constant)} of {len(places)} images looked at are of one colour everywhere: {few(constant)}."]
+    return [
+        f"{len(odd)} of {len(masked)} masks looked at have another EXIF orientation than their images: {few(odd)}. "
+        "Images are turned upright; look at the contact sheet of `check` whether their masks lie over them."
+    ]
 
 
 def _is_constant(image: Tensor) -> bool:
     return bool((image == image[..., :1, :1]).all())
 
 
-def page_notes(records: Sequence[Record]) -> list[str]:
+def page_notes(records: Sequence[Record], headers: Headers) -> list[str]:
     """How many TIFF files are stacks, of which one page is taken because none was named."""
-    stacks = [
-        record.id
-        for record in records
-        if record.image.slice is None
-        and record.image.path.suffix.lower() in (".tif", ".tiff")
-        and pictures.page_count(record.image.path) > 1
-    ]
+    stacks = [record.id for record in records if record.image.slice is None and headers[record.id].pages > 1]
     if not stacks:
         return []
     return [f"{len(stacks)} files are stacks of pages, of which the middle one is taken: {few(stacks)}."]

@@ -3,41 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from cae.data import medical
-from cae.data.records import Record
+from cae.data import medical, pictures
+from cae.data.records import Headers, Record
 from cae.data.splits import ALIASES, SPLITS, few
 from cae.errors import UserError
 
-HEAD = 4096  # bytes that are compared before the whole of a file is
 
-
-def same_file_problems(records: Iterable[Record]) -> list[str]:
+def same_file_problems(records: Iterable[Record], headers: Headers) -> list[str]:
     """Records of one file under several names: ``./x``, absolute, or through a link."""
     by_file: dict[tuple[object, ...], list[str]] = defaultdict(list)
     for record in records:
-        identity = _identity(record.image.path)
-        if identity is not None:
-            by_file[(*identity, record.image.slice)].append(record.id)
+        if record.id in headers:  # else it could not be read, which is told elsewhere
+            by_file[(*headers[record.id].place, record.image.slice)].append(record.id)
     # one and the same id twice is told elsewhere
     return [
         f"{' and '.join(repr(name) for name in names[:3])} are the same file: keep one of them."
         for names in map(list, map(dict.fromkeys, by_file.values()))
         if len(names) > 1
     ]
-
-
-def _identity(path: Path) -> tuple[object, ...] | None:
-    try:
-        state = path.stat()
-    except OSError:
-        return None  # told where the file is read
-    return (state.st_dev, state.st_ino) if state.st_ino else (os.path.realpath(path),)
 
 
 def group_problems(parts: Mapping[str, Sequence[Record]]) -> list[str]:
@@ -55,10 +43,10 @@ def group_problems(parts: Mapping[str, Sequence[Record]]) -> list[str]:
     ]
 
 
-def copy_notes(parts: Mapping[str, Sequence[Record]]) -> list[str]:
+def copy_notes(parts: Mapping[str, Sequence[Record]], headers: Headers) -> list[str]:
     """How many images of each split have the very content of others in another split, or of another class."""
     owners = [(split, record) for split, records in parts.items() for record in records]
-    copies = _equal_content([record for _, record in owners])
+    copies = _equal_content([record for _, record in owners], headers)
     notes = []
     for split in parts:
         others = [name for name in parts if name != split]
@@ -82,32 +70,25 @@ def copy_notes(parts: Mapping[str, Sequence[Record]]) -> list[str]:
     return notes
 
 
-def _equal_content(records: Sequence[Record]) -> list[list[int]]:
-    """Places of records of equal content, by size, then by the first bytes, then by all bytes of their files."""
-    together = [list(range(len(records)))]
-    for key in (_size, _head_digest, _digest):
-        together = [part for places in together for part in _divided(records, places, key) if len(part) > 1]
-    return together
-
-
-def _divided(records: Sequence[Record], places: list[int], key: Callable[[Path], object]) -> list[list[int]]:
-    """The places by a key of their files, those of equal keys together."""
-    parts: dict[object, list[int]] = defaultdict(list)
-    for place in places:
+def _equal_content(records: Sequence[Record], headers: Headers) -> list[list[int]]:
+    """Places of images of equal content: by size and first bytes of their files, then by all bytes."""
+    known = [headers[record.id] for record in records]
+    alike = _divided(range(len(records)), lambda place: (known[place].size, known[place].head))
+    found = list[list[int]]()
+    for places in alike:
         try:
-            parts[key(records[place].image.path), records[place].image.slice].append(place)
+            found += _divided(places, lambda place: (_digest(records[place].image.path), records[place].image.slice))
         except OSError:
             continue  # told where the file is read
-    return list(parts.values())
+    return found
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size
-
-
-def _head_digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(HEAD)
+def _divided(places: Iterable[int], key: Callable[[int], object]) -> list[list[int]]:
+    """The places of equal keys together, where there are several of a key."""
+    parts: dict[object, list[int]] = defaultdict(list)
+    for place in places:
+        parts[key(place)].append(place)
+    return [part for part in parts.values() if len(part) > 1]
 
 
 def _digest(path: Path) -> bytes:
@@ -139,7 +120,7 @@ def patient_notes(parts: Mapping[str, Sequence[Record]]) -> list[str]:
     homes: dict[str, set[str]] = defaultdict(set)
     for split, records in parts.items():
         for record in records:
-            if not medical.is_dicom(record.image.path):
+            if str(record.image.path).lower().endswith(pictures.SUFFIXES) or not medical.is_dicom(record.image.path):
                 continue
             try:
                 name = medical.patient(record.image.path)

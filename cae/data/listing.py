@@ -6,10 +6,11 @@ import dataclasses
 from dataclasses import dataclass, field
 
 from cae.config import DataConfig
+from cae.data.class_names import name_notes
 from cae.data.images import Reading
-from cae.data.inspection import find_fit, find_levels, image_notes, mask_notes, page_notes
+from cae.data.inspection import find_fit, find_levels, image_notes, mask_notes, page_notes, turn_notes
 from cae.data.leakage import copy_notes, group_of, group_problems, patient_notes, same_file_problems
-from cae.data.records import FileSet, Record, record_problems
+from cae.data.records import FileSet, Record, read_headers
 from cae.data.splits import SPLITS, raise_problems, stratified_split
 from cae.data.types import Splits
 
@@ -33,18 +34,18 @@ class Listing:
             UserError: one that lists every problem of the source, with paths.
         """
         everything = [record for records in self.parts.values() for record in records]
-        found = record_problems(everything, mixed_channels=config.mixed_channels, max_megapixels=config.max_megapixels)
-        problems = [*self.problems, *found]
-        raise_problems([*problems, *same_file_problems(everything)])
+        limit = config.max_megapixels
+        headers, found = read_headers(everything, mixed_channels=config.mixed_channels, max_megapixels=limit)
+        raise_problems([*self.problems, *found, *same_file_problems(everything, headers)])
         parts = _complete(self._grouped(config), config)
         raise_problems(group_problems(parts))
-        notes = [*self.notes, *copy_notes(parts), *page_notes(everything), *find_levels(config, parts["train"])]
-        notes += find_fit(config, parts["train"])
+        notes = [*self.notes, *name_notes(self.classes), *copy_notes(parts, headers), *page_notes(everything, headers)]
+        notes += [*find_levels(config, parts["train"]), *find_fit(config, parts["train"], headers)]
         if config.group is None and "group" not in config.columns:
             notes += patient_notes(parts)
         sizes = (config.image_size, config.channels, config.cache, config.crop, Reading.of(config))
         sets = [FileSet(parts[name], *sizes) for name in SPLITS]
-        notes += [*image_notes(sets[0]), *mask_notes(config, everything)]
+        notes += [*image_notes(sets[0]), *mask_notes(config, everything), *turn_notes(everything)]
         return Splits(sets[0], sets[1], sets[2], self.classes, tuple(notes))
 
     def _grouped(self, config: DataConfig) -> dict[str, list[Record]]:

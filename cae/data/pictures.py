@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, features
@@ -18,28 +19,33 @@ SUFFIXES = (
 )  # fmt: skip
 GROUNDS = {"white": 255, "grey": 128, "black": 0}  # what lies behind transparent pixels
 ORIENTATION = 0x0112  # number of the tag of EXIF
+PHOTOMETRIC = 262  # number of the tag of TIFF
+ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
 LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF")
 LARGE = 20e6  # pixels above which a picture is made smaller before anything else is done with it
 _PILLOW = Lock()
 FAINT = 16  # in a lossy mask that is nowhere brighter, the values are class numbers and not grey levels
 
 
-@contextmanager
-def _header(path: Path) -> Iterator[Image.Image]:
-    """A picture file of any size, of which nothing is decoded yet: how large it may be is the program's to say.
+def _undecoded(file: BinaryIO) -> Image.Image:
+    """A picture of any size, of which nothing is decoded yet: how large it may be is the program's to say.
 
     Pillow warns above 89 megapixels and refuses above 179, by a limit that is one for the whole process.
     """
+    with _PILLOW:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
+def _header(path: Path) -> Iterator[Image.Image]:
+    """A picture file, of which nothing is decoded yet."""
     # given a path, Pillow 13.0 maps uncompressed TIFFs into memory, and scrambles those with an orientation
-    with path.open("rb") as file:
-        with _PILLOW:
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                picture = Image.open(file)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
-        with picture:
-            yield picture
+    with path.open("rb") as file, _undecoded(file) as picture:
+        yield picture
 
 
 @contextmanager
@@ -50,22 +56,21 @@ def opened(path: Path, page: int | None = None) -> Iterator[Image.Image]:
         UserError: if it has no such page.
     """
     with _header(path) as picture:
-        count = int(getattr(picture, "n_frames", 1))
-        if page is not None and count == 1:
-            raise UserError(f"'{path}#{page}' asks for a slice, but the file holds a single picture.")
-        if page is not None and page >= count:
-            raise UserError(f"'{path}#{page}': the file has {count} page(s), 0 to {count - 1}.")
-        chosen = (count // 2 if _is_stack(picture, count) else 0) if page is None else page
-        if chosen or count > 1:
-            picture.seek(chosen)
+        _turn_to(picture, path, page)
         yield picture
 
 
-def page_count(path: Path) -> int:
-    """How many pages of one size a TIFF file holds; 1 for every other picture."""
-    with _header(path) as picture:
-        count = int(getattr(picture, "n_frames", 1))
-        return count if _is_stack(picture, count) else 1
+def _turn_to(picture: Image.Image, path: Path, page: int | None) -> int:
+    """Turn to a page, and give how many pages of one size a TIFF holds; 1 for every other picture."""
+    count = int(getattr(picture, "n_frames", 1))
+    if page is not None and count == 1:
+        raise UserError(f"'{path}#{page}' asks for a slice, but the file holds a single picture.")
+    if page is not None and page >= count:
+        raise UserError(f"'{path}#{page}': the file has {count} page(s), 0 to {count - 1}.")
+    pages = count if _is_stack(picture, count) else 1
+    if count > 1:
+        picture.seek(pages // 2 if page is None else page)
+    return pages
 
 
 def _is_stack(picture: Image.Image, count: int) -> bool:
@@ -79,11 +84,16 @@ def _is_stack(picture: Image.Image, count: int) -> bool:
     return len(sizes) == 1
 
 
-def shape(path: Path, page: int | None = None) -> tuple[int, int, int]:
-    """Native ``(C, H, W)`` of a picture, upright, from its header alone."""
-    with opened(path, page) as picture:
+def shape_and_pages(path: Path, file: BinaryIO, page: int | None = None) -> tuple[tuple[int, int, int], int]:
+    """Native ``(C, H, W)`` of an open picture file, upright, from its header alone; and the pages of a stack, else 1.
+
+    Raises:
+        UserError: if it has no such page; ``path`` is its name.
+    """
+    with _undecoded(file) as picture:
+        pages = _turn_to(picture, path, page)
         height, width = _upright_size(picture)
-        return (3 if _is_colour(picture) else 1, height, width)
+        return (3 if _is_colour(picture) else 1, height, width), pages
 
 
 def kind(path: Path) -> str:
@@ -95,6 +105,27 @@ def kind(path: Path) -> str:
             depth = "16 bits"
         colours = "palette" if picture.mode in ("P", "PA") else "colour" if _is_colour(picture) else "grey"
         return f"{picture.format}, {depth}, {colours}" + (", transparent" if _has_alpha(picture) else "")
+
+
+def late_orientation(path: Path) -> int:
+    """The EXIF orientation that a PNG tells after its pixels, as ExifTool writes it; 1 for every other picture."""
+    with path.open("rb") as file, _undecoded(file) as picture:
+        if picture.format != "PNG" or orientation(picture) != 1 or not _has_late_chunk(file):
+            return 1
+        picture.load()
+        return orientation(picture)
+
+
+def _has_late_chunk(file: BinaryIO) -> bool:
+    """Whether an open PNG holds metadata after its pixels, found by the lengths of its chunks."""
+    file.seek(8)
+    pixels = False
+    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+        pixels |= head[4:] == b"IDAT"
+        if pixels and head[4:] in (b"eXIf", b"iTXt", b"zTXt", b"tEXt"):
+            return True
+        file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    return False
 
 
 def values(picture: Image.Image, ground: str) -> tuple[np.ndarray, float | None]:
@@ -120,9 +151,12 @@ def inside(picture: Image.Image) -> np.ndarray:
     that the values are class numbers. Where the colours say nothing, the opaque pixels of a transparent picture.
     """
     lossy = picture.format in LOSSY
+    stored_white = picture.mode in ("1", "L") and is_white_least(picture)
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("P", "I", "F") or picture.mode.startswith("I;16"):
         return np.asarray(picture) > 0
+    if stored_white:  # Pillow has inverted what is shown; what is marked is what is stored
+        picture = ImageOps.invert(picture.convert("L"))
     stored = np.asarray(_over(picture, 0))
     if not stored.any() and _has_alpha(picture):
         stored = np.asarray(picture.convert("RGBA").getchannel("A"))
@@ -130,6 +164,11 @@ def inside(picture: Image.Image) -> np.ndarray:
             return np.zeros(stored.shape, dtype=bool)
     largest = int(stored.max(initial=0))
     return stored > (largest / 2 if lossy and largest > FAINT else 0)
+
+
+def is_white_least(picture: Image.Image) -> bool:
+    """Whether a TIFF shows its least value as white (PhotometricInterpretation 0): Pillow inverts 8 bits alone."""
+    return isinstance(picture, TiffImagePlugin.TiffImageFile) and picture.tag_v2.get(PHOTOMETRIC) == 0
 
 
 def reduction(height: int, width: int, least_side: float) -> int:
@@ -157,10 +196,16 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
         width, height = picture.tag_v2[256], picture.tag_v2[257]  # recent Pillow has turned `size` already
     else:
         width, height = picture.size
-    # asking a PNG without EXIF for it decodes the whole file
-    turns = picture.format != "PNG" or "exif" in picture.info
-    turned = turns and picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-    return (width, height) if turned else (height, width)
+    return (width, height) if orientation(picture) in (5, 6, 7, 8) else (height, width)
+
+
+def orientation(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8, as the part of the file before the pixels tells it; 1 where it tells none."""
+    # Pillow decodes the whole of a PNG to find what it does not bring, and makes an object for every other file
+    if picture.format != "TIFF" and not ORIENTED & picture.info.keys():
+        return 1
+    found = picture.getexif().get(ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
 
 
 def _is_colour(picture: Image.Image) -> bool:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from cae.config import DataConfig
-from cae.data import medical
+from cae.data import medical, pictures
 from cae.data.file_listing import IMAGE_SUFFIXES, left_out_words, list_files, list_images, path_id, without_suffix
-from cae.data.images import AS_STORED, ImageRef, Reading, Size, image_shape, load_image, load_mask, missing
+from cae.data.headers import Header, image_shape, read_header
+from cae.data.images import AS_STORED, ImageRef, Reading, Size, load_image, load_mask, missing
 from cae.data.splits import SHOWN_PROBLEMS, few, raise_problems
 from cae.data.types import Sample
 from cae.errors import UserError
@@ -23,7 +24,7 @@ LOOKED_FOR = " ".join(IMAGE_SUFFIXES)
 MASKS = "masks"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """One image file with what the source says about it; ``group`` keeps images together when they are split."""
 
@@ -115,16 +116,22 @@ class ImageFiles(FileSet):
             self.notes = left_out_words(ref.path, found.unread, found.skipped)
         else:
             records = [Record(ref, Path(str(ref)).name)]
-        raise_problems(record_problems(records, mixed_channels=True, max_megapixels=reading.max_megapixels))
+        raise_problems(read_headers(records, mixed_channels=True, max_megapixels=reading.max_megapixels)[1])
         super().__init__(records, image_size, channels, crop=crop, reading=reading)
 
 
-def record_problems(records: Sequence[Record], *, mixed_channels: bool, max_megapixels: float = math.inf) -> list[str]:
-    """Everything wrong with the files of a source, by their headers: missing, damaged, doubled, mask of another size.
+Headers = Mapping[str, Header]  # by the ids of images
+
+
+def read_headers(
+    records: Sequence[Record], *, mixed_channels: bool, max_megapixels: float = math.inf
+) -> tuple[Headers, list[str]]:
+    """The headers of a source's files, and everything wrong there: missing, damaged, doubled, mask of another size.
 
     Grey files among colour ones are a problem too, unless ``mixed_channels``: a class that comes as another kind of
     file would be told by that alone.
     """
+    headers = dict[str, Header]()
     problems, kinds, seen = [], {1: list[str](), 3: list[str]()}, set()
     for record in records:
         if record.id in seen:
@@ -134,10 +141,10 @@ def record_problems(records: Sequence[Record], *, mixed_channels: bool, max_mega
             problems.append(f"no image file '{record.image.path}'")  # a search for its nearest name would not be shown
             continue
         try:
-            shape = image_shape(record.image, max_megapixels)
-            kinds[shape[0]].append(record.id)
+            headers[record.id] = header = read_header(record.image, max_megapixels)
+            kinds[header.shape[0]].append(record.id)
             if record.mask is not None:
-                problems += _mask_problems(record.image, record.mask, shape)
+                problems += _mask_problems(record.image, record.mask, header.shape)
         except UserError as error:
             problems += error.problems
     if kinds[1] and kinds[3] and not mixed_channels:
@@ -145,11 +152,11 @@ def record_problems(records: Sequence[Record], *, mixed_channels: bool, max_mega
             f"grey and colour files are mixed: grey are {few(kinds[1])}; colour are {few(kinds[3])}. Convert them to "
             "one kind, or set `data.mixed_channels=true` to have all of them converted to `data.channels`."
         )
-    return problems
+    return headers, problems
 
 
 def _mask_problems(image: ImageRef, mask: ImageRef, shape: tuple[int, int, int]) -> list[str]:
-    mask_shape = image_shape(mask)
+    mask_shape, shape = _turned_late(mask, image_shape(mask)), _turned_late(image, shape)
     if medical.is_nifti(image.path) and medical.is_nifti(mask.path):
         misfit = medical.nifti_misfit(image.path, mask.path)
         if misfit:
@@ -157,7 +164,20 @@ def _mask_problems(image: ImageRef, mask: ImageRef, shape: tuple[int, int, int])
     if mask_shape[1:] == shape[1:]:
         return []
     sizes = [f"{width} × {height}" for _, height, width in (mask_shape, shape)]
-    return [f"mask '{mask}' has {sizes[0]} pixels, but its image '{image}' has {sizes[1]}."]
+    turned = " Is it turned by its EXIF orientation, and its mask not?" if mask_shape[1:] == shape[:0:-1] else ""
+    return [f"mask '{mask}' has {sizes[0]} pixels, but its image '{image}' has {sizes[1]}.{turned}"]
+
+
+def _turned_late(ref: ImageRef, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """The shape of a file that may tell its orientation after its pixels, where its header is not looked for it."""
+    if ref.path.suffix.lower() != ".png" or pictures.late_orientation(ref.path) < 5:
+        return shape
+    return shape[0], shape[2], shape[1]
+
+
+def is_masks_folder(name: str) -> bool:
+    """Whether a folder of this name holds masks, and is no class."""
+    return name.lower() == MASKS
 
 
 def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef], list[str]]:
@@ -166,9 +186,12 @@ def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef]
     Returns:
         the mask of each image that has one, and problems: masks that belong to no image.
     """
-    folder = root / MASKS
-    if not folder.is_dir():
+    folders = [entry for entry in root.iterdir() if is_masks_folder(entry.name) and entry.is_dir()]
+    if not folders:
         return {}, []
+    if len(folders) > 1:
+        return {}, [f"{' and '.join(repr(str(one)) for one in folders)} are both taken for masks: keep one of them."]
+    folder = folders[0]
     images_by_stem: dict[str, list[Path]] = {}
     for image in images:
         images_by_stem.setdefault(_stem(image, root), []).append(image)
@@ -185,7 +208,7 @@ def find_masks(root: Path, images: Sequence[Path]) -> tuple[dict[Path, ImageRef]
     if files and not masks:
         return {}, [
             f"'{folder}' is taken for the masks of the images, but none of its {len(files)} files has the path of an "
-            f"image: if '{MASKS}' is a class, call its folder otherwise; else name the masks as their images."
+            f"image: if '{folder.name}' is a class, call its folder otherwise; else name the masks as their images."
         ]
     return masks, problems
 
@@ -197,7 +220,8 @@ def _stem(path: Path, root: Path) -> str:
 
 def make_records(root: Path, labelled: Sequence[tuple[Path, int]], masks: dict[Path, ImageRef]) -> list[Record]:
     """Records of image files with their labels; the id is the path relative to the root."""
-    return [Record(ImageRef(path), path_id(path, root), label, masks.get(path)) for path, label in labelled]
+    mask_of: Callable[[Path], ImageRef | None] = masks.get if masks else lambda path: None  # to hash a path takes time
+    return [Record(ImageRef(path), path_id(path, root), label, mask_of(path)) for path, label in labelled]
 
 
 def root_folder(config: DataConfig) -> Path:

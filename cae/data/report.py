@@ -11,7 +11,8 @@ import torch
 
 from cae.config import DataConfig
 from cae.data import medical, pictures
-from cae.data.images import ImageRef, image_shape
+from cae.data.headers import image_shape
+from cae.data.images import ImageRef
 from cae.data.inspection import FATES, mask_fates
 from cae.data.records import FileSet
 from cae.data.splits import SPLITS, class_counts, few

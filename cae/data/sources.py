@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 from cae.config import DataConfig
@@ -26,7 +29,21 @@ def open_source(config: DataConfig) -> Splits:
         hint = did_you_mean(config.source, SOURCES)
         raise UserError(f"`data.source` must be one of {', '.join(SOURCES)}, but is {config.source!r}{hint}.")
     module, _, function = SOURCES[config.source].place.partition(":")
-    splits: Splits = getattr(import_module(module), function)(config)
+    opener: Callable[[DataConfig], Splits] = getattr(import_module(module), function)
+    with _no_collection():
+        splits = opener(config)
     check_splits(splits, config)
     say_notes(splits.notes)
     return splits
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without Python's garbage collector: records of many files are kept, and it would search all of them again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cae.data.inspection import DARK
 from cae.data.near_duplicates import SIDE, correlation, near_duplicates, thumbnail
 from cae.data.splits import SPLITS
 from cae.data.types import ImageSet, Splits
 from cae.errors import UserError
 
-DARK, LIGHT = 0.1, 0.9  # an image whose largest value is below, or whose least is above, shows next to nothing
+LIGHT = 0.9  # an image whose least value is above shows next to nothing
 BAR_FROM = 500  # images from which on a progress bar is worth its line
 AHEAD = 64  # images decoded ahead for each worker
 

@@ -6,7 +6,7 @@ import csv
 import re
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +16,7 @@ from cae.data.file_listing import natural_order
 from cae.data.images import ImageRef
 from cae.data.listing import Listing
 from cae.data.records import Record, check_size, data_file
-from cae.data.splits import ALIASES, SPLITS, few, raise_problems
+from cae.data.splits import ALIASES, SPLITS, raise_problems
 from cae.data.types import Splits
 from cae.errors import UserError, did_you_mean
 from cae.parquet_files import TooLarge, read_parquet
@@ -39,7 +39,7 @@ def open_table(config: DataConfig) -> Splits:
         UserError: one that lists every missing column, unfit cell and unreadable file.
     """
     file = data_file(config, "the CSV or Parquet file that lists the images")
-    table = _read(file, config.max_gigabytes)
+    table = _read(file, config.max_gigabytes, set(config.columns.values()))
     raise_problems(_column_problems(table, config.columns, file))
     problems: list[str] = []
     cells = {key: table[name].tolist() for key, name in config.columns.items() if name in table.columns}
@@ -47,10 +47,10 @@ def open_table(config: DataConfig) -> Splits:
     parts = _parts(cells.get("split"), len(table), file, problems)
     records = [_record(cells, row, label, file, problems) for row, label in enumerate(labels)]
     by_split = {name: [records[row] for row in rows] for name, rows in parts.items()}
-    return Listing(by_split, classes, problems, name_notes(classes)).open(config)
+    return Listing(by_split, classes, problems).open(config)
 
 
-def _read(file: Path, gigabytes: float) -> pd.DataFrame:
+def _read(file: Path, gigabytes: float, used: set[str]) -> pd.DataFrame:
     """The table with every cell as stripped text, empty where there is none, if it is not larger than that."""
     suffix = file.suffix.lower()
     try:
@@ -58,8 +58,8 @@ def _read(file: Path, gigabytes: float) -> pd.DataFrame:
             table = read_parquet(file, gigabytes * 1e9).to_pandas()
         elif suffix in (".csv", ".tsv"):
             check_size(file, file.stat().st_size, gigabytes)
-            separator = "," if suffix == ".csv" else "\t"
-            _check_width(file, separator)
+            separator = _separator(file, "," if suffix == ".csv" else "\t")
+            _check_width(file, separator, used)
             # a comma at the end of every line would make the first column an index
             options = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig", "index_col": False}
             with warnings.catch_warnings():
@@ -70,20 +70,37 @@ def _read(file: Path, gigabytes: float) -> pd.DataFrame:
     except TooLarge as error:
         check_size(file, error.size, gigabytes)
         raise
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"cannot read the table '{file}': its text is not in UTF-8 ({error.reason} at byte {error.start}): save it "
+            "anew in that encoding."
+        ) from error
     except (OSError, ValueError) as error:  # pandas' and pyarrow's own errors are ValueErrors
         raise UserError(f"cannot read the table '{file}': {error}.") from error
+    table.columns = [str(name).strip() for name in table.columns]
     return table.apply(lambda column: column.map(lambda cell: "" if pd.isna(cell) else str(cell).strip()))
 
 
-def _check_width(file: Path, separator: str) -> None:
-    """Refuse rows of more cells than the heading, as a name with a comma in it makes.
+def _separator(file: Path, usual: str) -> str:
+    """What separates the cells: the usual mark, unless the heading holds another alone, as spreadsheets may write."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        heading = lines.readline()
+    found = [mark for mark in (",", ";", "\t") if mark in heading]
+    return found[0] if len(found) == 1 else usual
+
+
+def _check_width(file: Path, separator: str, used: set[str]) -> None:
+    """Refuse rows of more cells than the heading, as a name with a comma in it makes, and used columns of one name.
 
     Raises:
         UserError: that lists them.
     """
     with file.open(encoding="utf-8-sig", newline="") as lines:
         rows = csv.reader(lines, delimiter=separator)
-        width = len(next(rows, []))
+        heading = [cell.strip() for cell in next(rows, [])]
+        twice = [name for name, count in Counter(heading).items() if count > 1 and name in used]
+        raise_problems([f"'{file}' has {name!r} more than once in its heading: which one is meant?" for name in twice])
+        width = len(heading)
         wide = [(number, row) for number, row in enumerate(rows) if any(cell.strip() for cell in row[width:])]
     raise_problems(
         [
@@ -114,26 +131,6 @@ def _column_problems(table: pd.DataFrame, columns: dict[str, str], file: Path) -
 def _known(label: str) -> str:
     """The label, empty where it is only what a program writes for a missing one."""
     return "" if label.lower() in NO_LABEL else label
-
-
-def name_notes(classes: Sequence[str]) -> list[str]:
-    """What is suspicious in the names of classes: nearly the same twice, or several in one."""
-    alike: dict[str, list[str]] = {}
-    for name in classes:
-        plain = unicodedata.normalize("NFKC", name).casefold()
-        alike.setdefault(re.sub(r"[\s_-]+", "", plain), []).append(name)
-    notes = [
-        f"the labels {' and '.join(map(repr, names))} are classes of their own, though their names are nearly the same."
-        for names in alike.values()
-        if len(names) > 1
-    ]
-    joined = [name for name in classes if any(part.strip() in classes for part in re.split(r"[|;,+&]", name)[1:])]
-    joined += [name for name in classes if re.search(r"[|;]", name) and name not in joined]
-    if joined:
-        notes.append(
-            f"{len(joined)} labels seem to name several classes, but are each one of their own: {few(joined)}."
-        )
-    return notes
 
 
 def _labels(cells: list[str], file: Path, problems: list[str]) -> tuple[list[int], tuple[str, ...]]:

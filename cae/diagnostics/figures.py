@@ -14,8 +14,9 @@ from matplotlib.image import AxesImage
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cae.canvas import INK, PAPER, font, tile, tile_size
+from cae.canvas import INK, PAPER, tile, tile_size
 from cae.files import atomic_path
+from cae.lettering import font, legible
 
 SWAPS = ("class of the donor of the class code", "class of the recipient")
 
@@ -99,7 +100,8 @@ def _draw_matrix(
     number = len(classes)
     shown = axes.imshow(np.ma.masked_invalid(matrix), cmap="viridis", vmin=0, vmax=1)
     axes.set_facecolor("#EEEEEE")
-    names, beside = ([name if len(name) <= 20 else name[:19] + "…" for name in part] for part in (classes, rows))
+    shown_names = ([legible(name) for name in part] for part in (classes, rows))
+    names, beside = ([name if len(name) <= 20 else name[:19] + "…" for name in part] for part in shown_names)
     turned = number > 4 or max(map(len, names)) > 9
     axes.set_xticks(range(number), names, rotation=40 if turned else 0, ha="right" if turned else "center", fontsize=9)
     axes.set_yticks(range(number), beside, fontsize=9)

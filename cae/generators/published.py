@@ -17,7 +17,7 @@ from cae.generators.base import Generated, Generator
 from cae.generators.search import first_or_last
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.loading import load_cae
-from cae.models.published import check_sizes
+from cae.models.published import check_image_shape
 from cae.runs.run_folder import RunFolder
 from cae.runs.trained_run import TrainedRun
 from cae.training.cae import train_cae
@@ -56,7 +56,9 @@ class PublishedWalk(Generator):
     def __init__(self, run: TrainedRun, seed: int):
         super().__init__(run, seed)
         try:
-            check_sizes(run.data.image_shape, published_config(run.config, Path(), seed).cae.model.residual_blocks)
+            check_image_shape(
+                run.data.image_shape, published_config(run.config, Path(), seed).cae.model.residual_blocks
+            )
         except UserError as error:
             raise UserError(
                 [f"{words} Or leave `published` out of generators.arms." for words in error.problems]

@@ -15,8 +15,9 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cae.canvas import FAINT, INK, OKABE_ITO, PAPER, fitted, font, tile, tile_size
+from cae.canvas import FAINT, INK, OKABE_ITO, PAPER, fitted, tile, tile_size
 from cae.files import atomic_path
+from cae.lettering import font, legible
 from cae.manifold.image_codes import ImageCodes
 from cae.manifold.projection import Embedding
 from cae.manifold.traversals import DirectionTraversals
@@ -80,7 +81,9 @@ def _draw_predictions(
         axes.scatter(
             points[of_class, 0], points[of_class, 1], s=size, c=class_colour(k), marker=marker, alpha=0.75, linewidths=0
         )
-        handles.append(Line2D([], [], ls="", marker=marker, color=class_colour(k), label=f"{name} ({of_class.sum()})"))
+        handles.append(
+            Line2D([], [], ls="", marker=marker, color=class_colour(k), label=f"{legible(name)} ({of_class.sum()})")
+        )
     wrong = (labels >= 0) & (labels != predictions)
     if wrong.any():
         axes.scatter(

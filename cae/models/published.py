@@ -38,7 +38,7 @@ class PublishedCAE(nn.Module):
         self, image_shape: tuple[int, int, int] = (3, 256, 256), class_dim: int = 8, width: int = 64, blocks: int = 6
     ):
         super().__init__()
-        check_sizes(image_shape, blocks)
+        check_image_shape(image_shape, blocks)
         self.image_shape = tuple(image_shape)
         self.class_dim = class_dim
         self.sizes = {"class_dim": class_dim, "width": width, "blocks": blocks}
@@ -89,7 +89,7 @@ def is_published(header: Mapping[str, Any]) -> bool:
     return header.get("preset") in ("published", "reference")
 
 
-def check_sizes(image_shape: Sequence[int], blocks: int) -> None:
+def check_image_shape(image_shape: Sequence[int], blocks: int) -> None:
     """Raise a UserError if the networks cannot be built for images ``(C, H, W)`` and so many residual blocks."""
     problems = [
         f"preset `published` takes images whose {side} is a multiple of 4 and at least 32, but got {size}: "

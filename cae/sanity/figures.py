@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from cae.canvas import FAINT, INK, PAPER, SEQUENTIAL, centred, colour_mapped, font, outline, tile, tile_size, wrapped
+from cae.canvas import FAINT, INK, PAPER, SEQUENTIAL, centred, colour_mapped, outline, tile, tile_size, wrapped
 from cae.files import atomic_path
+from cae.lettering import font
 from cae.sanity.criteria import Rule
 
 MARGIN, GAP, HEAD, CAPTION, LINE = 16, 10, 40, 20, 18  # pixels

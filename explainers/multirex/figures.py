@@ -21,12 +21,12 @@ from cae.canvas import (
     centred,
     colour_bar,
     colour_mapped,
-    font,
     outline,
     probability_bar,
     tile,
 )
 from cae.files import atomic_path
+from cae.lettering import font
 from explainers.explanation import Explanation
 
 GAP, HEAD, TITLE, LINE, LINES = 12, 30, 24, 18, 4  # pixels; LINES: of words below a tile

@@ -22,10 +22,10 @@ from cae.canvas import (
     centred,
     colour_bar,
     colour_mapped,
-    font,
     tile,
 )
 from cae.files import atomic_path
+from cae.lettering import font
 from explainers.explanation import Explanation
 from explainers.metrics.conciseness import edges, hallucinated_edges, hallucination_score
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from cae.canvas import colour_mapped, font, tile, tile_size, wrapped
+from cae.canvas import colour_mapped, tile, tile_size, wrapped
+from cae.lettering import font
 
 
 @pytest.mark.parametrize(("size", "shown"), [((28, 28), (168, 168)), ((64, 64), (192, 192)), ((32, 64), (160, 320))])

@@ -196,9 +196,49 @@ def test_the_adapters_take_an_explainer_of_a_bare_network():
     explainer = get_explainer("occlusion", network, window=8)
     smooth = attr.NoiseTunnel(as_captum(explainer)).attribute(images, nt_samples=2, stdevs=1e-6, target=1)
     assert torch.allclose(smooth, expected, atol=1e-3)
-    wrapped = TargetClassifier(network, "abc", image_shape=(1, 32, 32))
+    wrapped = TargetClassifier(network, ["a", "b", "c"], image_shape=(1, 32, 32))
     for found in (explainer, get_explainer("occlusion", wrapped, window=8)):
         assert np.array_equal(as_quantus(found)(network, images.numpy(), [1]), expected.numpy())
     other = small_network(seed=1).network
     with pytest.raises(UserError, match="may be another classifier"):
         as_quantus(explainer)(other, images.numpy(), [1])
+
+
+class Forward(torch.nn.Module):
+    """A small network that is asked in some way."""
+
+    def __init__(self, ask):
+        super().__init__()
+        self.network = small_network().network
+        self.ask = ask
+
+    def forward(self, images):
+        return self.ask(self.network, images)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda network, images: torch.no_grad()(network)(images),
+        lambda network, images: torch.inference_mode()(network)(images),
+        lambda network, images: network(images.detach()),
+    ],
+)
+def test_a_network_that_computes_without_gradients_is_told_so_and_explained_by_its_scores(ask):
+    images = random_images(1)
+    with pytest.raises(UserError, match="gives no gradients with respect to its input"):
+        get_explainer("integrated_gradients", Forward(ask))(images)
+    expected = get_explainer("occlusion", small_network().network, window=16)(images).attribution
+    assert torch.equal(get_explainer("occlusion", Forward(ask), window=16)(images).attribution, expected)
+
+
+def test_a_network_whose_gradients_are_zero_is_questioned():
+    rounding = Forward(lambda network, images: network((images * 255).round() / 255))
+    with pytest.warns(UserWarning, match="were zero everywhere .*, as of one that rounds its input"):
+        get_explainer("integrated_gradients", rounding)(random_images(1))
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_a_picture_without_a_range_is_refused_and_not_cut_off_at_255(mode):
+    with pytest.raises(UserError, match=f"A picture of mode '{mode}' has no range of its own"):
+        get_explainer("occlusion", small_network().network, window=16)(Image.new(mode, (32, 32), 300))

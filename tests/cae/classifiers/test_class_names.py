@@ -7,6 +7,7 @@ import sys
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -49,6 +50,18 @@ def test_a_file_that_holds_no_names_is_told_with_the_forms_that_are_read(tmp_pat
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=words):
         class_names([str(tmp_path / name)])
+
+
+def test_names_may_be_given_to_a_classifier_in_any_form(tmp_path: Path):
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    for given in ({1: "b", 0: "a"}, np.array(["a", "b"]), tmp_path / "names.txt", str(tmp_path / "names.txt")):
+        assert TargetClassifier(network, given, image_shape=SHAPE).classes == ("a", "b")
+    assert TargetClassifier(network, [3, 7], image_shape=SHAPE).classes == ("3", "7")
+    with pytest.warns(UserWarning, match=r"come again are numbered: a \(2\)"):
+        assert TargetClassifier(network, ["a", "a"], image_shape=SHAPE).classes == ("a", "a (2)")
+    with pytest.raises(UserError, match="the numbers must be 0 to 1, each once"):
+        TargetClassifier(network, {1: "a", 2: "b"}, image_shape=SHAPE)
 
 
 def test_a_missing_file_is_told_with_the_nearest_name(tmp_path: Path):

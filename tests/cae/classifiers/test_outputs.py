@@ -301,6 +301,8 @@ def test_a_failing_function_is_told_in_words(images):
         ("expected input to have 3 channels, but got 1 channels instead", r"Set `classifier\.channels`"),
         ("mat1 and mat2 shapes cannot be multiplied (2x81 and 64x5)", r"Set `classifier\.input_size`"),
         ("the licence has expired", r"expired\.$"),
+        ("expected input[2, 16, 3, 16] to have 3 channels, but got 16 channels instead", "networks with channels last"),
+        ("Input image width (16) doesn't match model (224)", r"Set `classifier\.input_size`"),
     ],
 )
 def test_a_failure_is_followed_by_what_would_cure_it(raised, words):
@@ -310,6 +312,27 @@ def test_a_failure_is_followed_by_what_would_cure_it(raised, words):
 
     with pytest.raises(UserError, match=words):
         wrap(Failing())
+
+
+def test_a_function_that_is_blind_to_floats_in_0_1_is_questioned():
+    def of_bytes(images):
+        return network()(torch.from_numpy((0.99 * images).astype(np.uint8)).float() / 255).detach().numpy()
+
+    with pytest.warns(UserWarning, match="one and the same answer to 5 images that have nothing in common"):
+        wrap(of_bytes)
+
+
+@pytest.mark.parametrize("make", [tuple, np.array, torch.tensor])
+def test_means_and_deviations_may_be_of_any_kind_of_numbers(make, images):
+    mean, std = [0.5, 0.4, 0.3], [0.2, 0.2, 0.1]
+    expected = wrap(network(), mean=mean, std=std).logits(images)
+    assert torch.equal(wrap(network(), mean=make(mean), std=make(std)).logits(images), expected)
+    assert torch.equal(wrap(network(), mean=0.5).logits(images), wrap(network(), mean=[0.5]).logits(images))
+
+
+def test_deviations_on_the_scale_of_bytes_are_refused():
+    with pytest.raises(UserError, match=r"divide it by 255: std=\[0\.2291, 0\.2239, 0\.2251\]"):
+        wrap(network(), mean=[0.485, 0.456, 0.406], std=[58.42, 57.09, 57.4])
 
 
 # weights for callables

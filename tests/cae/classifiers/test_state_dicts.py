@@ -136,3 +136,30 @@ def test_a_network_that_may_have_normalised_its_input_itself_is_questioned(tmp_p
         loaded = load_classifier(config, CLASSES, (3, 64, 64))
     images = torch.rand(1, 3, 64, 64)
     assert torch.allclose(loaded.logits(images), network.eval()(images), atol=1e-4)
+
+
+def test_two_sets_of_weights_are_told_where_one_has_no_counters(tmp_path, network, images):
+    state = network.state_dict()
+    twin = {f"shadow.{key}": value * 0 for key, value in state.items() if "num_batches" not in key}
+    with pytest.warns(UserWarning, match=r"several sets of weights, under the names net\.…, shadow\.…"):
+        loaded = load(twin | {f"net.{key}": value for key, value in state.items()}, tmp_path / "w.pt")
+    assert torch.equal(loaded.logits(images), network(images))
+
+
+@pytest.mark.parametrize(
+    "quantised",
+    [
+        lambda weight: (weight * 100).to(torch.int8),
+        lambda weight: torch.quantize_per_tensor(weight, 0.01, 0, torch.qint8),
+    ],
+)
+def test_weights_of_a_quantised_network_are_refused(tmp_path, network, quantised):
+    state = {key: quantised(value) if value.ndim > 1 else value for key, value in network.state_dict().items()}
+    with pytest.raises(UserError, match="holds the weights of a quantised network: .* tensors are whole numbers"):
+        load(state, tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_precision_are_read(tmp_path, network, images, kind):
+    state = {key: value.to(kind) if value.is_floating_point() else value for key, value in network.state_dict().items()}
+    assert torch.allclose(load(state, tmp_path / "w.pt").logits(images), network(images), atol=0.1)

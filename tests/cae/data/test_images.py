@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from cae.data.file_listing import is_image, list_images, without_suffix
+from cae.data.headers import image_shape, orientation
 from cae.data.images import (
     ImageRef,
     Reading,
     fit,
-    image_shape,
     load_image,
     load_mask,
     read_image,
     read_mask,
     to_channels,
 )
-from cae.data.records import ImageFiles
+from cae.data.records import ImageFiles, Record, read_headers
 from cae.errors import UserError
 
 RAMP = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5  # (H, W) = (6, 8)
@@ -148,6 +151,25 @@ def test_the_exif_orientation_is_applied_to_image_and_header_alike(tmp_path, suf
     assert image_shape(ref) == tuple(image.shape) == (1, 32, 16)
     assert image[0, 4, 8] < 0.1
     assert image[0, 28, 8] > 0.9
+
+
+@pytest.mark.parametrize("where", ["xmp", "late"])
+def test_an_orientation_of_a_png_is_applied_wherever_it_stands(tmp_path, where):
+    info = PngImagePlugin.PngInfo()
+    if where == "xmp":
+        info.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
+    ref = write(tmp_path / "a.png", RAMP, pnginfo=info)
+    if where == "late":  # as ExifTool writes it
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        body = b"eXIf" + exif.tobytes()[6:]
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        content = ref.path.read_bytes()
+        ref.path.write_bytes(content[:-12] + chunk + content[-12:])
+    assert read_image(ref).shape == (1, 8, 6)
+    assert orientation(ref) == 6
+    mask = write(tmp_path / "mask.png", np.ones((8, 6), dtype=np.uint8))
+    assert read_headers([Record(ref, "a", mask=mask)], mixed_channels=False)[1] == []
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -293,6 +315,18 @@ def test_a_jpeg_mask_is_cut_at_one_half(tmp_path):
     square = np.zeros((32, 32), dtype=np.uint8)
     square[8:24, 8:24] = 255
     assert torch.equal(read_mask(write(tmp_path / "a.jpg", square))[0], torch.from_numpy(square > 0))
+
+
+@pytest.mark.parametrize("kind", [bool, np.uint8, np.uint16])
+def test_a_tiff_that_shows_its_least_value_as_white_is_shown_so_and_its_mask_is_what_is_stored(tmp_path, kind):
+    white = {bool: 1, np.uint8: 255, np.uint16: 65535}[kind]
+    ref = write(tmp_path / "a.tif", np.array([[0, white]], dtype=kind))
+    tag = struct.Struct("<HHIHH")  # PhotometricInterpretation, as scanners, ImageJ and tifffile write it
+    content = ref.path.read_bytes()
+    assert tag.pack(262, 3, 1, 1, 0) in content
+    ref.path.write_bytes(content.replace(tag.pack(262, 3, 1, 1, 0), tag.pack(262, 3, 1, 0, 0)))
+    assert read_image(ref).flatten().tolist() == [1, 0]
+    assert read_mask(ref).flatten().tolist() == [False, True]
 
 
 def test_a_mask_goes_through_the_same_geometry_as_its_image(tmp_path):

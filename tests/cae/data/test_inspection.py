@@ -11,6 +11,7 @@ from cae.config import DataConfig
 from cae.data import open_source
 from cae.data.inspection import mask_fate, spread
 from cae.data.selection import image_files
+from cae.errors import UserError
 
 
 def write(path, array):
@@ -63,7 +64,7 @@ def test_a_file_of_other_levels_than_the_set_is_told(tmp_path):
 @pytest.mark.parametrize(("bits", "largest"), [(12, 4000), (10, 1023)])
 def test_few_bits_in_a_sixteen_bit_file_are_told_with_the_levels_that_cure_it(tmp_path, bits, largest):
     config = folder_of(tmp_path, ".png", (0, largest - 100), np.uint16)
-    (note,) = open_source(config).notes
+    note, _ = open_source(config).notes
     assert f"no value above {largest} of 65535" in note
     assert f"`data.levels=[0,{2**bits - 1}]`" in note
     config.levels = [0, 2**bits - 1]
@@ -137,3 +138,34 @@ def test_stacks_of_pages_are_told(tmp_path):
 def test_a_few_of_many_are_spread_evenly():
     assert spread(range(10), 5) == [0, 2, 4, 6, 8]
     assert spread("abc", 5) == ["a", "b", "c"]
+
+
+def test_nearly_black_images_are_told(tmp_path):
+    for kind, name in enumerate(("a", "b")):
+        for index in range(8):
+            write(tmp_path / name / f"{index}.png", ramp(0, 20, 100 * kind + index, np.uint8))
+    (note,) = open_source(DataConfig(source="folder", path=str(tmp_path), image_size=8)).notes
+    assert note.startswith("12 of 12 images looked at are nearly black (no value above 0.1 of 1): 'a/")
+
+
+def test_masks_that_are_not_turned_as_their_images_are_told(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    for kind, name in enumerate(("a", "b")):
+        for index in range(4):
+            picture = Image.fromarray(ramp(0, 255, 100 * kind + index, np.uint8))
+            for folder, exif in ((tmp_path / name, turned), (tmp_path / "masks" / name, Image.Exif())):
+                folder.mkdir(parents=True, exist_ok=True)
+                picture.save(folder / f"{index}.png", exif=exif)
+    config = DataConfig(source="folder", path=str(tmp_path), image_size=8)
+    assert "8 of 8 masks looked at have another EXIF orientation than their images" in " ".join(
+        open_source(config).notes
+    )
+    for name in ("a", "b"):
+        for index in range(4):
+            turned[0x0112] = 6
+            picture = Image.open(tmp_path / name / f"{index}.png").crop((0, 0, 8, 4))
+            picture.save(tmp_path / name / f"{index}.png", exif=turned)
+            picture.save(tmp_path / "masks" / name / f"{index}.png")
+    with pytest.raises(UserError, match="Is it turned by its EXIF orientation, and its mask not"):
+        open_source(config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from cae.config import DataConfig
 from cae.config.command_line import load_config
-from cae.data import open_source
+from cae.data import inspection, open_source
 from cae.data.images import ImageRef
 from cae.data.leakage import group_of
 from cae.data.records import Record
@@ -67,6 +68,20 @@ def test_one_file_under_two_names_is_an_error(class_folders, spelling):
     other = spelling.format(folder=class_folders)
     table = write_table(class_folders, [*rows, f"{other},dog,test"])
     assert problems(table, "table") == [f"'cat/0.png' and '{other}' are the same file: keep one of them."]
+
+
+def test_every_file_is_opened_once_for_its_header_copies_and_pages(class_folders, monkeypatch):
+    for path in class_folders.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".tif"))  # of one size, and of several pages for all that a name tells
+        path.unlink()
+    opens = []
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *rest: opens.append(path) or real(path, *rest))
+    monkeypatch.setattr(inspection, "LEVEL_FILES", 1)
+    monkeypatch.setattr(inspection, "IMAGE_FILES", 1)
+    opened(class_folders)
+    assert len(set(opens)) == 24
+    assert len(opens) == 24 + 2  # one that is looked at for its levels, one for its colours
 
 
 def test_copies_across_splits_and_classes_are_counted(tmp_path, capsys):

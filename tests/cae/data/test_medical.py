@@ -10,7 +10,8 @@ import torch
 from dicom_files import write_dicom
 
 from cae.data.file_listing import is_image, list_images
-from cae.data.images import ImageRef, Reading, image_shape, read_image, read_mask, unscaled_range
+from cae.data.headers import image_shape
+from cae.data.images import ImageRef, Reading, read_image, read_mask, unscaled_range
 from cae.data.medical import nifti_misfit
 from cae.data.records import ImageFiles
 from cae.errors import UserError

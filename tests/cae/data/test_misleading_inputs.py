@@ -134,3 +134,54 @@ def test_a_hint_costs_no_more_than_the_error(tmp_path):
     began = time.process_time()
     assert "did you mean" in missing(tmp_path / "images" / "00001.png", "image file")
     assert time.process_time() - began < 1
+
+
+def test_images_beside_the_folders_of_the_classes_are_counted(tmp_path):
+    root = classes(tmp_path, "cat", "dog")
+    write(root / "stray.png", 999)
+    write(root / "masks" / "cat" / "0.png")
+    assert opened("folder", root).notes[0] == "1 image(s) are in no folder of a class, and not read: 'stray.png'."
+
+
+def test_a_folder_of_masks_is_none_of_the_classes_however_it_is_written(tmp_path):
+    root = classes(tmp_path, "cat", "dog")
+    write(root / "Masks" / "cat" / "0.png")
+    splits = opened("folder", root)
+    assert splits.classes == ("cat", "dog")
+    assert sum(record.mask is not None for part in (splits.train, splits.val, splits.test) for record in part.records)
+    (root / "Masks").rename(root / "segmentations")
+    write(root / "segmentations" / "dog" / "0.png")
+    (note,) = [note for note in opened("folder", root, "data.val_share=0.1").notes if "called as other classes" in note]
+    assert note.startswith("'segmentations' are read as classes")
+
+
+def test_nearly_equal_names_of_folders_are_told(tmp_path):
+    notes = opened("folder", classes(tmp_path, "Cat", "cat", "dog")).notes
+    assert "'Cat' and 'cat' are classes of their own, though their names are nearly the same" in " ".join(notes)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_tables_of_other_separators_and_spaces_around_their_headings_are_read(tmp_path, mark):
+    root = classes(tmp_path, "cat", "dog")
+    rows = [f"{name}/{number}.png{mark} {name}" for name in ("cat", "dog") for number in range(8)]
+    (root / "t.csv").write_text("\n".join([f"path{mark} label", *rows]), encoding="utf-8-sig")
+    splits = opened("table", root / "t.csv")
+    assert splits.classes == ("cat", "dog")
+    assert len(splits.train) + len(splits.val) + len(splits.test) == 16
+
+
+def test_a_table_that_names_a_column_twice_or_is_in_another_encoding_is_told(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,label\na.png,cat,dog")
+    with pytest.raises(UserError, match=r"has 'label' more than once in its heading: which one is meant\?"):
+        opened("table", table)
+    table.write_text("path,label\na.png,kätzchen", encoding="latin-1")
+    with pytest.raises(UserError, match=r"its text is not in UTF-8 .*: save it anew in that encoding"):
+        opened("table", table)
+
+
+def test_a_file_of_other_content_is_told_without_the_words_of_a_library(tmp_path):
+    root = classes(tmp_path, "cat", "dog")
+    (root / "cat" / "page.jpg").write_text("<html>404</html>")
+    with pytest.raises(UserError, match=r"page\.jpg': its content is no picture that the program can read$"):
+        opened("folder", root)
