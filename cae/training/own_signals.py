@@ -7,6 +7,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
+from cae.signals import end_if_asked
+
 
 class OwnSignals(pl.Callback):
     """Takes SIGTERM back from Lightning, which (2.6) broadcasts in its handler.
@@ -24,6 +26,12 @@ class OwnSignals(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """It has now."""
         self._take_back()
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """End here at the latest."""
+        end_if_asked()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Likewise."""

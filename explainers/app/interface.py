@@ -27,7 +27,7 @@ from explainers.app.live_maps import LiveMaps
 from explainers.app.uploads import Limits, read_upload
 
 KEPT_SECONDS = 3600  # for which the work of a visitor who does nothing is kept
-BUTTONS = ["download", "fullscreen"]  # without that which publishes a picture
+BUTTONS: Any = ["download", "fullscreen"]  # without that which publishes a picture
 WAITING = 100  # questions in the queue; further ones are told that it is full
 SHOWN = 512  # pixels of the picture on which a region is drawn
 

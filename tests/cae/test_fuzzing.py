@@ -17,7 +17,8 @@ from cae.config import Config
 from cae.config.command_line import load_config, parse, to_container
 from cae.config.fields import all_options
 from cae.config.parsing import read_file
-from cae.data.images import ImageRef, image_shape, read_image, read_mask
+from cae.data.headers import image_shape
+from cae.data.images import ImageRef, read_image, read_mask
 from cae.errors import UserError, printable
 
 # the same examples in every run: what is found here is mended here, not by whoever comes next

@@ -135,7 +135,7 @@ def test_an_arm_may_join_later_but_the_rest_must_stay_as_it_was(world):
     assert {row["arm"] for row in lines(folder / "rows.csv")} == {"ours", "nearest"}
     with pytest.raises(UserError, match=r"counterfactual.margin was 0.05 and is 0.2.*generators.folder=NAME"):
         world("counterfactual.margin=0.2")
-    with pytest.raises(UserError, match="ours was"):
+    with pytest.raises(UserError, match=r"ours\.bisections was 10 and is 3"):
         world("counterfactual.bisections=3")
 
 

@@ -16,6 +16,9 @@ class ClassScorer(nn.Linear):
         return f"{float(self.weight.detach().sum()):.6f}"
 
 
+DATA = SimpleNamespace(test=[], fingerprint={"names": "a", "levels": {}})
+
+
 @pytest.fixture
 def asked(monkeypatch) -> list[int]:
     calls: list[int] = []
@@ -34,7 +37,7 @@ def test_figures_are_measured_once_and_anew_after_a_change(asked, tmp_path):
     def ask(**changes):
         for name, value in changes.items():
             setattr(config, name, value)
-        return cached_diagnostics(model, classifier, None, SimpleNamespace(), SimpleNamespace(), config, tmp_path)
+        return cached_diagnostics(model, classifier, None, SimpleNamespace(), DATA, config, tmp_path)
 
     assert ask() == ask() == {"cae/reassignment": 1.0}
     assert ask(seed=1) == {"cae/reassignment": 2.0}
@@ -49,5 +52,5 @@ def test_how_images_are_loaded_does_not_matter(asked, tmp_path):
     for workers in (0, 2):
         config = Config()
         config.data.workers = workers
-        cached_diagnostics(model, classifier, None, SimpleNamespace(), SimpleNamespace(), config, tmp_path)
+        cached_diagnostics(model, classifier, None, SimpleNamespace(), DATA, config, tmp_path)
     assert len(asked) == 1

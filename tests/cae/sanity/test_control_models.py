@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,11 +30,12 @@ def test_the_runs_own_cae_is_the_first_of_the_two(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "read_weights", lambda path: (header, {}))
     run = models.RunFolder(taken)
     monkeypatch.setattr(TargetClassifier, "fingerprint", lambda self: "other")
+    data = SimpleNamespace(fingerprint={"names": "a", "levels": {}})
     blind = TargetClassifier(Constant((0.0, 1.0)), ("a", "b"), image_shape=(1, 16, 16))
-    models._reuse_own_cae(own, run, taken, blind)
+    models._reuse_own_cae(own, run, taken, data, blind)
     assert not control.exists()
     monkeypatch.setattr(TargetClassifier, "fingerprint", lambda self: "f" * 16)
-    models._reuse_own_cae(own, run, taken, blind)
+    models._reuse_own_cae(own, run, taken, data, blind)
     assert (control / "cae.safetensors").read_bytes() == b"cae"
     assert (control / "manifold.safetensors").read_bytes() == b"manifold"
 

@@ -48,7 +48,7 @@ def trained(images, folder, *options):
 @pytest.mark.parametrize("option", ["weight_decay", "gradient_clip", "ema"])
 def test_an_option_that_is_gone_is_passed_over_in_older_runs_and_explained_in_recipes(option):
     former = [*TINY, f"sampler.{option}=0.5"]
-    assert load_config(overrides=former, former=True) == load_config(overrides=TINY)
+    assert load_config(overrides=former, former=True) == load_config(overrides=TINY, former=True)
     with pytest.raises(UserError, match=f"'sampler.{option}' no longer exists: the .*learned in-fill"):
         load_config(overrides=former)
 
