@@ -49,18 +49,24 @@ def launched(config: Config, engine: Engine) -> Any:
         auth=None if options.token is None else lambda _, word: is_token(word, str(options.token)),
         auth_message="any name; the token of serve.token is the password", max_file_size=limits.bytes,
         state_session_capacity=SESSIONS, enable_monitoring=False, footer_links=[], ssr_mode=False,
-        theme=_theme(),
+        theme=_theme(), css=".dark { --color-accent: var(--primary-400); }",
         prevent_thread_lock=True,
     )  # fmt: skip
     return blocks
 
 
 def _theme() -> Any:
-    """Fonts that nobody has to fetch, and pale words dark enough to be read."""
+    """Fonts that nobody has to fetch, and words dark enough to be read."""
     import gradio as gr
 
     theme = gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-    return theme.set(body_text_color_subdued="*neutral_600", body_text_color_subdued_dark="*neutral_300")
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        color_accent="*primary_700",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+    )
 
 
 def check(config: Config) -> None:
