@@ -14,7 +14,7 @@ from tiny_training import OPTIONS
 
 from cae.config.command_line import run_program
 from cae.errors import UserError
-from cae.signals import EndingSignals, Stopped
+from cae.signals import EndingSignals, Stopped, end_if_asked
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 240  # seconds that one process may take on a busy machine
@@ -31,7 +31,7 @@ COMMANDS = {
 
 @pytest.fixture(autouse=True)
 def _handlers_as_before():
-    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGCHLD)
     before = [signal.getsignal(number) for number in numbers]
     yield
     for number, handler in zip(numbers, before, strict=True):
@@ -89,6 +89,26 @@ def test_handlers_are_put_back_and_an_ignored_signal_stays_ignored():
         signal.raise_signal(signal.SIGHUP)
         assert signal.getsignal(signal.SIGTERM) is not before
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+class Finalised:
+    def __init__(self, number: int):
+        self.number = number
+
+    def __del__(self):
+        signal.raise_signal(self.number)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("number", "kind"), [(signal.SIGTERM, Stopped), (signal.SIGINT, KeyboardInterrupt)])
+def test_a_signal_whose_exception_is_lost_in_a_finaliser_ends_the_next_step(number, kind):
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with EndingSignals():
+        end_if_asked()
+        Finalised(number)  # Python reports what is raised there, and goes on
+        with pytest.raises(kind):
+            end_if_asked()
+    end_if_asked()
 
 
 def test_a_stop_is_a_kind_of_ctrl_c():

@@ -178,7 +178,11 @@ def attend(connection: socket.socket) -> list[str]:
 
 
 def become(command: list[str], folder: str, environment: dict[str, str], streams: list[int]) -> None:
-    """Make this process look as a fresh interpreter does at a script's first line."""
+    """Make this process look as a fresh interpreter does at a script's first line, in the foreground of a terminal."""
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell has background jobs ignore Ctrl-C, `nohup` SIGHUP
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
