@@ -32,7 +32,6 @@ from cae.canvas import (
     tile,
     tile_size,
 )
-from cae.counterfactuals.regions import kept_regions
 from cae.files import atomic_path
 from cae.lettering import font
 
@@ -295,10 +294,8 @@ def _evidence_tile(page: Image.Image, result: Counterfactual, corner: tuple[int,
 
 def _left_out(result: Counterfactual) -> str:
     """That some of the regions that change are no evidence."""
-    if result.region_effects is None:
-        return ""
-    kept = kept_regions(result.region_effects)
-    return "" if bool(kept.all()) else f", {int(kept.sum())} of {len(kept)} regions"
+    kept = result.regions_kept
+    return "" if kept is None or bool(kept.all()) else f", {int(kept.sum())} of {len(kept)} regions"
 
 
 def _chart(page: Image.Image, result: Counterfactual, corner: tuple[int, int], size: tuple[int, int]) -> None:

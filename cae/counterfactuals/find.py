@@ -109,11 +109,13 @@ def find_counterfactuals(
         given = None if reference_codes is None else reference_codes.detach().float().cpu()
         find_references(searches, decoder, criterion, manifold, config, seed, given, reference_ids)
         trace_to_references(searches, decoder, criterion, manifold, config)
+        regions = [_regions(row, search.trace, decoder, criterion) for row, search in enumerate(searches)]
     share = (time.perf_counter() - started) / max(len(images), 1)
     fingerprint = _fingerprint(config, manifold, quantise)
     report = _Report(decoder, criterion, config, manifold.classes, share, seed, fingerprint)
-    with torch.inference_mode(False), torch.no_grad():
-        return [report.result(row, search) for row, search in enumerate(searches)]
+    return [
+        report.result(row, search, *judged) for row, (search, judged) in enumerate(zip(searches, regions, strict=True))
+    ]
 
 
 def _criterion(
@@ -139,6 +141,22 @@ def _mark_without_search(
             search.status = "reconstruction_flip"
 
 
+def _regions(
+    row: int, trace: PathTrace | None, decoder: CandidateDecoder, criterion: TargetCriterion
+) -> tuple[Tensor | None, Tensor | None]:
+    """The regions of the change at the end of a path, and what each does alone; None without a path."""
+    if trace is None:
+        return None, None
+    start, end, rows = trace.images[0], trace.images[-1], torch.tensor([row])
+
+    def margins(images: Tensor) -> Tensor:
+        probabilities = decoder.classify(rows.expand(len(images)), images)
+        return criterion.margins(probabilities[None], rows)[0]
+
+    cells = change_regions(end - start)
+    return cells, region_effects(start, end, cells, margins, (float(trace.margins[0]), float(trace.margins[-1])))
+
+
 @dataclass(frozen=True, eq=False)
 class _Report:
     """Turns what a search found into its result."""
@@ -151,8 +169,10 @@ class _Report:
     seed: int
     fingerprint: str
 
-    def result(self, row: int, search: ReferenceSearch) -> Counterfactual:
-        """The result for image ``row``."""
+    def result(
+        self, row: int, search: ReferenceSearch, regions: Tensor | None, effects: Tensor | None
+    ) -> Counterfactual:
+        """The result for image ``row``, whose change has these regions with these effects."""
         boundary, trace = search.boundary, search.trace or self._start_alone(row)
         status = "found" if boundary else search.status
         tried = search.trace is not None
@@ -160,7 +180,6 @@ class _Report:
         asked = self.config.margin
         target = self._target(row, boundary, trace)
         several = torch.stack(search.differences) if search.differences else None
-        regions, effects = self._regions(row, trace) if tried else (None, None)
         return Counterfactual(
             id=search.id,
             classes=self.classes,
@@ -196,18 +215,6 @@ class _Report:
             regions=regions,
             region_effects=effects,
         )
-
-    def _regions(self, row: int, trace: PathTrace) -> tuple[Tensor, Tensor]:
-        """The regions of the change at the end of a path, and what each does alone."""
-        start, end, rows = trace.images[0], trace.images[-1], torch.tensor([row])
-
-        def margins(images: Tensor) -> Tensor:
-            probabilities = self.decoder.classify(rows.expand(len(images)), images)
-            return self.criterion.margins(probabilities[None], rows)[0]
-
-        cells = change_regions(end - start)
-        whole = float(trace.margins[0]), float(trace.margins[-1])
-        return cells, region_effects(start, end, cells, margins, whole)
 
     def _start_alone(self, row: int) -> PathTrace:
         """A path of one point, for an image that needs no path or has no reference."""

@@ -142,9 +142,14 @@ class Counterfactual:
             return None
         # the path starts at the original (residual) or at the reconstruction (decoded)
         whole = evidence_map(self.path_images[-1] - self.path_images[0])
-        if self.regions is None or self.region_effects is None:
+        if self.regions is None or self.regions_kept is None:
             return whole
-        return whole * kept_regions(self.region_effects)[self.regions.long()]
+        return whole * self.regions_kept[self.regions.long()]
+
+    @property
+    def regions_kept(self) -> Tensor | None:
+        """``(R,)`` bool: which regions of the change are evidence; None where they were not judged."""
+        return None if self.region_effects is None else kept_regions(self.region_effects)
 
     @property
     def added(self) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cae.classifiers.batched import batched_probabilities
 from cae.counterfactuals.find import targets_for
 from cae.counterfactuals.path_search import round_to_8_bits
 from cae.data import Sample
@@ -44,7 +45,7 @@ def images_to_explain(run: TrainedRun, samples: Sequence[Sample], target: str) -
     found = list[Explained]()
     for start in range(0, len(samples), CHUNK):
         part = samples[start : start + CHUNK]
-        seen = probabilities_of(run.classifier.probabilities, torch.stack([one.image for one in part]), run.device)
+        seen = batched_probabilities(run.classifier, torch.stack([one.image for one in part]))
         (targets,) = targets_for(seen, target, run.classes)
         for sample, row, wanted in zip(part, seen, targets.tolist(), strict=True):
             source, label = int(row.argmax()), sample.label if sample.label >= 0 else None
@@ -59,13 +60,6 @@ def images_to_explain(run: TrainedRun, samples: Sequence[Sample], target: str) -
     if not found:
         raise UserError(f"all {len(samples)} images are classified as '{target}' already: give another target.")
     return found
-
-
-def probabilities_of(
-    ask: Callable[[Tensor], Tensor], images: Tensor, device: torch.device, batch_size: int = 64
-) -> Tensor:
-    """``(B, …)`` of images ``(B, C, H, W)``, in batches, on the CPU."""
-    return torch.cat([ask(part.to(device)).float().cpu() for part in images.split(batch_size)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,8 +187,8 @@ class Meter:
 def judged(run: TrainedRun, images: Tensor) -> tuple[Tensor, Tensor | None]:
     """Probabilities ``(B, K)`` of classifier and oracle for images, on the CPU; None without an oracle."""
     batch = run.config.counterfactual.batch_size
-    by_oracle = None if run.oracle is None else probabilities_of(run.oracle.probabilities, images, run.device, batch)
-    return probabilities_of(run.classifier.probabilities, images, run.device, batch), by_oracle
+    by_oracle = None if run.oracle is None else batched_probabilities(run.oracle, images, batch)
+    return batched_probabilities(run.classifier, images, batch), by_oracle
 
 
 def checked(generated: Generated, images: Tensor, name: str) -> Generated:

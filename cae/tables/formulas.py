@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from cae.counterfactuals.regions import kept_regions
 from cae.metrics.counterfactual import changed_outside, cout
 from cae.metrics.realism import feature_similarity
 from cae.tables.scored_result import ScoredResult
@@ -104,8 +103,8 @@ def regions(scored: ScoredResult) -> int | None:
 
 def regions_kept(scored: ScoredResult) -> int | None:
     """How many of them are evidence."""
-    effects = scored.result.region_effects
-    return None if effects is None else int(kept_regions(effects).sum())
+    kept = scored.result.regions_kept
+    return None if kept is None else int(kept.sum())
 
 
 def regions_alone(scored: ScoredResult) -> str | None:
