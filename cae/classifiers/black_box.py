@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor
 from cae.classifiers.identity import callable_name
 from cae.classifiers.outputs import scores_array
 from cae.errors import UserError, did_you_mean
+from cae.importing import named_module
 
 NUMBER_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 
@@ -123,13 +123,7 @@ def import_callable(model: str) -> Any:
     module_name, separator, name = model.removeprefix("callable:").partition(":")
     if not separator or not module_name or not name:
         raise UserError(f"`classifier.model` must be callable:package.module:name, but is {model!r}.")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(
-            f"`classifier.model={model}`: the module '{module_name}' cannot be imported ({error}); is its folder in "
-            "PYTHONPATH?"
-        ) from error
+    module = named_module(module_name, f"`classifier.model={model}`: the module '{module_name}'")
     found = getattr(module, name, None)
     if not callable(found):
         problem = "is not callable" if hasattr(module, name) else f"is not there{did_you_mean(name, dir(module))}"

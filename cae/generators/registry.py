@@ -12,6 +12,7 @@ from typing import Any
 from cae.continuing import work_digest
 from cae.errors import UserError, did_you_mean
 from cae.generators.base import Generator
+from cae.importing import named_module
 from cae.runs.trained_run import TrainedRun
 
 OPTION = "generators.arms"
@@ -100,13 +101,7 @@ def _foreign(place: str) -> type[Generator]:
     module_name, _, name = place.removeprefix(FOREIGN).partition(":")
     if not module_name or not name.isidentifier():
         raise UserError(f"{OPTION}: a generator of yours is {FOREIGN}package.module:name, but got '{place}'.")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UserError(
-            f"{OPTION}: the module '{module_name}' of '{place}' cannot be imported ({error}); is its folder in "
-            "PYTHONPATH?"
-        ) from error
+    module = named_module(module_name, f"{OPTION}: the module '{module_name}' of '{place}'")
     found = getattr(module, name, None)
     if not (isinstance(found, type) and issubclass(found, Generator)):
         near = "" if found is not None else did_you_mean(name, dir(module))

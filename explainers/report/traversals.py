@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from cae.classifiers.batched import batched_probabilities
 from cae.counterfactuals.result import Counterfactual
 from cae.errors import UserError
 from cae.tables.index import IndexRow, read_index
@@ -273,8 +275,4 @@ def _opened(path: Path) -> tuple[str, int, int]:
 def oracle_probabilities(oracle: Any, batch_size: int) -> Probabilities:
     """The probabilities of a second classifier, in batches."""
 
-    @torch.no_grad()
-    def probabilities(images: Tensor) -> Tensor:
-        return torch.cat([oracle.probabilities(part).float().cpu() for part in images.split(batch_size)])
-
-    return probabilities
+    return partial(batched_probabilities, oracle, batch_size=batch_size)

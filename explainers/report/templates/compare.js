@@ -5,22 +5,19 @@
   choices(find("#c-folder"), folders.map((one, place) => [place, one.name]));
   find("#c-folder-label").hidden = folders.length < 2;
 
+  function look(image) {
+    const tile = image.original_tile, sheet = tile === null || tile === undefined ? image.maps : image.originals;
+    return { sheet, tile: tile ?? 0, label: `Image ${image.id}`, title: image.id };
+  }
+
   function pick() {
-    find("#c-picker").replaceChildren(...state.folder.images.map((image) => {
-      const canvas = make("canvas", { "aria-hidden": "true" }), tile = image.original_tile;
-      const sheet = tile === null || tile === undefined ? image.maps : image.originals;
-      whenSeen(canvas, () => paintTile(canvas, sheet, tile ?? 0));
-      const button = make("button", { type: "button", "aria-label": `Image ${image.id}`, title: image.id, onclick: () => show(image) }, canvas);
-      button.dataset.key = image.key;
-      return button;
-    }));
-    if (state.folder.images.length) show(state.folder.images[0]);
-    else find("#c-cards").replaceChildren(make("p", { class: "note" }, "No map of this folder fits into the file."));
+    if (!fillPicker(find("#c-picker"), state.folder.images, look, show))
+      find("#c-cards").replaceChildren(make("p", { class: "note" }, "No map of this folder fits into the file."));
   }
 
   async function show(image) {
     state.image = image;
-    for (const button of find("#c-picker").children) button.setAttribute("aria-current", button.dataset.key === image.key);
+    markPicked(find("#c-picker"), image);
     const maps = await tiles(image.maps), originals = image.originals ? await tiles(image.originals) : [];
     if (state.image !== image) return;
     state.maps = maps;

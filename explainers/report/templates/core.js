@@ -109,6 +109,23 @@ function whenSeen(element, draw) {
   draftsman.observe(element);
 }
 
+/* A row of small images to choose from, the first of them chosen; of each, `look` tells the picture and the words. */
+function fillPicker(picker, images, look, show) {
+  picker.replaceChildren(...images.map((image) => {
+    const { sheet, tile, label, title } = look(image), canvas = make("canvas", { "aria-hidden": "true" });
+    whenSeen(canvas, () => paintTile(canvas, sheet, tile));
+    const button = make("button", { type: "button", "aria-label": label, title, onclick: () => show(image) }, canvas);
+    button.dataset.key = image.key;
+    return button;
+  }));
+  if (images.length) show(images[0]);
+  return images.length > 0;
+}
+
+function markPicked(picker, image) {
+  for (const button of picker.children) button.setAttribute("aria-current", button.dataset.key === image.key);
+}
+
 for (const image of document.querySelectorAll("img[data-key]")) {
   whenSeen(image, () => { image.src = "data:image/webp;base64," + document.getElementById("p-" + image.dataset.key).textContent; });
 }

@@ -5,22 +5,19 @@
   choices(find("#g-folder"), folders.map((one, place) => [place, one.name]));
   find("#g-folder-label").hidden = folders.length < 2;
 
+  function look(image) {
+    const words = `${image.id}: ${image.source} towards ${image.target}`;
+    return { sheet: image.sprite, tile: 0, label: words, title: words };
+  }
+
   function pick() {
-    find("#g-picker").replaceChildren(...state.folder.images.map((image) => {
-      const canvas = make("canvas", { "aria-hidden": "true" });
-      whenSeen(canvas, () => paintTile(canvas, image.sprite, 0));
-      const words = `${image.id}: ${image.source} towards ${image.target}`;
-      const button = make("button", { type: "button", "aria-label": words, title: words, onclick: () => show(image) }, canvas);
-      button.dataset.key = image.key;
-      return button;
-    }));
-    if (state.folder.images.length) show(state.folder.images[0]);
-    else find("#g-cards").replaceChildren(make("p", { class: "note" }, "No image of this folder fits into the file."));
+    if (!fillPicker(find("#g-picker"), state.folder.images, look, show))
+      find("#g-cards").replaceChildren(make("p", { class: "note" }, "No image of this folder fits into the file."));
   }
 
   async function show(image) {
     state.image = image;
-    for (const button of find("#g-picker").children) button.setAttribute("aria-current", button.dataset.key === image.key);
+    markPicked(find("#g-picker"), image);
     const found = await tiles(image.sprite);
     if (state.image !== image) return;
     state.tiles = found;
