@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -72,11 +73,12 @@ def _nested_notes(listed: Iterable[Path]) -> list[str]:
 
 def _subfolders(folder: Path) -> list[Path]:
     """Class folders: no hidden ones, nor the tree of masks."""
-    folders = sorted((entry for entry in folder.iterdir() if entry.is_dir()), key=lambda entry: entry.name)
+    with os.scandir(folder) as entries:  # which knows what is a folder without asking for the state of every file
+        names = sorted(entry.name for entry in entries if entry.is_dir())
     return [
-        entry
-        for entry in folders
-        if not is_side_folder(entry.name) and not entry.name.startswith("__") and not is_masks_folder(entry.name)
+        folder / name
+        for name in names
+        if not is_side_folder(name) and not name.startswith("__") and not is_masks_folder(name)
     ]
 
 
