@@ -130,7 +130,7 @@ def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | N
         try:
             code = _exit_code(main, list(sys.argv[1:] if argv is None else argv))
         except BaseException:  # whatever the signal met on its way out
-            if signals.received is None:
+            if not signals.asked:
                 raise
             code = INTERRUPTED
         if signals.received is not None or code == INTERRUPTED:

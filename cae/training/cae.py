@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from cae.models.published import PublishedCAE
 from cae.models.released_checkpoints import load_released
 from cae.training.base_module import FrozenClassifiers, is_augmented
 from cae.training.cae_module import CAEModule
-from cae.training.callbacks import MovableCheckpoint, Patience, SampleGrid, TrainingClock
+from cae.training.callbacks import LastValidation, MovableCheckpoint, Patience, SampleGrid, TrainingClock
 from cae.training.collapse import CollapseGuard
 from cae.training.former_checkpoints import checkpoint_state
 from cae.training.published_module import PublishedModule
@@ -67,12 +67,12 @@ def train_cae(
     folder = Path(folder)
     # said of a checkpoint within an epoch; the stream of batches is a function of the step
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
-    clock = TrainingClock()
+    clock, figures = TrainingClock(), LastValidation()
     best, last = checkpoints(folder / "checkpoints")
     # after the best one, so that the last checkpoint knows of it
     patience = Patience("val/score", patience=config.cae.patience, mode="max", check_on_train_epoch_end=False)
     grid = SampleGrid(folder / "samples", _spread(data.val, GRID_IMAGES))
-    callbacks = [clock, grid, CollapseGuard(config), patience, best, last]
+    callbacks = [clock, figures, grid, CollapseGuard(config), patience, best, last]
     trainer = build_trainer(
         config, folder, "cae", max_steps=config.cae.max_steps, callbacks=callbacks, resume=checkpoint is not None,
         use_distributed_sampler=False, reload_dataloaders_every_n_epochs=1,  # the last epoch may be shorter
@@ -90,7 +90,7 @@ def train_cae(
     cae = _best_average(module, best).to(device)
     if trainer.is_global_zero:
         facts = {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step}
-        update_json(folder / "metrics.json", facts | _validations(trainer, best))
+        update_json(folder / "metrics.json", facts | _validations(figures.figures, best))
         export_cae(cae, config, data, classifier.to(device), folder)
     trainer.strategy.barrier("cae saved")
     if oracle is not None:
@@ -247,13 +247,12 @@ def _best_average(module: CAEModule | PublishedModule, best: ModelCheckpoint) ->
     return module.average.eval()
 
 
-def _validations(trainer: pl.Trainer, best: ModelCheckpoint) -> dict[str, float]:
+def _validations(last: Mapping[str, float], best: ModelCheckpoint) -> dict[str, float]:
     """How swaps of validation images went at best and at the end, and those of training images at the end.
 
     All are the lower of the rates under classifier and oracle.
     """
-    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    found = {"cae/validation_last": logged.get("val/score"), "cae/training_last": logged.get("val/training_score")}
+    found = {"cae/validation_last": last.get("val/score"), "cae/training_last": last.get("val/training_score")}
     found["cae/validation_best"] = None if best.best_model_score is None else float(best.best_model_score)
     return {name: value for name, value in found.items() if value is not None}
 

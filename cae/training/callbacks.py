@@ -76,6 +76,25 @@ class TrainingClock(pl.Callback):
         return 0.0 if self._start is None else time.monotonic() - self._start
 
 
+class LastValidation(pl.Callback):
+    """Figures of the last validation, part of the checkpoint: a training that is resumed at its end makes none anew."""
+
+    def __init__(self) -> None:
+        self.figures: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, float]:
+        """The figures by their names in the log."""
+        return self.figures
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Take up those of an interrupted run."""
+        self.figures = dict(state_dict)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note them before the checkpoints, which Lightning writes last."""
+        self.figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+
+
 class MovableCheckpoint(ModelCheckpoint):
     """Remembers its best score although the run's folder has been moved, where Lightning begins to compare anew."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import secrets
@@ -15,7 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
@@ -24,15 +23,15 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 from cae.config import Config, LoggingConfig, TrainerConfig
 from cae.devices import keep_freed_memory, parse_devices
 from cae.errors import UserError, printable
-from cae.files import atomic_path, damaged, existing_text, read_checkpoint, read_json, write_json
+from cae.files import atomic_path, read_checkpoint, read_json, write_json
 from cae.processes import is_first_process
 from cae.requeue import check_tasks, is_requeued
 from cae.runs.result_folder import check_outputs, remove_outputs
+from cae.training.csv_log import ContinuedCSVLogger
 from cae.training.finite import FiniteTraining
 from cae.training.own_signals import OwnSignals
 from cae.training.requeueing import Requeueing
 from cae.training.synchronisation import SynchronisedBatchNorm
-from cae.written_files import refuse_link
 
 # what Lightning warns of and this program means: continued folders, few workers, epochs shorter than a log interval
 EXPECTED_WARNINGS = (
@@ -65,69 +64,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         """Read a checkpoint onto the CPU, whatever is asked for; a damaged one is named."""
         return read_checkpoint(os.fspath(path), to_continue=True)
-
-
-class ContinuedCSVLogger(CSVLogger):
-    """``<folder>/<name>/metrics.csv``, written through at every line; a resumed run continues the file.
-
-    Lines from the resumed step on are dropped, as they are about to be written again.
-    """
-
-    def __init__(self, folder: Path, name: str, keep: bool):
-        super().__init__(folder, name=name, version="")
-        self._history: list[dict[str, Any]] = []
-        path = Path(self.log_dir) / "metrics.csv"
-        for written_on in (*([path.parent] if name else []), path, path.with_name("hparams.yaml")):
-            refuse_link(written_on)
-        if keep and path.exists():
-            self._history = read_log(path)
-
-    @property
-    def experiment(self) -> Any:
-        """Lightning's writer, which clears the file of an earlier run as it begins: the lines go back at once."""
-        begins = self._experiment is None
-        writer = super().experiment
-        if begins and self._experiment is not None:  # the main process
-            self._experiment.metrics = list(self._history)
-            self._experiment.save()
-        return writer
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Append one line and write it to the disk."""
-        if self._history and step is not None:
-            self._drop_history_from(step)
-        super().log_metrics(dict(metrics), step)
-        self.save()
-
-    def _drop_history_from(self, step: int) -> None:
-        writer = self.experiment
-        writer.metrics = [row for row in self._history if int(row["step"]) < step]
-        if len(writer.metrics) < len(self._history):
-            Path(writer.metrics_file_path).unlink(missing_ok=True)
-        else:
-            writer.metrics = []  # all of them stay where they are
-        self._history = []
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Lines of a ``metrics.csv``, without empty cells; a last line that was cut off is left out.
-
-    Raises:
-        UserError: if the file is damaged.
-    """
-    with damaged(path, "the log of a training", "the training then goes on with a new log"):
-        rows = list(csv.DictReader(existing_text(path).splitlines(), strict=True))
-        if rows and not _whole(rows[-1]):
-            rows.pop()
-        bad = [number for number, row in enumerate(rows, start=2) if not _whole(row)]
-        if bad:
-            raise ValueError(f"line {bad[0]} is no line of it")
-    return [{key: value for key, value in row.items() if value} for row in rows]
-
-
-def _whole(row: Mapping[str | None, Any]) -> bool:
-    return None not in row and None not in row.values() and str(row.get("step", "")).isdigit()
 
 
 def _strategy(config: TrainerConfig, devices: str | int | list[int]) -> str:

@@ -19,7 +19,8 @@ from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
 from cae.tables.index import read_features, read_index
-from cae.training.trainer import AtomicCheckpointIO, read_log
+from cae.training.csv_log import read_log
+from cae.training.trainer import AtomicCheckpointIO
 from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import CausalScores
 from explainers.commands.compare import _values

@@ -34,7 +34,7 @@ from cae.files import atomic_path, file_name, read_checkpoint, read_json, write_
 from cae.models.loading import load_cae
 from cae.parquet_files import read_parquet
 from cae.tables.index import read_index
-from cae.training.trainer import ContinuedCSVLogger
+from cae.training.csv_log import ContinuedCSVLogger
 from cae.written_files import LIST, keep_list
 
 ROOT = Path(__file__).parents[2]

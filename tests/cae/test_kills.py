@@ -128,3 +128,22 @@ def test_a_deterministic_training_repeats_bit_for_bit(tmp_path):
     first, second = tmp_path / "first" / "own", tmp_path / "second" / "own"
     for name in ("classifier.safetensors", "metrics.json", "classifier_logs/metrics.csv"):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_an_embedding_repeats_bit_for_bit_and_forgets_nothing_where_it_is_resumed_at_its_end(tmp_path):
+    options, names = ("cae.max_steps=6", "cae.validate_every=3"), ("first", "second")
+    for name in names:
+        write_models(tmp_path / name / "own")
+        assert ended(lambda name=name: cae_stage(config_in(tmp_path / name, *options)))
+    first, second = (tmp_path / name / "own" for name in names)
+    figures = read_json(first / "metrics.json")
+    assert {"cae/validation_last", "cae/training_last"} <= figures.keys()
+    for _ in range(2):
+        for name in ("cae.safetensors", "manifold.safetensors", "metrics.csv"):
+            assert (first / name).read_bytes() == (second / name).read_bytes(), name
+        again = read_json(second / "metrics.json")
+        assert all(again[name] == value for name, value in figures.items() if not name.startswith("seconds"))
+        (second / "cae.safetensors").unlink()  # as if it was killed before it wrote them
+        (second / "metrics.json").unlink()
+        assert ended(lambda: cae_stage(config_in(tmp_path / "second", *options, "resume=last")))

@@ -67,6 +67,18 @@ def test_what_fails_on_the_way_out_hides_no_signal(met):
     assert exit_code(main) == 143
 
 
+def test_what_fails_on_the_way_out_hides_no_ctrl_c(capsys):
+    def main(_):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        finally:
+            raise RuntimeError("a loader that has ended")
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert exit_code(main) == CODES["SIGINT"]
+    assert capsys.readouterr().err.startswith("interrupted; " + SAVED)
+
+
 def test_a_second_signal_does_not_disturb_the_end():
     done = []
 
