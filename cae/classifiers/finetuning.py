@@ -13,7 +13,6 @@ from cae.classifiers.libraries import comes_trained, fit_first_convolution, trai
 from cae.config import ClassifierConfig
 from cae.errors import UserError
 
-
 MOMENTUM = 0.1  # of batch statistics at least: some networks had many more steps to gather them
 
 

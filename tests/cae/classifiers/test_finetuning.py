@@ -1,4 +1,4 @@
-"""A trained network is trained further on other classes: a new last layer, the rest and its normalisation from there."""
+"""A trained network is trained further on other classes: a new last layer, all the rest from where it was."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_without_weights_there_is_nothing_to_go_on_from(weights):
 def test_a_network_without_a_last_linear_layer_is_refused(tmp_path):
     path = tmp_path / "squeeze.safetensors"
     save_file(models.get_model("squeezenet1_1", num_classes=7).state_dict(), path)
-    with pytest.raises(UserError, match="ends in a linear layer: not so `torchvision:squeezenet1_1`"):
+    with pytest.raises(UserError, match="ends in a linear layer, which torchvision:squeezenet1_1 does not"):
         starting_network(options(path, model="torchvision:squeezenet1_1"), 2)
 
 
