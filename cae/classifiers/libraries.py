@@ -90,10 +90,9 @@ def trained(config: ClassifierConfig) -> TrainedNetwork:
     return FETCHERS[kind](name)
 
 
-def load_foreign(config: ClassifierConfig, classes: int) -> nn.Module:
+def load_foreign(build: Callable[[int], nn.Module], config: ClassifierConfig, path: Path, classes: int) -> nn.Module:
     """A torchvision or timm network with the user's weights, its head and first convolution sized to fit."""
-    path = weights_file(config, "its state dict (.safetensors, .pt, .pth)")
-    build, state = untrained(config.model), read_state_dict(path)
+    state = read_state_dict(path)
     network = fit_first_convolution(build(classes), state)
     if classes == 2 and scores_of_head(network, state) == 1:
         network = fit_first_convolution(build(1), state)

@@ -23,6 +23,7 @@ from cae.classifiers.libraries import (
     load_foreign,
     trained,
     unknown_model,
+    untrained,
     weights_file,
 )
 from cae.classifiers.networks import OWN_NETWORKS
@@ -110,9 +111,10 @@ def _load(
             scores, config, classes, image_shape, file_digest(path), size=scores.size, channels=scores.channels
         )
     if kind in BUILDERS and name:
-        if config.weights is not None and (path := existing_file(config.weights)) and read_metadata(path):
-            return load_own_for(config, classes, image_shape, path)  # what a training of this program has written
-        network = load_foreign(config, len(classes))
+        build, path = untrained(config.model), weights_file(config, "its state dict (.safetensors, .pt, .pth)")
+        if read_metadata(path):  # what a training of this program has written
+            return load_own_for(config, classes, image_shape, path)
+        network = load_foreign(build, config, path, len(classes))
         logits = replace(config, scores="logits") if config.scores == "auto" else config  # as all of these libraries
         return _wrap(network, logits, classes, image_shape)
     raise unknown_model(config.model)
