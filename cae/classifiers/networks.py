@@ -113,3 +113,6 @@ class PlainConvNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)``."""
         return self.head(self.features(images))
+
+
+OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}

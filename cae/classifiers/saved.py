@@ -10,17 +10,31 @@ from torch import Tensor, nn
 
 from cae.classifiers.checkpoints import existing_file, load_weights, read_metadata, read_state_dict
 from cae.classifiers.class_names import class_names, output_order
-from cae.classifiers.networks import PlainConvNet, SmallResNet
+from cae.classifiers.libraries import untrained
+from cae.classifiers.networks import OWN_NETWORKS
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, OracleConfig
 from cae.errors import UserError
 from cae.files import check_finite, check_sizes, write_json, write_weights
 
-OWN_NETWORKS: dict[str, type[nn.Module]] = {"resnet": SmallResNet, "plain": PlainConvNet}
+
+def is_trained_here(config: ClassifierConfig) -> bool:
+    """Whether ``train.py classifier`` trains the classifier that the options name, and leaves it in the run folder."""
+    return config.finetune or (config.model in OWN_NETWORKS and config.weights is None)
 
 
 def build_network(model: str, classes: int, channels: int, width: int, reductions: int = 0) -> nn.Module:
-    """An untrained network of the program's own, by name; ``reductions`` as in ``reductions_for``."""
+    """An untrained network that the program trains, by name.
+
+    Args:
+        model: one of the program's own, or of those that it trains further: see ``untrained``, which knows its sizes.
+        classes: K.
+        channels: of the images, for an own network.
+        width: channels of its first stage.
+        reductions: as in ``reductions_for``.
+    """
+    if model not in OWN_NETWORKS:
+        return untrained(model)(classes)
     return OWN_NETWORKS[model](classes, channels=channels, width=width, reductions=reductions)
 
 
@@ -35,15 +49,18 @@ def save_classifier(
     matrices: Mapping[str, Tensor] | None = None,
     teacher: str | None = None,
     data: Mapping[str, Any] | None = None,
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
 
     The description is also in the header of the weights, so that they can be moved alone. The weights come last: they
     mark a training as finished. ``matrices (K, K)`` of test images may be ``confusion``, by label and prediction, and
     of an oracle ``agreement``, by the classifier's prediction and its own. ``teacher`` is the fingerprint of the
-    classifier whose predictions were learnt, ``data`` that of the images.
+    classifier whose predictions were learnt, ``data`` that of the images. ``normalisation`` is the mean and the
+    standard deviation of the channels of its input; by default those of the options.
     """
     target = config if isinstance(config, ClassifierConfig) else None
+    mean, std = normalisation or ((target.mean, target.std) if target else ((), ()))
     description = {
         "model": config.model,
         "width": config.width,
@@ -52,8 +69,8 @@ def save_classifier(
         "channels": image_shape[0],
         "image_size": list(image_shape[1:]),
         "input_size": target.input_size if target else None,
-        "mean": list(target.mean) if target else [],
-        "std": list(target.std) if target else [],
+        "mean": list(mean),
+        "std": list(std),
         "metrics": dict(metrics or {}),
         **{what: matrix.long().tolist() for what, matrix in (matrices or {}).items()},
         "teacher": teacher,
@@ -103,14 +120,12 @@ def load_own_oracle(folder: str | Path, classifier: TargetClassifier) -> TargetC
 def _from_description(path: Path, description: Mapping[str, Any]) -> TargetClassifier:
     """The classifier of a file, if it is what its description says."""
     weights, model = read_state_dict(path), description["model"]
-    if model not in OWN_NETWORKS:
-        raise UserError(f"'{path}' holds a network of the unknown kind {model!r} (known: {', '.join(OWN_NETWORKS)}).")
     try:
         # before version 0.3 no network had any
         sizes = {"width": description["width"], "reductions": description.get("reductions", 0)}
         channels, classes = description["channels"], tuple(description["classes"])
         check_sizes({**sizes, "channels": channels, "classes": len(classes)}, weights)
-        network = build_network(model, len(classes), channels, **sizes)
+        network = _network_of(path, model, len(classes), channels, **sizes)
         height, width = description["image_size"]
         settings = {name: description[name] for name in ("mean", "std")}
         # trained on images of this size, it sees them at this size, whatever the data brings
@@ -122,6 +137,13 @@ def _from_description(path: Path, description: Mapping[str, Any]) -> TargetClass
         ) from error
     load_weights(network, weights, path, model)
     return TargetClassifier(network, classes, image_shape=(channels, height, width), input_size=input_size, **settings)
+
+
+def _network_of(path: Path, model: str, classes: int, channels: int, **sizes: int) -> nn.Module:
+    try:
+        return build_network(model, classes, channels, **sizes)
+    except UserError as error:
+        raise UserError(f"'{path}' holds a network of the kind {model!r}, which cannot be made: {error}") from error
 
 
 def load_own_for(

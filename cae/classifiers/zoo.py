@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cae.classifiers.black_box import OnnxScores, file_digest, import_callable
-from cae.classifiers.checkpoints import existing_file, load_weights, read_state_dict, scores_of_head
+from cae.classifiers.checkpoints import existing_file, load_weights, read_metadata, read_state_dict
 from cae.classifiers.class_names import class_names, output_order
 from cae.classifiers.identity import own_copy
-from cae.classifiers.imagenet import (
-    LITE0,
-    LITE0_SIZE,
-    PRETRAINED,
-    TrainedNetwork,
-    check_classes,
-    efficientnet_lite0,
-    timm_pretrained,
-    torchvision_pretrained,
+from cae.classifiers.imagenet import LITE0, LITE0_SIZE, PRETRAINED, TrainedNetwork, check_classes
+from cae.classifiers.libraries import (
+    BUILDERS,
+    FETCHERS,
+    comes_trained,
+    load_foreign,
+    trained,
+    unknown_model,
+    untrained,
+    weights_file,
 )
-from cae.classifiers.saved import OWN_NETWORKS, load_own_for
+from cae.classifiers.networks import OWN_NETWORKS
+from cae.classifiers.saved import is_trained_here, load_own_for
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig
 from cae.errors import UserError, did_you_mean
@@ -35,11 +37,7 @@ Shape = tuple[int, int, int]
 
 def brings_classes(config: ClassifierConfig) -> bool:
     """Whether the classifier has classes of its own, whatever the data's: named by the options, or brought along."""
-    return bool(config.classes) or _is_trained(config)
-
-
-def _is_trained(config: ClassifierConfig) -> bool:
-    return config.model == LITE0 or (config.model.partition(":")[0] in FETCHERS and config.weights == PRETRAINED)
+    return not config.finetune and (bool(config.classes) or comes_trained(config))
 
 
 def load_classifier(
@@ -91,8 +89,8 @@ def _load(
     config: ClassifierConfig, classes: Sequence[str] | None, image_shape: Shape, folder: str | Path | None
 ) -> TargetClassifier:
     kind, _, name = config.model.partition(":")
-    if _is_trained(config):
-        return _wrap_trained(_trained(config), config, classes, image_shape)
+    if comes_trained(config) and not config.finetune:
+        return _wrap_trained(trained(config), config, classes, image_shape)
     classes = classes or (class_names(config.classes) if config.classes else None)
     if classes is None:
         raise UserError(
@@ -101,22 +99,25 @@ def _load(
         )
     if kind == "callable":
         return _wrap(_load_callable(config), config, classes, image_shape, identity=config.model)
-    if config.model in OWN_NETWORKS:
+    if config.model in OWN_NETWORKS or is_trained_here(config):
         return load_own_for(config, classes, image_shape, _own_path(config, folder))
     if config.model == "torchscript":
-        path = _weights(config, "a TorchScript file")
+        path = weights_file(config, "a TorchScript file")
         return _wrap(_load_torchscript(path), config, classes, image_shape, identity=file_digest(path))
     if config.model == "onnx":
-        path = _weights(config, "an ONNX file")
+        path = weights_file(config, "an ONNX file")
         scores = OnnxScores(path)
         return _wrap(
             scores, config, classes, image_shape, file_digest(path), size=scores.size, channels=scores.channels
         )
     if kind in BUILDERS and name:
-        network = _load_foreign(BUILDERS[kind](name), config, len(classes))
+        build, path = untrained(config.model), weights_file(config, "its state dict (.safetensors, .pt, .pth)")
+        if read_metadata(path):  # what a training of this program has written
+            return load_own_for(config, classes, image_shape, path)
+        network = load_foreign(build, config, path, len(classes))
         logits = replace(config, scores="logits") if config.scores == "auto" else config  # as all of these libraries
         return _wrap(network, logits, classes, image_shape)
-    raise _unknown(config.model)
+    raise unknown_model(config.model)
 
 
 def _wrap(
@@ -141,19 +142,6 @@ def _wrap(
         order=output_order(class_names(config.classes), classes) if config.classes else (),
         identity=identity,
     )
-
-
-def _trained(config: ClassifierConfig) -> TrainedNetwork:
-    if config.model == LITE0:
-        if config.weights not in (None, PRETRAINED):
-            raise UserError(
-                f"`classifier.model={LITE0}` brings its weights along: leave `classifier.weights` empty, not "
-                f"{config.weights!r}."
-            )
-        return efficientnet_lite0()
-    kind, _, name = config.model.partition(":")
-    BUILDERS[kind](name)  # an unknown name is said to be one before anything is fetched
-    return FETCHERS[kind](name)
 
 
 def _wrap_trained(
@@ -182,7 +170,7 @@ def _wrap_trained(
 
 
 def _own_path(config: ClassifierConfig, folder: str | Path | None) -> Path:
-    if config.weights is not None:
+    if config.weights is not None and not config.finetune:
         return existing_file(config.weights)
     path = Path(folder) / "classifier.safetensors" if folder is not None else None
     if path is None or not path.is_file():
@@ -192,15 +180,6 @@ def _own_path(config: ClassifierConfig, folder: str | Path | None) -> Path:
             "`classifier.weights` (and `classifier.model`) at yours."
         )
     return path
-
-
-def _weights(config: ClassifierConfig, what: str) -> Path:
-    if config.weights is None:
-        raise UserError(
-            f"`classifier.model={config.model}` needs `classifier.weights`: the path of {what}. Nothing is downloaded "
-            f"(but for torchvision:NAME and timm:NAME with `classifier.weights={PRETRAINED}`)."
-        )
-    return existing_file(config.weights)
 
 
 def _load_callable(config: ClassifierConfig) -> Any:
@@ -248,97 +227,3 @@ def _load_torchscript(path: Path) -> nn.Module:
                 f"'{path}' cannot be read as a TorchScript file ({first}). A state dict needs the name of its network: "
                 "`classifier.model=torchvision:NAME` or `timm:NAME`."
             ) from error
-
-
-def _torchvision(name: str) -> Callable[[int], nn.Module]:
-    """A function from the number of scores to an untrained torchvision network."""
-    import torchvision.models as models
-
-    if name not in models.list_models(module=models):
-        raise _unknown(f"torchvision:{name}")
-
-    def build(scores: int) -> nn.Module:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # on the initial weights of googlenet and inception
-            return models.get_model(name, weights=None, num_classes=scores)
-
-    return build
-
-
-def _timm(name: str) -> Callable[[int], nn.Module]:
-    """A function from the number of scores to an untrained timm network."""
-    try:
-        import timm
-    except ModuleNotFoundError:
-        raise UserError(f"`classifier.model=timm:{name}` needs timm: pip install 'cae-explain[timm]'.") from None
-    if not timm.is_model(name):
-        raise _unknown(f"timm:{name}")
-    return lambda scores: timm.create_model(name, pretrained=False, num_classes=scores)
-
-
-BUILDERS: dict[str, Callable[[str], Callable[[int], nn.Module]]] = {"torchvision": _torchvision, "timm": _timm}
-FETCHERS: dict[str, Callable[[str], TrainedNetwork]] = {"torchvision": torchvision_pretrained, "timm": timm_pretrained}
-
-
-def _load_foreign(build: Callable[[int], nn.Module], config: ClassifierConfig, classes: int) -> nn.Module:
-    """A torchvision or timm network with the user's weights, its head and first convolution sized to fit."""
-    path = _weights(config, "its state dict (.safetensors, .pt, .pth)")
-    state = read_state_dict(path)
-    network = _fit_first_convolution(build(classes), state)
-    if classes == 2 and scores_of_head(network, state) == 1:
-        network = _fit_first_convolution(build(1), state)
-    load_weights(network, state, path, config.model)
-    if getattr(network, "transform_input", None) is False and not config.mean:
-        warnings.warn(
-            f"`classifier.model={config.model}`: if it was trained from torchvision's own weights, it normalised its "
-            "input itself, which a file of weights does not say: set `classifier.mean=[0.5,0.5,0.5]` and "
-            "`classifier.std=[0.5,0.5,0.5]`.",
-            stacklevel=2,
-        )
-    return network
-
-
-def _fit_first_convolution(network: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
-    """The network with a first convolution for 1 or 3 channels, whichever the checkpoint's first kernels are for."""
-    name, first = next(((n, part) for n, part in network.named_modules() if isinstance(part, nn.Conv2d)), ("", None))
-    channels = next((value.shape[1] for value in state.values() if value.ndim == 4), None)
-    if first is None or first.groups != 1 or channels in (None, first.in_channels) or channels not in (1, 3):
-        return network
-    same = ("out_channels", "kernel_size", "stride", "padding", "dilation", "padding_mode")
-    options: dict[str, Any] = {key: getattr(first, key) for key in same}
-    parent, _, attribute = name.rpartition(".")
-    new = type(first)(channels, bias=first.bias is not None, **options)
-    setattr(network.get_submodule(parent), attribute, new)
-    return network
-
-
-def _known_models() -> list[str]:
-    """Every name that ``classifier.model`` takes on this machine."""
-    import torchvision.models as models
-
-    names = [
-        *OWN_NETWORKS,
-        LITE0,
-        "torchscript",
-        "onnx",
-        *(f"torchvision:{n}" for n in models.list_models(module=models)),
-    ]
-    try:
-        import timm
-    except ModuleNotFoundError:
-        return names
-    return names + [f"timm:{name}" for name in timm.list_models()]
-
-
-def _unknown(model: str) -> UserError:
-    return UserError(
-        f"`classifier.model`: {model!r} is not known{_nearest(model)}; known are {', '.join(OWN_NETWORKS)}, {LITE0}, "
-        "torchvision:NAME, timm:NAME, torchscript, onnx and callable:package.module:name."
-    )
-
-
-def _nearest(model: str) -> str:
-    """The nearest name; one without a source, such as ``resnet18``, is looked for in all of them."""
-    known = _known_models()
-    same = [name for name in known if name.partition(":")[2] == model]
-    return f" (did you mean {same[0]!r}?)" if same else did_you_mean(model, known)

@@ -9,7 +9,7 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cae.classifiers import TargetClassifier, load_classifier, readable
 from cae.classifiers.gates import DIAGNOSTIC_FIGURES, load_oracle, null_figures, saved_classifier_doubts
-from cae.classifiers.saved import OWN_NETWORKS
+from cae.classifiers.saved import is_trained_here
 from cae.config import Config
 from cae.data import CAEDataModule
 from cae.devices import device_of
@@ -97,7 +97,7 @@ def _try_on_labels(config: Config, data: CAEDataModule, classifier: TargetClassi
 
     What is wrong with either is told.
     """
-    if config.classifier.model in OWN_NETWORKS and config.classifier.weights is None:
+    if is_trained_here(config.classifier):
         for sentence in saved_classifier_doubts(run.path):
             say(f"warning: {sentence}")
         return

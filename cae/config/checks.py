@@ -124,6 +124,11 @@ def _classifier(config: Config) -> Iterator[str]:
         yield f"'classifier.model' is '{classifier.model}': name what to load, {NAMED_CLASSIFIERS[kind]}"
     elif classifier.model in CLASSIFIER_FILES and not classifier.weights:
         yield f"classifier.model={classifier.model} needs classifier.weights: the file to load"
+    if classifier.finetune and kind not in (*TRAINED_CLASSIFIERS, "torchvision", "timm"):
+        yield (
+            f"classifier.finetune=true trains a network further that comes trained: {', '.join(TRAINED_CLASSIFIERS)}, "
+            f"torchvision:NAME or timm:NAME, not classifier.model={classifier.model}"
+        )
     plain_names = (*OWN_CLASSIFIERS, *TRAINED_CLASSIFIERS, *CLASSIFIER_FILES)
     if kind not in NAMED_CLASSIFIERS and classifier.model not in plain_names:
         known = (*plain_names, *NAMED_CLASSIFIERS.values())
@@ -134,7 +139,8 @@ def _classifier(config: Config) -> Iterator[str]:
 def _class_names(config: Config) -> Iterator[str]:
     classifier = config.classifier
     yield from _repeats("classifier.classes", classifier.classes)
-    if classifier.classes and classifier.model in OWN_CLASSIFIERS and not classifier.weights:
+    own = classifier.model in OWN_CLASSIFIERS and not classifier.weights
+    if classifier.classes and (own or classifier.finetune):
         yield (
             f"classifier.model={classifier.model} is trained here, on the classes of the data: leave "
             "classifier.classes out, which says what the outputs of a classifier of yours stand for"

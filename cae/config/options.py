@@ -28,6 +28,11 @@ class ClassifierConfig:
         "own: resnet, plain; trained: efficientnet_lite0; yours: torchvision:NAME, timm:NAME, torchscript, onnx, "
         "callable:module:name",
     )
+    finetune: bool = option(
+        False,
+        "train the network of classifier.model further, from its weights on, with a new last layer for the classes of "
+        "the data: efficientnet_lite0, or torchvision:NAME and timm:NAME with classifier.weights",
+    )
     weights: str | None = option(
         None, "your .safetensors, .pt/.pth state dict, TorchScript or .onnx file; `pretrained`: the library's own"
     )
@@ -66,7 +71,7 @@ class ClassifierConfig:
     patience: int = option(
         600, "steps without a better validation (balanced accuracy and loss) after which training ends", low=1
     )
-    learning_rate: float = option(2e-3, "learning rate (AdamW)", low=0)
+    learning_rate: float = option(2e-3, "learning rate (AdamW); a quarter of it in further training", low=0)
     weight_decay: float = option(1e-2, "weight decay", low=0)
     noise: float = option(
         0.1,
@@ -88,7 +93,12 @@ class ClassifierConfig:
 class OracleConfig:
     """A second classifier, of another architecture, that no training ever follows: it says whether edits are real."""
 
-    model: str = option("plain", "architecture of the oracle, best unlike the target's", choices=("plain", "resnet"))
+    model: str = option(
+        "plain",
+        "architecture of the oracle, best unlike the target's; efficientnet_lite0 is trained further, from the weights "
+        "that it brings",
+        choices=("plain", "resnet", "efficientnet_lite0"),
+    )
     width: int = option(16, "channels of its first stage", low=4, high=512)
     labels: str = option(
         "predictions",

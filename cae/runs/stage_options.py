@@ -13,7 +13,9 @@ from cae.files import read_json, update_json
 
 NOTE = "stages.json"
 _TRAINING = ("classifier.learning_rate", "classifier.weight_decay", "classifier.noise", "classifier.shift")
-_NETWORK = tuple(f"classifier.{name}" for name in ("model", "width", "input_size", "channels", "mean", "std", "epochs"))
+_NETWORK = tuple(
+    f"classifier.{name}" for name in ("model", "width", "input_size", "channels", "mean", "std", "epochs", "finetune")
+)
 # Sections and options that the result of a stage depends on.
 DECIDING = {
     "classifier": ("seed", "data", *_NETWORK, *_TRAINING, "trainer.precision"),

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own, readable, save_classifier
-from cae.classifiers.networks import reductions_for
-from cae.classifiers.saved import OWN_NETWORKS, build_network
+from cae.classifiers.networks import OWN_NETWORKS, reductions_for
+from cae.classifiers.saved import build_network
 from cae.config import CAEConfig, Config
 from cae.config.checks import check_config
 from cae.config.fields import differing, get_value, set_value, shown

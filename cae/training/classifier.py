@@ -11,7 +11,9 @@ import pytorch_lightning as pl
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cae.classifiers.saved import OWN_NETWORKS, save_classifier
+from cae.classifiers.finetuning import StartingNetwork, starting_network
+from cae.classifiers.networks import OWN_NETWORKS
+from cae.classifiers.saved import is_trained_here, save_classifier
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig, Config, OracleConfig
 from cae.data.types import ImageSet
@@ -33,6 +35,8 @@ FORMER_OPTIONS = {"verdicts": "learn_predictions"}  # of checkpoints before vers
 MAX_STEPS = 2000  # of a training whose epochs are not given, or MIN_EPOCHS where these are more
 MIN_EPOCHS = 8
 CYCLE = 500  # steps in which the learning rate rises and falls where there is time for several
+FURTHER_STEPS = 300  # instead of MAX_STEPS where a trained network is trained further
+FURTHER_RATE = 0.25  # of the learning rate, likewise
 ROUND_STEPS = 20  # between two validations at least
 GOOD_ENOUGH = 0.04  # of what a validation is chosen by, where a guess is 2: some 99 % right, and as sure of it
 MIN_ROUNDS = 3  # without a better validation, before a training ends
@@ -49,11 +53,11 @@ def train_classifier(config: Config, data: CAEDataModule, folder: str | Path) ->
         UserError: if the options name no network of our own, or the folder already holds a classifier.
     """
     options = config.classifier
-    if options.model not in OWN_NETWORKS or options.weights is not None:
+    if not is_trained_here(options):
         raise UserError(
             f"There is nothing to train: `classifier.model={options.model}`, `classifier.weights={options.weights}`. "
             f"Training is for the program's own networks ({', '.join(OWN_NETWORKS)}); a classifier of yours is used as "
-            "it is."
+            "it is, unless `classifier.finetune=true` trains it further on your images."
         )
     data.setup("fit")
     _check_channels(options.channels, data.image_shape[0])
@@ -118,7 +122,12 @@ def _train_and_save(
     ``labels`` of the training and the validation split take the place of those of the data.
     """
     pl.seed_everything(seed, workers=True, verbose=False)
-    shared = ("patience", "learning_rate", "weight_decay", "noise", "shift", "rotation", "scale", "grey_levels")
+    shared = ("patience", "weight_decay", "noise", "shift", "rotation", "scale", "grey_levels")
+    rate = config.classifier.learning_rate
+    start = _start(options, len(data.classes))
+    if start is not None:
+        rate *= FURTHER_RATE
+        settings |= {"start": start.network, "mean": list(start.mean), "std": list(start.std)}
     module = ClassifierModule(
         list(data.classes),
         list(data.image_shape),
@@ -126,6 +135,7 @@ def _train_and_save(
         width=options.width,
         epochs=options.epochs,
         seed=seed,
+        learning_rate=rate,
         **{option: getattr(config.classifier, option) for option in shared},
         teacher=teacher,
         **settings,
@@ -142,10 +152,20 @@ def _train_and_save(
         learnt = teacher.fingerprint() if teacher is not None and module.hparams["learn_predictions"] else None
         shape = data.image_shape
         save_classifier(
-            folder, module.network, options, data.classes, shape, metrics, name, matrices, learnt, data.fingerprint
-        )
+            folder, module.network, options, data.classes, shape, metrics, name, matrices, learnt, data.fingerprint,
+            (module.hparams["mean"], module.hparams["std"]),
+        )  # fmt: skip
     trainer.strategy.barrier(f"{name} saved")
     return metrics
+
+
+def _start(options: ClassifierConfig | OracleConfig, classes: int) -> StartingNetwork | None:
+    """The trained network that the training goes on from, or None for one that begins from random weights."""
+    if options.model in OWN_NETWORKS:
+        return None
+    if isinstance(options, OracleConfig):
+        options = ClassifierConfig(model=options.model, finetune=True)
+    return starting_network(options, classes)
 
 
 def _check_channels(wanted: int | None, found: int) -> None:
@@ -156,17 +176,17 @@ def _check_channels(wanted: int | None, found: int) -> None:
         )
 
 
-def rounds(images: int, batch_size: int, epochs: int | None) -> tuple[int, int]:
+def rounds(images: int, batch_size: int, epochs: int | None, most: int = MAX_STEPS) -> tuple[int, int]:
     """How long a training is: rounds at most, and the steps of a round, after each of which it is validated.
 
     A round is a pass over the training split, or several of a small one. Without ``epochs`` the training takes up to
-    ``MAX_STEPS``, or ``MIN_EPOCHS`` of many images.
+    ``most`` steps, or ``MIN_EPOCHS`` of many images.
 
     >>> rounds(4000, 64, None), rounds(190, 64, None), rounds(4000, 64, 3)
     ((33, 62), (100, 20), (3, 62))
     """
     steps = max(1, images // batch_size)
-    most = max(MAX_STEPS, MIN_EPOCHS * steps) if epochs is None else epochs * steps
+    most = max(most, MIN_EPOCHS * steps) if epochs is None else epochs * steps
     length = min(most, max(ROUND_STEPS, steps))
     return math.ceil(most / length), length
 
@@ -200,10 +220,11 @@ def _fit(
     )
     # only now is it known how many processes share a step
     together = min(len(train), data.config.batch_size * trainer.world_size)
-    trainer.fit_loop.max_epochs, steps = rounds(len(train), together, module.hparams["epochs"])
+    most = MAX_STEPS if module.hparams["model"] in OWN_NETWORKS else FURTHER_STEPS
+    trainer.fit_loop.max_epochs, steps = rounds(len(train), together, module.hparams["epochs"], most)
     # a training that is only bounded, by a number of steps, has time for several cycles
-    bounded = module.hparams["epochs"] is None and trainer.fit_loop.max_epochs * steps <= MAX_STEPS + steps
-    module.cycle = CYCLE if bounded else None
+    bounded = module.hparams["epochs"] is None and trainer.fit_loop.max_epochs * steps <= most + steps
+    module.cycle = CYCLE if bounded and most == MAX_STEPS else None
     patience.patience = max(MIN_ROUNDS, math.ceil(module.hparams["patience"] / steps))
     batch_size, seed = max(1, together // trainer.world_size), module.hparams["seed"]
     module.order = BalancedOrder(train.labels, steps * together, seed, trainer.global_rank, trainer.world_size)

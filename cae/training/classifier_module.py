@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cae.classifiers.features import last_linear
 from cae.classifiers.networks import reductions_for
+from cae.classifiers.outputs import select_output
 from cae.classifiers.preprocessing import Preprocessing
 from cae.classifiers.saved import build_network
-from cae.classifiers.target import TargetClassifier
+from cae.classifiers.target import TargetClassifier, input_channels
 from cae.config import ClassifierConfig
 from cae.data.types import Batch
 from cae.metrics.calibration import TEMPERATURES, balanced_scores, class_sums, selection
@@ -37,7 +39,7 @@ class ClassifierModule(pl.LightningModule):
     Args:
         classes: class names, in label order.
         image_shape: ``(C, H, W)`` of the images, in [0, 1].
-        model: name of the network, of ``OWN_NETWORKS``.
+        model: name of the network: one of ``OWN_NETWORKS``, or that of ``start``.
         width: channels of its first stage.
         epochs: passes over the training split at most; None for as many as ``MAX_STEPS`` take.
         patience: steps without a better validation after which the training ends.
@@ -54,6 +56,7 @@ class ClassifierModule(pl.LightningModule):
         seed: seed of augmentation and dropout, drawn anew at each epoch so that a resumed training is the same one.
         learn_predictions: the labels given are the teacher's predictions.
         teacher: a classifier whose predictions are learned, or compared with in the test.
+        start: the network to be trained further, instead of a new one.
     """
 
     temperature: Tensor
@@ -82,14 +85,16 @@ class ClassifierModule(pl.LightningModule):
         seed: int = 0,
         learn_predictions: bool = False,
         teacher: TargetClassifier | None = None,
+        start: nn.Module | None = None,
     ):
         super().__init__()
-        self.save_hyperparameters(ignore=["teacher"])
+        self.save_hyperparameters(ignore=["teacher", "start"])
         channels, *sides = image_shape
         height, width_ = (input_size, input_size) if input_size else sides
         self.shift = round(min(sides) / 20) if shift is None else shift
-        self.preprocess = Preprocessing(channels, (height, width_), mean, std)
-        network = build_network(model, len(classes), channels, width, reductions_for((height, width_)))
+        seen = channels if start is None else input_channels(start) or channels
+        self.preprocess = Preprocessing(seen, (height, width_), mean, std)
+        network = start or build_network(model, len(classes), channels, width, reductions_for((height, width_)))
         self.network = network.to(memory_format=torch.channels_last)  # on CPUs, a step takes a tenth to a third less
         self.trained = copy.deepcopy(self.network)
         self.network.requires_grad_(False)
@@ -125,7 +130,9 @@ class ClassifierModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Cross-entropy of an augmented batch."""
-        loss = F.cross_entropy(self.trained(self.preprocess(self.augmented(batch.images))), batch.labels)
+        # of several outputs, as some networks have them in training, the logits
+        logits = select_output(self.trained(self.preprocess(self.augmented(batch.images))), len(self.confusion))
+        loss = F.cross_entropy(logits, batch.labels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
         return loss
 
@@ -194,8 +201,10 @@ def rate_in_cycle(step: int, cycle: int) -> float:
 
 
 def calibrate(network: nn.Module, temperature: float) -> None:
-    """Divide a network's logits by a temperature, in the weights of its last layer ``head``."""
-    head = network.get_submodule("head")
+    """Divide a network's logits by a temperature, in the weights of its last linear layer."""
+    head = last_linear(network)
+    if head is None:
+        raise ValueError("The network has no linear layer.")
     with torch.no_grad():
         for weights in head.parameters():
             weights.div_(temperature)
