@@ -159,11 +159,8 @@ def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, An
     with damaged(path, "a checkpoint", "resume=last then goes on from another one, overwrite=true begins anew"):
         if not Path(path).is_file():
             raise OSError("it is no ordinary file")
-        with zipfile.ZipFile(path) as archive:  # PyTorch writes the checksums, and does not look at them
-            refuse_compressed(archive)
-            flipped = archive.testzip()
-        if flipped is not None:
-            raise ValueError(f"its part {Path(flipped).name!r} is not what was written")
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive)
         with Path(path).open("rb") as file:  # by its name, PyTorch takes a .safetensors file for one
             content = torch.load(file, map_location="cpu", weights_only=True)
         missing = {"state_dict", *(("epoch", "global_step") if to_continue else ())} - set(content)
@@ -172,10 +169,18 @@ def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, An
     return content
 
 
-def refuse_compressed(archive: zipfile.ZipFile) -> None:
-    """Raise a ValueError if a checkpoint is compressed: PyTorch never does that, and a small one could fill memory."""
+def check_archive(archive: zipfile.ZipFile) -> None:
+    """Raise a ValueError if a checkpoint is not what PyTorch has written.
+
+    It is if a part is compressed, which PyTorch never does and by which a small file could fill memory, or is not what
+    its checksum says, at which PyTorch does not look.
+    """
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise ValueError("its parts are compressed, which PyTorch never does")
+    if (flipped := archive.testzip()) is not None:
+        raise ValueError(
+            f"its part {Path(flipped).name!r} is not what its checksum says, as after an error of the disk or of a copy"
+        )
 
 
 def update_json(path: str | Path, changes: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -185,7 +190,7 @@ def update_json(path: str | Path, changes: Mapping[str, Any], drop: tuple[str, .
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_in(path.parent):
+    with alone_in(path.parent):
         before = read_json(path)
         content = {**{name: value for name, value in before.items() if not name.startswith(drop)}, **changes}
         if content != before or not path.exists():
@@ -194,7 +199,7 @@ def update_json(path: str | Path, changes: Mapping[str, Any], drop: tuple[str, .
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Keep others that ask for the same out of a folder for a moment, where system and disk know such locks."""
     try:
         import fcntl

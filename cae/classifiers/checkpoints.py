@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cae.classifiers.state_dicts import best_prefixes, is_auxiliary, weights_inside, with_own_head, without_prefixes
 from cae.errors import UserError, did_you_mean
-from cae.files import DIGEST, checked_header, existing_text, refuse_compressed
+from cae.files import DIGEST, check_archive, checked_header, existing_text
 
 LIBRARIES = {"torchvision": "torchvision.models.{}()", "timm": "timm.create_model('{}')"}
 CONVERSION = "torch.save(model.state_dict(), 'weights.pt')"
@@ -77,7 +77,7 @@ def _refuse_other_formats(path: Path) -> None:
     if path.suffix == ".pt2" or any(name.endswith("archive_format") for name in names):
         raise UserError(f"'{path}' is an exported program: save {CONVERSION}, a TorchScript or an ONNX file instead.")
     with _in_words(path), zipfile.ZipFile(path) as archive:
-        refuse_compressed(archive)
+        check_archive(archive)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cae.errors import UserError
-from cae.files import damaged, existing_text
+from cae.files import alone_in, damaged, existing_text
 from cae.processes import is_alive, is_first_process, started
 from cae.written_files import remove_temporaries, temporary_prefix
 
@@ -66,17 +66,18 @@ def take_lock(folder: Path, elsewhere: str) -> None:
     path = (folder / LOCK).resolve()
     if not is_first_process() or _held.get(path) == os.getpid():
         return
-    while not _made(path):
-        before = _owner(path)
-        if before is not None and before.is_this_process:
-            break  # the folder was moved meanwhile
-        if before is not None and not before.gone:
-            raise UserError(_sentence(folder, path, before, elsewhere))
-        if before is not None and _taken_away(path, before):
-            print(
-                f"note: process {before.pid} on {before.host}, which wrote in '{folder}' since {before.since}, ended "
-                "without a word; its place is taken over"
-            )
+    with alone_in(path.parent):  # or one that has seen a dead owner might take away the lock of the next
+        while not _made(path):
+            before = _owner(path)
+            if before is not None and before.is_this_process:
+                break  # the folder was moved meanwhile
+            if before is not None and not before.gone:
+                raise UserError(_sentence(folder, path, before, elsewhere))
+            if before is not None and _taken_away(path, before):
+                print(
+                    f"note: process {before.pid} on {before.host}, which wrote in '{folder}' since {before.since}, "
+                    "ended without a word; its place is taken over"
+                )
     _held[path] = os.getpid()
     remove_temporaries(folder)
 

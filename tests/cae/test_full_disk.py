@@ -18,11 +18,14 @@ from pathlib import Path
 import pytest
 from killed import config_in, contents, no_rests, write_models
 
-from cae.commands.train import classifier_stage
+from cae.commands.train import cae_stage, classifier_stage
+from cae.commands.traverse import traverse
 from cae.config import Config
 from cae.config.command_line import run_program
 from cae.files import read_json
 from explainers.commands.compare import compare
+from explainers.commands.report import report
+from explainers.infills.training import sampler_command
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 OPTIONS = (
@@ -149,3 +152,66 @@ def test_what_meets_a_full_disk_says_so_and_goes_on_once_there_is_room(step, dis
         assert folders[0].keys() == folders[1].keys()
         assert (found / "explanations/compare/classes.json").exists()
     assert no_rests(found)
+
+
+CHAIN: dict[str, tuple[Callable[[Config], object], str]] = {  # each with what it writes
+    "cae": (cae_stage, "cae.safetensors"),
+    "sampler": (sampler_command, "sampler.safetensors"),
+    "traverse": (traverse, "explanations/traverse/index.parquet"),
+    "report": (report, "report.html"),
+}
+SMALL = (
+    "sampler.window=4", "sampler.width=4", "sampler.max_steps=6", "sampler.validate_every=3",
+    "sampler.validation_crops=6", "traverse.limit=3", "traverse.gif=false", "traverse.save=all",
+    "counterfactual.steps=5", "manifold.embeddings=[pca]",
+)  # fmt: skip
+PLENTY = 16_384
+
+
+def finished(run: Path) -> dict[str, str]:
+    """Digests of weights and explanations, by path, and of a report that was made before."""
+    return {name: digest for name, digest in contents(run).items()
+            if name.endswith((".safetensors", ".html")) or name.startswith("explanations/")}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_every_command_that_meets_a_full_disk_says_so_and_touches_nothing_that_was_finished(tmp_path):
+    try:
+        disk: Mounted | Bounded = Mounted(tmp_path / "small")
+    except (OSError, subprocess.CalledProcessError):
+        disk = Bounded(tmp_path / "bounded")
+    run = disk.place / "own"
+    try:
+        disk.allow(PLENTY)
+        write_models(run)
+        for name, (work, result) in CHAIN.items():
+            task = partial(work, config_in(disk.place, *SMALL, *(["resume=last"] if name in ("cae", "sampler") else [])))
+            if name == "report":  # there may be a former one
+                assert told(task, disk) == (0, "")
+            before, full = finished(run), 0
+            for kilobytes in scarce(disk):
+                disk.allow(kilobytes)
+                code, said = told(task, disk)
+                assert code in (0, 2), said
+                full += code == 2
+                if code == 2:
+                    assert any(words in said for words in SENTENCES), said
+                    assert "Traceback" not in said
+                assert finished(run).items() >= before.items(), name
+            assert full, name
+            disk.allow(PLENTY)
+            code, said = told(task, disk)
+            assert code == 0, said
+            assert (run / result).exists()
+        assert no_rests(run)
+    finally:
+        disk.close()
+
+
+def scarce(disk: Mounted | Bounded) -> list[int]:
+    """Kilobytes that soon do not suffice: of the whole disk, or of every file."""
+    if isinstance(disk, Bounded):
+        return [3, 24]
+    space = os.statvfs(disk.place)  # files take whole pages
+    used = (space.f_blocks - space.f_bfree) * space.f_frsize // 1024
+    return [used + 4, used + 60]
