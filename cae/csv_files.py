@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cae.files import atomic_path
 
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # with which a spreadsheet takes text for a formula
+# with which a spreadsheet takes text for a formula: at its beginning, and where one that does not part cells by commas, as
+# most of Europe's do not, begins a new one
+_FORMULA = re.compile(r"(^|[;\t|\r\n])(?=[=+\-@\t\r])")
 
 
 def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -24,14 +27,14 @@ def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[
 
 
 def plain_text(text: str) -> str:
-    """The text, behind an apostrophe where a spreadsheet would compute it.
+    """The text, with an apostrophe wherever a spreadsheet would begin to compute it.
 
-    >>> plain_text("=1+1"), plain_text("test/00017")
-    ("'=1+1", 'test/00017')
+    >>> plain_text("=1+1"), plain_text("a;=1+1"), plain_text("test/00017")
+    ("'=1+1", "a;'=1+1", 'test/00017')
 
     Reference: OWASP, CSV injection.
     """
-    return f"'{text}" if text.startswith(FORMULAS) else text
+    return _FORMULA.sub(r"\1'", text)
 
 
 def _cell(value: Any) -> Any:

@@ -28,6 +28,13 @@ def keep_list(folder: Path) -> None:
     _lists[os.path.abspath(folder)] = set(listed(folder))
 
 
+def refuse_linked_folders(folder: Path) -> None:
+    """Raise a UserError if a folder below this one is a link, through which files would be written elsewhere."""
+    for path in _below(folder):
+        if path.is_symlink() and (path.is_dir() or not path.exists()):
+            refuse_link(path)
+
+
 def refuse_link(path: Path) -> None:
     """Raise a UserError if a file that is written on where it lies is a link to another."""
     if path.is_symlink():

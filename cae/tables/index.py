@@ -177,7 +177,7 @@ def write_parquet(path: str | Path, rows: Sequence[IndexRow]) -> None:
     """Write rows as Parquet, atomically, with the same column types whatever they hold."""
     table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCHEMA)
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def write_features(path: Path, features: Mapping[tuple[str, str], Tensor]) -> None:

@@ -61,8 +61,8 @@ class Origins:
 
     known: int = 0
     alike: int = 0
-    faults: Sequence[str] = ()
-    doubts: Sequence[str] = ()
+    faults: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     @property
     def sentences(self) -> list[str]:
@@ -91,7 +91,7 @@ def judged_origins(holdings: Holdings) -> Origins:
     }
     alike = len(known) - len(faults.keys() | doubts.keys())
     return Origins(
-        len(known), alike, [*present.faults, *faults.values()], [*present.doubts, *doubts.values()]
+        len(known), alike, (*present.faults, *faults.values()), (*present.doubts, *doubts.values())
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from cae.files import read_checkpoint, read_json, read_tensors, update_json, wri
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
-from cae.tables.index import read_features, read_index
+from cae.tables.index import COLUMNS, IndexRow, read_features, read_index, write_parquet
 from cae.training.trainer import AtomicCheckpointIO, read_log
 from explainers.caes.ncc import NeuralCausation
 from explainers.caes.result import CausalScores
@@ -135,6 +135,22 @@ def test_a_flipped_bit_in_a_checkpoint_changes_nothing_unseen(read, tmp_path):
         except UserError:
             found += 1
     assert found > 240  # 12 of 15 kB are the tensor
+
+
+def test_a_flipped_bit_in_an_index_changes_nothing_unseen(tmp_path):
+    path = tmp_path / "index.parquet"
+    absent = dict.fromkeys(COLUMNS) | {"source": "cat", "target": "dog", "status": "found"}
+    rows = [IndexRow(**{**absent, "image": n, "id": f"test/{n}", "l1": n / 7}) for n in range(9)]
+    write_parquet(path, rows)
+    assert read_index(path) == rows
+    found = 0
+    for content in flipped(path.read_bytes(), 120):
+        path.write_bytes(content)
+        try:
+            assert read_index(path) == rows
+        except UserError:
+            found += 1
+    assert found > 20
 
 
 @pytest.mark.parametrize("part", WEIGHTS)

@@ -185,7 +185,8 @@ def test_every_command_that_meets_a_full_disk_says_so_and_touches_nothing_that_w
         disk.allow(PLENTY)
         write_models(run)
         for name, (work, result) in CHAIN.items():
-            task = partial(work, config_in(disk.place, *SMALL, *(["resume=last"] if name in ("cae", "sampler") else [])))
+            again = ["resume=last"] if name in ("cae", "sampler") else []
+            task = partial(work, config_in(disk.place, *SMALL, *again))
             if name == "report":  # there may be a former one
                 assert told(task, disk) == (0, "")
             before, full = finished(run), 0
