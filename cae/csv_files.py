@@ -10,8 +10,8 @@ from typing import Any
 
 from cae.files import atomic_path
 
-# with which a spreadsheet takes text for a formula: at its beginning, and where one that does not part cells by commas, as
-# most of Europe's do not, begins a new one
+# with which a spreadsheet takes text for a formula: at its beginning, and where one that parts cells by another sign
+# than the comma, as most of Europe's do, begins a new one
 _FORMULA = re.compile(r"(^|[;\t|\r\n])(?=[=+\-@\t\r])")
 
 
