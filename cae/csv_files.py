@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cae.files import atomic_path
+from cae.files import atomic_path, existing_text
 
 # with which a spreadsheet takes text for a formula: at its beginning, and where one that parts cells by another sign
 # than the comma, as most of Europe's do, begins a new one
@@ -24,6 +25,17 @@ def write_csv(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[
         writer = csv.writer(file)
         writer.writerow([plain_text(name) for name in columns])
         writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def csv_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a CSV file of the program's, by the names of its columns.
+
+    Raises:
+        OSError: if it is no ordinary file.
+        ValueError: if it is not UTF-8, or larger than any that the program writes.
+        csv.Error: if it is no CSV.
+    """
+    return list(csv.DictReader(io.StringIO(existing_text(path), newline="")))
 
 
 def plain_text(text: str) -> str:

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from csv import Error as CSVError
-from pathlib import Path
+from pathlib import Path, PurePath
 from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +127,16 @@ def existing_text(path: str | Path) -> str:
     if path.stat().st_size > MOST_TEXT:
         raise ValueError(f"it is larger than {MOST_TEXT >> 20} MB")
     return path.read_text(encoding="utf-8")
+
+
+def check_inside(name: str) -> None:
+    """Raise a ValueError if a path that a file names does not lie below the folder of that file.
+
+    >>> check_inside("images/a.png")
+    """
+    path = PurePath(name)
+    if path.is_absolute() or path.drive or ".." in path.parts:
+        raise ValueError(f"it names {name!r}, which lies outside its folder")
 
 
 @contextmanager

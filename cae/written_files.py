@@ -35,6 +35,17 @@ def refuse_linked_folders(folder: Path) -> None:
             refuse_link(path)
 
 
+def refuse_links_out(folder: Path) -> None:
+    """Raise a UserError if anything below a folder is a link to outside of it, as in a run that others have made."""
+    root = folder.resolve()
+    for path in _below(folder):
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise UserError(
+                f"'{path}' is a link to '{os.readlink(path)}': what lies outside the run is none of its results; "
+                "remove the link."
+            )
+
+
 def refuse_link(path: Path) -> None:
     """Raise a UserError if a file that is written on where it lies is a link to another."""
     if path.is_symlink():

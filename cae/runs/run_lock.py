@@ -63,7 +63,7 @@ def take_lock(folder: Path, elsewhere: str) -> None:
     Raises:
         UserError: if another process owns the folder.
     """
-    path = (folder / LOCK).resolve()
+    path = folder.resolve() / LOCK  # that itself may be a link, which is not followed
     if not is_first_process() or _held.get(path) == os.getpid():
         return
     with alone_in(path.parent):  # or one that has seen a dead owner might take away the lock of the next

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -107,6 +108,20 @@ def test_a_damaged_lock_is_named(content, tmp_path):
     (tmp_path / LOCK).write_text(content)
     with pytest.raises(UserError, match=rf"'{tmp_path / LOCK}' is damaged"):
         take_lock(tmp_path, "name=…")
+
+
+@pytest.mark.parametrize("content", ["", "mine", None])
+def test_a_lock_that_is_a_link_is_not_followed(content, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).symlink_to(tmp_path / "mine")
+    if content is not None:
+        (tmp_path / "mine").write_text(content)
+    with contextlib.suppress(UserError):
+        take_lock(tmp_path / "run", "name=…")
+    release_locks()
+    assert (tmp_path / "mine").exists() == (content is not None)
+    assert content is None or (tmp_path / "mine").read_text() == content
+    assert {path.name for path in tmp_path.iterdir()} <= {"run", "mine"}
 
 
 def test_only_the_first_process_of_a_training_takes_the_lock(tmp_path, monkeypatch):
