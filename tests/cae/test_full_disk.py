@@ -5,23 +5,20 @@ On a small tmpfs where the system lets it be mounted; elsewhere the system bound
 
 from __future__ import annotations
 
-import io
 import os
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from killed import config_in, contents, no_rests, write_models
+from killed import Told, config_in, contents, no_rests, write_models
 
 from cae.commands.train import cae_stage, classifier_stage
 from cae.commands.traverse import traverse
 from cae.config import Config
-from cae.config.command_line import run_program
 from cae.files import read_json
 from explainers.commands.compare import compare
 from explainers.commands.report import report
@@ -90,26 +87,8 @@ def disk(request, tmp_path) -> Iterator[Mounted | Bounded]:
 
 
 def told(work: Callable[[], object], small: Mounted | Bounded) -> tuple[int, str]:
-    """Exit code and words of the work as a program, in a process of its own."""
-    read, write = os.pipe()
-    process = os.fork()
-    if process == 0:
-        code = 70
-        try:
-            sys.stderr, sys.stdout = os.fdopen(write, "w"), io.StringIO()
-            small.enter()
-            run_program(lambda _: work(), [])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        except BaseException as error:
-            print(f"Traceback: {error!r}", file=sys.stderr)
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    os.close(write)
-    with os.fdopen(read, errors="replace") as words:
-        said = words.read()
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said
+    """Exit code and words of the work as a program that writes onto the small disk."""
+    return Told(work, small.enter).wait()
 
 
 STEPS: dict[str, tuple[Callable[[Config], object], tuple[str, ...]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import io
 import os
 import resource
 import signal
@@ -20,7 +21,7 @@ from tiny_training import OPTIONS
 from cae.classifiers import save_classifier
 from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.config import ClassifierConfig, Config, OracleConfig
-from cae.config.command_line import load_config, save_config
+from cae.config.command_line import load_config, run_program, save_config
 from cae.data import CAEDataModule
 from cae.written_files import LIST, TEMPORARY
 
@@ -35,6 +36,41 @@ for heavy in forked.HEAVY:  # once, instead of in every process
 
 def config_in(runs: Path, *overrides: str) -> Config:
     return load_config(overrides=[*SMALL, f"runs={runs}", *overrides])
+
+
+class Told:
+    """The work as a program in a process of its own: begun at once, its exit code and words when it has ended.
+
+    Args:
+        work: what ``main`` would do.
+        enter: done before it, such as to set limits for the process.
+    """
+
+    def __init__(self, work: Callable[[], object], enter: Callable[[], object] = lambda: None):
+        read, write = os.pipe()
+        self._process = os.fork()
+        if self._process == 0:
+            code = 70
+            try:
+                os.close(read)
+                sys.stderr, sys.stdout = os.fdopen(write, "w"), io.StringIO()
+                enter()
+                run_program(lambda _: work(), [])
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+            except BaseException as error:
+                print(f"Traceback: {error!r}", file=sys.stderr)
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        os.close(write)
+        self._words = read
+
+    def wait(self) -> tuple[int, str]:
+        """Exit code, and what went to the standard error."""
+        with os.fdopen(self._words, errors="replace") as words:
+            said = words.read()
+        return os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1]), said
 
 
 def ended(work: Callable[[], object]) -> bool:
