@@ -126,17 +126,20 @@ def _beside(path: Path) -> Path:
 
 def _owner(path: Path) -> Owner | None:
     """Who owns a lock; None if it has just been given back."""
-    for _ in range(20):
-        if not os.path.lexists(path):
+    try:
+        for _ in range(20):
+            if not path.is_file() or path.stat().st_size:
+                break
+            time.sleep(0.05)  # it is being written
+        else:  # its owner was killed before it had written a word
+            path.unlink(missing_ok=True)
             return None
-        if not path.is_file() or path.stat().st_size:
-            break
-        time.sleep(0.05)  # it is being written
-    else:  # its owner was killed before it had written a word
-        path.unlink(missing_ok=True)
+        with damaged(path, "a lock", "no other process may be writing there then"):
+            return Owner(**json.loads(existing_text(path)))
+    except (UserError, FileNotFoundError):
+        if os.path.lexists(path):
+            raise
         return None
-    with damaged(path, "a lock", "no other process may be writing there then"):
-        return Owner(**json.loads(existing_text(path)))
 
 
 def _taken_away(path: Path, owner: Owner) -> bool:
