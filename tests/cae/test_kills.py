@@ -15,7 +15,7 @@ from killed import Told, config_in, contents, ended, killed_at_rename, killed_un
 from safetensors.torch import load_file
 from tiny_training import same
 
-from cae.commands.train import cae_stage, classifier_stage
+from cae.commands.train import cae_stage, classifier_stage, oracle_stage
 from cae.files import read_json, read_tensors, write_json, write_weights
 from cae.runs.run_lock import LOCK, Owner
 from cae.training.cae_module import CAEModule
@@ -61,6 +61,32 @@ def test_a_training_killed_around_every_rename_ends_as_one_that_was_not(tmp_path
         ]
         assert same(states[0]["state_dict"], states[1]["state_dict"])
     assert no_rests(killed)
+
+
+STAGES = {  # with the file from whose renaming on a stage was once taken for finished, and figures were missing for ever
+    "oracle": (oracle_stage, "metrics.json", 4),
+    "cae": (cae_stage, "manifold.safetensors", 8),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_is_killed_at_its_very_end_lacks_no_figure(stage, tmp_path):
+    work, since, least = STAGES[stage]
+    for name in ("killed", "whole"):
+        write_models(tmp_path / name / "own")
+        for path in (tmp_path / name / "own").glob("oracle.*" if stage == "oracle" else "nothing"):
+            path.unlink()
+    options = ("oracle.epochs=1", "resume=last")
+    own, whole = tmp_path / "killed" / "own", tmp_path / "whole" / "own"
+    assert killed_until_done(lambda: work(config_in(tmp_path / "killed", *options)), own / since) >= least
+    assert ended(lambda: work(config_in(tmp_path / "whole", *options)))
+    figures = [{name: value for name, value in read_json(run / "metrics.json").items() if "seconds" not in name}
+               for run in (own, whole)]  # fmt: skip
+    assert figures[0] == figures[1]
+    assert {path.name for path in own.iterdir()} >= {path.name for path in whole.iterdir()} - {LOCK}
+    assert (own / f"{stage}.safetensors").read_bytes() == (whole / f"{stage}.safetensors").read_bytes()
+    assert no_rests(own)
 
 
 def test_of_eight_trainings_that_start_at_once_one_trains_and_all_others_are_told_so(tmp_path):

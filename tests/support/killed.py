@@ -110,15 +110,20 @@ def computing_time(work: Callable[[], object]) -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
-def killed_at_rename(number: int, after: bool, work: Callable[[], object]) -> Callable[[], None]:
-    """The work, in which the process is killed right before, or after, a file gets its name."""
+def killed_at_rename(
+    number: int, after: bool, work: Callable[[], object], since: Path | None = None
+) -> Callable[[], None]:
+    """The work, in which the process is killed right before, or after, a file gets its name.
+
+    Files are counted from the beginning, or once the file ``since`` is there, or about to be.
+    """
 
     def doomed() -> None:
         rename, count = os.replace, 0
 
         def replaced(source, target) -> None:
             nonlocal count
-            count += 1
+            count += since is None or since.exists() or Path(target) == since
             if count == number and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(source, target)
@@ -131,10 +136,10 @@ def killed_at_rename(number: int, after: bool, work: Callable[[], object]) -> Ca
     return doomed
 
 
-def killed_until_done(work: Callable[[], object]) -> int:
+def killed_until_done(work: Callable[[], object], since: Path | None = None) -> int:
     """Start the work again and again, and kill it before and after ever later renames; how often it was killed."""
     for kills in range(MOST):
-        if ended(killed_at_rename(1 + kills // 2, kills % 2 == 1, work)):
+        if ended(killed_at_rename(1 + kills // 2, kills % 2 == 1, work, since)):
             return kills
     raise AssertionError("it was never done")
 
