@@ -63,7 +63,7 @@ def test_a_training_killed_around_every_rename_ends_as_one_that_was_not(tmp_path
     assert no_rests(killed)
 
 
-STAGES = {  # with the file from whose renaming on a stage was once taken for finished, and figures were missing for ever
+STAGES = {  # with the file from which on a stage was once taken for finished, and figures were missing for ever
     "oracle": (oracle_stage, "metrics.json", 4),
     "cae": (cae_stage, "manifold.safetensors", 8),
 }
