@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,11 +21,17 @@ from cae.tables.index import read_index, write_parquet
 from explainers.report.build import build_report
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Config:
+    return report_run(tmp_path_factory.mktemp("runs"), count=5)
+
+
 @pytest.fixture
-def config(tmp_path) -> Config:
+def config(made, tmp_path) -> Config:
     """A run, and beside the runs a picture that is none of it."""
     Image.new("RGB", (8, 8), "red").save(tmp_path / "private.png")
-    return report_run(tmp_path / "runs", count=5)
+    shutil.copytree(made.runs, tmp_path / "runs")
+    return dataclasses.replace(made, runs=str(tmp_path / "runs"))
 
 
 @pytest.fixture
@@ -81,15 +89,23 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("damage", [os.mkfifo, Path.mkdir, bomb, lambda path: path.write_bytes(b"\xff\0{")],
-                         ids=["pipe", "folder", "bomb", "noise"])  # fmt: skip
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "folder": Path.mkdir,
+    "bomb": bomb,
+    "noise": lambda path: path.write_bytes(b"\xff\0{"),
+}
+CASES = [*(("pipe", place) for place in PLACES), *(("bomb", place) for place in ("original", "drawn", "generator")),
+         *(("noise", place) for place in ("drawn", "outliers")), ("folder", "strip"), ("folder", "scores")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "place"), CASES)
 def test_what_is_no_picture_or_list_of_the_program_is_named(damage, place, config, explanations):
     folder, _, pattern = PLACES[place].rpartition("/")
     path = next((explanations / folder).glob(pattern), explanations / PLACES[place])
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
-    damage(path)
+    DAMAGES[damage](path)
     with pytest.raises(UserError) as told:
         build_report(config)
     assert f"'{path}' is damaged" in str(told.value)
