@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
-from cae.files import atomic_path
+from cae.files import atomic_path, damaged
 from cae.lettering import font
 
 # Okabe and Ito 2008: eight colours that the colour-blind tell apart
@@ -21,6 +22,27 @@ SOURCE, TARGET, OTHER = OKABE_ITO[0], OKABE_ITO[1], "#9A9A9A"
 INK, FAINT, PAPER, ACCENT = "#222222", "#6E6E6E", "#FFFFFF", "#E69F00"
 DIVERGING, SEQUENTIAL = "RdBu_r", "viridis"
 LEAST_SIDE, LARGEST_SIDE = 160, 320  # pixels of a tile
+
+
+@contextmanager
+def opened_picture(path: Path, otherwise: str) -> Iterator[Image.Image]:
+    """A picture that a command of the program has drawn.
+
+    Args:
+        path: of the file.
+        otherwise: what happens when it is moved away.
+
+    Raises:
+        UserError: if it is no ordinary file, damaged, or would fill memory; names it.
+    """
+    with damaged(path, "a picture", otherwise):
+        if not path.is_file():
+            raise OSError("it is no ordinary file")
+        try:
+            with Image.open(path) as picture:
+                yield picture
+        except Image.DecompressionBombError as error:
+            raise ValueError(str(error)) from error
 
 
 def tile_size(height: int, width: int) -> tuple[int, int]:

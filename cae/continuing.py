@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cae.errors import UserError
 from cae.files import read_json, write_json
 
 NOTE = "options.json"
+UNFINISHED = "unfinished"  # in the note of results that are being made anew
 Same = Callable[[Any, Any], bool]  # whether two values of a name mean the same
 IMAGES = ("data", "files", "background images")  # names of fingerprints that are not for reading
 _PARTS = "parts"  # under which the note keeps the identities of parts
@@ -74,7 +76,7 @@ def continue_work(
         UserError: names what differs, and the ways out.
     """
     path, parts = folder / NOTE, parts or {}
-    common, known = _read(path)
+    common, known = read_note(folder)
     if path.exists() if begun is None else begun:
         joined = {name: known[name] for name in parts if name in known}
         before, now = {**common, **joined}, {**identity, **{name: parts[name] for name in joined}}
@@ -90,8 +92,28 @@ def continue_work(
     write_json(path, {**identity, _PARTS: {**known, **parts}} if parts else dict(identity))
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Identity and parts of a note, also of one of the former form."""
+@contextmanager
+def made_anew(folder: Path, identity: Mapping[str, Any]) -> Iterator[None]:
+    """Note what the results depend on that the block writes in place of former ones; meanwhile, that they are mixed.
+
+    Args:
+        folder: of the results.
+        identity: everything that they depend on, by name.
+    """
+    write_json(folder / NOTE, {**identity, UNFINISHED: True})
+    yield
+    write_json(folder / NOTE, dict(identity))
+
+
+def read_note(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is noted of the results of a folder: the identity of all, and of their parts; also in the former form.
+
+    Both are empty where nothing is noted.
+
+    Raises:
+        UserError: if the note is damaged.
+    """
+    path = folder / NOTE
     note = read_json(path)
     common, parts = (note["common"], note.get("methods")) if "common" in note else (note, note.pop(_PARTS, {}))
     if not isinstance(common, dict) or not isinstance(parts, dict):

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from csv import Error as CSVError
-from pathlib import Path
+from pathlib import Path, PurePath
 from pickle import PickleError
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +129,16 @@ def existing_text(path: str | Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
+def check_inside(name: str) -> None:
+    """Raise a ValueError if a path that a file names does not lie below the folder of that file.
+
+    >>> check_inside("images/a.png")
+    """
+    path = PurePath(name)
+    if path.is_absolute() or path.drive or ".." in path.parts:
+        raise ValueError(f"it names {name!r}, which lies outside its folder")
+
+
 @contextmanager
 def damaged(path: str | Path, words: str, otherwise: str) -> Iterator[None]:
     """Put what goes wrong while a file of the program's own is read into words.
@@ -159,11 +169,8 @@ def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, An
     with damaged(path, "a checkpoint", "resume=last then goes on from another one, overwrite=true begins anew"):
         if not Path(path).is_file():
             raise OSError("it is no ordinary file")
-        with zipfile.ZipFile(path) as archive:  # PyTorch writes the checksums, and does not look at them
-            refuse_compressed(archive)
-            flipped = archive.testzip()
-        if flipped is not None:
-            raise ValueError(f"its part {Path(flipped).name!r} is not what was written")
+        with zipfile.ZipFile(path) as archive:
+            check_archive(archive)
         with Path(path).open("rb") as file:  # by its name, PyTorch takes a .safetensors file for one
             content = torch.load(file, map_location="cpu", weights_only=True)
         missing = {"state_dict", *(("epoch", "global_step") if to_continue else ())} - set(content)
@@ -172,10 +179,18 @@ def read_checkpoint(path: str | Path, to_continue: bool = False) -> dict[str, An
     return content
 
 
-def refuse_compressed(archive: zipfile.ZipFile) -> None:
-    """Raise a ValueError if a checkpoint is compressed: PyTorch never does that, and a small one could fill memory."""
+def check_archive(archive: zipfile.ZipFile) -> None:
+    """Raise a ValueError if a checkpoint is not what PyTorch has written.
+
+    It is if a part is compressed, which PyTorch never does and by which a small file could fill memory, or is not what
+    its checksum says, at which PyTorch does not look.
+    """
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
         raise ValueError("its parts are compressed, which PyTorch never does")
+    if (flipped := archive.testzip()) is not None:
+        raise ValueError(
+            f"its part {Path(flipped).name!r} is not what its checksum says, as after an error of the disk or of a copy"
+        )
 
 
 def update_json(path: str | Path, changes: Mapping[str, Any], drop: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -185,7 +200,7 @@ def update_json(path: str | Path, changes: Mapping[str, Any], drop: tuple[str, .
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone_in(path.parent):
+    with alone_in(path.parent):
         before = read_json(path)
         content = {**{name: value for name, value in before.items() if not name.startswith(drop)}, **changes}
         if content != before or not path.exists():
@@ -194,7 +209,7 @@ def update_json(path: str | Path, changes: Mapping[str, Any], drop: tuple[str, .
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path) -> Iterator[None]:
     """Keep others that ask for the same out of a folder for a moment, where system and disk know such locks."""
     try:
         import fcntl

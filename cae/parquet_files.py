@@ -27,7 +27,7 @@ def read_parquet(path: str | Path, most: float) -> pa.Table:
     """The columns of numbers and texts of a Parquet file; nested ones are left out.
 
     A text that a file holds once may be the cell of every row: texts are read as the numbers of a dictionary, and what
-    they would take is counted before any is written out.
+    they would take is counted before any is written out. Where the file has checksums, they are looked at.
 
     Args:
         path: the file.
@@ -49,7 +49,7 @@ def read_parquet(path: str | Path, most: float) -> pa.Table:
         raise TooLarge(size)
     names, texts = [field.name for field in fields], [field.name for field in fields if _is_text(field.type)]
     batches, size = [], 0
-    with pq.ParquetFile(path, read_dictionary=texts) as file:
+    with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
         for batch in file.iter_batches(ROWS, columns=names):
             size += sum(_bytes_written_out(column) for column in batch.columns)
             if size > most:

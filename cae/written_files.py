@@ -28,6 +28,24 @@ def keep_list(folder: Path) -> None:
     _lists[os.path.abspath(folder)] = set(listed(folder))
 
 
+def refuse_linked_folders(folder: Path) -> None:
+    """Raise a UserError if a folder below this one is a link, through which files would be written elsewhere."""
+    for path in _below(folder):
+        if path.is_symlink() and (path.is_dir() or not path.exists()):
+            refuse_link(path)
+
+
+def refuse_links_out(folder: Path) -> None:
+    """Raise a UserError if anything below a folder is a link to outside of it, as in a run that others have made."""
+    root = folder.resolve()
+    for path in _below(folder):
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise UserError(
+                f"'{path}' is a link to '{os.readlink(path)}': what lies outside the run is none of its results; "
+                "remove the link."
+            )
+
+
 def refuse_link(path: Path) -> None:
     """Raise a UserError if a file that is written on where it lies is a link to another."""
     if path.is_symlink():

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from cae.classifiers.state_dicts import best_prefixes, is_auxiliary, weights_inside, with_own_head, without_prefixes
 from cae.errors import UserError, did_you_mean
-from cae.files import DIGEST, checked_header, existing_text, refuse_compressed
+from cae.files import DIGEST, FAULTS, check_archive, checked_header, existing_text
 
 LIBRARIES = {"torchvision": "torchvision.models.{}()", "timm": "timm.create_model('{}')"}
 CONVERSION = "torch.save(model.state_dict(), 'weights.pt')"
@@ -60,7 +60,7 @@ def _in_words(path: Path) -> Iterator[None]:
             f"'{path}' holds Python objects (or no weights at all), which are not loaded as they may run any code; "
             f"save the weights alone where the classifier was trained, with {CONVERSION}, or as .safetensors."
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except FAULTS as error:
         raise UserError(f"'{path}' cannot be read as weights: {error}.") from error
 
 
@@ -77,7 +77,7 @@ def _refuse_other_formats(path: Path) -> None:
     if path.suffix == ".pt2" or any(name.endswith("archive_format") for name in names):
         raise UserError(f"'{path}' is an exported program: save {CONVERSION}, a TorchScript or an ONNX file instead.")
     with _in_words(path), zipfile.ZipFile(path) as archive:
-        refuse_compressed(archive)
+        check_archive(archive)
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,8 +42,13 @@ def own_copy(network: Any) -> Any:
 
 def state_digest(network: nn.Module) -> str:
     """SHA-256 over names, types, shapes and bytes of a network's state, in the order of the names."""
+    return weights_digest(network.state_dict())
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """The same of a state that is read from a file, without a network."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
+    for name, tensor in sorted(weights.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -10,7 +10,7 @@ import torch
 from cae.config import Config
 from cae.continuing import continue_work
 from cae.counterfactuals.find import targets_for
-from cae.data.selection import image_options, readable, select_images
+from cae.data.selection import Selection, changed_work, images_identity, readable, select_images
 from cae.errors import UserError
 from cae.files import read_json, update_json
 from cae.generators.comparison import ARMS, GeneratorComparison, images_to_explain
@@ -43,7 +43,8 @@ def compare_generators(config: Config) -> None:
     arms = build_arms(run, options.arms)
     chosen = select_images(config.data, run.data, options.images, options.split, options.limit)
     folder = run.folder.explanations(options.folder, "generators.folder")
-    continue_work(folder, identity(run), "generators.folder", parts={arm.name: arm.identity for arm in arms})
+    made_by = {arm.name: arm.identity for arm in arms}
+    continue_work(folder, identity(run, chosen), "generators.folder", parts=made_by, changed=changed_work)
     check_labelled_images(run, options.split, folder)
     problems = list[str]()
     samples = [sample for _, sample in readable(chosen.images, chosen.order, problems)]
@@ -67,7 +68,7 @@ def compare_generators(config: Config) -> None:
         raise UserError(problems)
 
 
-def identity(run: TrainedRun) -> dict[str, Any]:
+def identity(run: TrainedRun, chosen: Selection) -> dict[str, Any]:
     """Everything that all outcomes depend on, whatever made them, by the name of the option or model."""
     config, options = run.config, run.config.generators
     files = options.images is not None
@@ -75,7 +76,7 @@ def identity(run: TrainedRun) -> dict[str, Any]:
     found |= {f"generators.{name}": getattr(options, name) for name in ("images", "diversity")}
     found |= {} if files else {"generators.split": options.split}
     found |= {f"counterfactual.{name}": getattr(config.counterfactual, name) for name in ("target", "margin")}
-    found |= {f"data.{name}": value for name, value in image_options(config.data, files).items()}
+    found |= images_identity(config.data, run.data, chosen.images)
     prints = {name: digits for name, digits in run.fingerprints.items() if name != "cae"}
     return found | {f"fingerprint of the {name}": digits for name, digits in prints.items()}
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cae.classifiers.gates import DIAGNOSTIC_FIGURES, null_figures
 from cae.config import Config
+from cae.continuing import made_anew
 from cae.counterfactuals.path_comparison import compare_paths
 from cae.data.selection import spread_over_classes
 from cae.diagnostics.cache import cached_diagnostics
@@ -83,6 +84,13 @@ def manifold(config: Config) -> None:
     run = load_run(config)
     folder = run.folder.explanations("manifold")
     check_labelled_images(run, "test", folder)
+    with made_anew(folder, {**run.fingerprints, "data": run.data.fingerprint}):
+        _draw_and_measure(run, folder)
+
+
+def _draw_and_measure(run: TrainedRun, folder: Path) -> None:
+    """Write everything, and say what there is to see."""
+    config = run.config
     test = encode_rows(
         run.cae, run.classifier, run.data.test, sampled_rows(len(run.data.test), MOST_POINTS, config.seed),
         config.counterfactual.batch_size,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from cae.config import Config
+from cae.continuing import NOTE
 from cae.errors import UserError
 from cae.files import write_json
 from cae.runs.run_folder import RunFolder
@@ -37,6 +38,7 @@ def sanity(config: Config) -> None:
     folder, context = RunFolder(config).own(sanity_folder(config), "sanity.folder"), SanityContext(config)
     if config.trainer.threads:
         torch.set_num_threads(config.trainer.threads)
+    of_run = {} if set(config.sanity.tests) <= set(MARKED) else context.fingerprints  # those have models of their own
     found: dict[str, float | bool] = {}
     rules: list[Rule] = []
     for name in dict.fromkeys(config.sanity.tests):
@@ -47,6 +49,7 @@ def sanity(config: Config) -> None:
         found |= {f"{rule.name}_passed": rule.passed for rule in record.rules}
         found[f"{name}/passed"] = all(rule.passed for rule in record.rules)
         write_json(folder / "sanity.json", found)
+        write_json(folder / NOTE, of_run)
     print(table(rules))
     print(f"look at the figures in '{folder}', all numbers in '{folder / 'sanity.json'}'")
 

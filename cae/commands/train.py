@@ -36,6 +36,7 @@ def classifier_stage(config: Config) -> None:
     """Train the classifier to be explained."""
     data, run = open_training_data(config, "classifier")
     if begin_stage(run, "classifier", data).finished:
+        _draw_missing(run, "classifier")
         return
     metrics = train_classifier(config, data, run.path)
     say(
@@ -51,9 +52,11 @@ def oracle_stage(config: Config) -> None:
     """Train the oracle, a second classifier of another architecture."""
     data, run = open_training_data(config, "oracle")
     classifier = _classifier(config, data, run)
-    if not begin_stage(run, "oracle", data, classifier).finished:
-        _try_on_labels(config, data, classifier, run)
-        _train_oracle(config, data, classifier, run)
+    if begin_stage(run, "oracle", data, classifier).finished:
+        _draw_missing(run, "oracle")
+        return
+    _try_on_labels(config, data, classifier, run)
+    _train_oracle(config, data, classifier, run)
 
 
 def cae_stage(config: Config) -> None:
@@ -62,7 +65,9 @@ def cae_stage(config: Config) -> None:
     classifier = _classifier(config, data, run)
     start = begin_stage(run, "cae", data, classifier)
     _try_on_labels(config, data, classifier, run)
-    if not (run.path / "oracle.safetensors").exists():
+    if (run.path / "oracle.safetensors").exists():
+        _draw_missing(run, "oracle")
+    else:
         _train_oracle(config, data, classifier, run)
     oracle, doubt = load_oracle(run.path, classifier)
     if doubt is not None:
@@ -78,8 +83,8 @@ def cae_stage(config: Config) -> None:
         return
     else:  # stopped between training and measuring
         cae, _ = load_cae(run.path / "cae.safetensors", lambda _: readable(classifier))
+    update_json(run.path / "metrics.json", null_figures(doubt, DIAGNOSTIC_FIGURES))  # before those that tell the end
     _measure(config, data, cae, classifier, oracle, run)
-    update_json(run.path / "metrics.json", null_figures(doubt, DIAGNOSTIC_FIGURES))
 
 
 def _classifier(config: Config, data: CAEDataModule, run: RunFolder) -> TargetClassifier:
@@ -113,6 +118,13 @@ def _train_oracle(config: Config, data: CAEDataModule, classifier: TargetClassif
         f"({metrics['oracle/balanced_agreement']:.1%}, balanced over its predictions)"
     )
     _draw(run, "oracle")
+
+
+def _draw_missing(run: RunFolder, name: str) -> None:
+    """The picture of a classifier whose training was stopped at its very end."""
+    needed = {"confusion", "classes"} | ({"agreement"} if name == "oracle" else set())
+    if not (run.path / f"{name}_confusion.png").exists() and needed <= read_json(run.path / f"{name}.json").keys():
+        _draw(run, name)
 
 
 @rank_zero_only

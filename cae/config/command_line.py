@@ -30,6 +30,7 @@ from cae.errors import UserError, did_you_mean, printable
 from cae.files import atomic_path, disk_problem
 from cae.requeue import REQUEUE
 from cae.signals import EndingSignals
+from cae.terminal import printable_output
 
 INTERRUPTED = 130  # what a shell reports of a program stopped by Ctrl-C
 
@@ -126,7 +127,7 @@ def run_program(main: Callable[[list[str]], int | None], argv: Sequence[str] | N
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # bytes of a file name that are no text are shown, not stumbled over
             stream.reconfigure(errors="backslashreplace")
-    with EndingSignals() as signals, REQUEUE:
+    with EndingSignals() as signals, REQUEUE, printable_output():
         try:
             code = _exit_code(main, list(sys.argv[1:] if argv is None else argv))
         except BaseException:  # whatever the signal met on its way out

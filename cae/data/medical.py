@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +14,7 @@ from cae.errors import UserError
 
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # the last is Siemens'
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
+MOST_VALUES = 1 << 28  # of a volume that are looked at together, 1 GB
 PERCENTILES = (0.5, 99.5)  # window of a file that brings none
 
 
@@ -105,10 +107,11 @@ def dicom_shape(path: Path, frame: int | None = None) -> tuple[int, int, int]:
 def dicom_frame(path: Path, frame: int | None = None) -> tuple[Any, np.ndarray]:
     """The data set and the stored values of one frame, the middle one by default: ``(H, W)`` or ``(H, W, 3)``."""
     dataset = _dataset(path)
-    pixels = dataset.pixel_array
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    index = _choose(path, frame, frames)
-    return dataset, pixels[index] if frames > 1 else pixels
+    index = _choose(path, frame, int(dataset.get("NumberOfFrames") or 1))
+    from pydicom.pixels import pixel_array
+
+    # alone: a small file may hold thousands of large compressed ones
+    return dataset, pixel_array(dataset, index=index)
 
 
 def patient(path: Path) -> str:
@@ -275,7 +278,8 @@ def read_nifti(path: Path, index: int | None = None, levels: tuple[float, float]
     """One NIfTI slice after windowing: ``(C, H, W)`` float32 in [0, 1].
 
     The window is the header's ``cal_min`` to ``cal_max`` or, without them, ``levels``, by default the 0.5 and 99.5
-    percentiles of the whole volume, so that the slices of one volume stay comparable.
+    percentiles of the whole volume (of one that would fill memory, of slices spread over it), so that its slices stay
+    comparable.
     """
     values = nifti_slice(path, index)
     if values.ndim == 3:
@@ -302,7 +306,12 @@ def nifti_percentiles(path: Path) -> tuple[float, float] | None:
 @lru_cache(maxsize=4096)
 def _volume_window(path: Path, changed: int, size: int) -> tuple[float, float]:
     """Window of a volume's values; ``changed`` and ``size`` tell a rewritten file from the one remembered."""
-    return _percentile_window(np.asarray(_nibabel().load(path).dataobj, dtype=np.float32))
+    volume = _nibabel().load(path)
+    depth, most = volume.shape[-1], max(1, MOST_VALUES // math.prod(volume.shape[:-1]))
+    if len(volume.shape) < 3 or depth <= most:
+        return _percentile_window(np.asarray(volume.dataobj, dtype=np.float32))
+    chosen = np.linspace(0, depth - 1, most).round().astype(int).tolist()
+    return _percentile_window(np.stack([np.asarray(volume.dataobj[..., k], dtype=np.float32) for k in chosen]))
 
 
 def _percentile_window(values: np.ndarray) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from cae.canvas import (
     centred,
     colour_mapped,
     font,
+    opened_picture,
     outline,
     save_png,
     tile,
@@ -89,7 +90,7 @@ def _outcome(place: Path, one: Mapping[str, Any], listed: Mapping[str, Any]) -> 
 
 def _read(path: Path) -> Tensor:
     """An image of the folder as ``(C, H, W)`` in [0, 1]."""
-    with Image.open(path) as picture:
+    with opened_picture(path, "`compare-generators` makes it anew") as picture:
         levels = np.asarray(picture, dtype=np.float32) / 255
     return torch.from_numpy(levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1).copy())
 

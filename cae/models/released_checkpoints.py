@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cae.errors import UserError
-from cae.files import damaged, refuse_compressed
+from cae.files import check_archive, damaged
 from cae.models.published import PublishedCAE
 
 # prefix there -> prefix here; numbers of residual blocks are kept
@@ -71,7 +71,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             raise OSError("there is no such file")
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                refuse_compressed(archive)
+                check_archive(archive)
         with path.open("rb") as file:
             content = torch.load(file, map_location="cpu", weights_only=True)
         state = content.get("ab", content)

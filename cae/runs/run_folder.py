@@ -19,7 +19,7 @@ from cae.runs.result_folder import check_outputs, remove_outputs, remove_results
 from cae.runs.run_config import load_run_config
 from cae.runs.run_lock import take_lock
 from cae.runs.stage_options import NOTE, Differs, is_noted, note_stage, stage_changes, stage_identity
-from cae.written_files import keep_list
+from cae.written_files import keep_list, refuse_link, refuse_linked_folders
 
 CAE_COMMAND = "python train.py cae …"
 # What a stage writes. The first is its result: a stage that has it is finished.
@@ -114,6 +114,7 @@ class RunFolder:
         _make(self.path)
         take_lock(self.path, "name=…")
         existing = self.existing(stage)
+        self._refuse_links(stage, existing if self.config.overwrite and not resume else [])
         if resume:
             self._check_same(stage, {**stage_identity(self.config, stage), **(fingerprints or {})}, differs)
         elif existing and not self.config.overwrite:
@@ -188,8 +189,10 @@ class RunFolder:
         """
         _make(path)
         take_lock(path, f"{option}=…" if option else "name=…")
-        if self.config.overwrite and not is_requeued() and is_first_process():
-            remove_results(path)
+        if is_first_process():
+            if self.config.overwrite and not is_requeued():
+                remove_results(path)
+            refuse_linked_folders(path)
         keep_list(path)
         return path
 
@@ -221,6 +224,12 @@ class RunFolder:
             f"'{existing[0]}' exists: '{self.path}' already holds output of the stage '{stage}'; add resume=last to "
             "continue it, overwrite=true to replace it, or name=… to write elsewhere"
         )
+
+    def _refuse_links(self, stage: str, removed: list[Path]) -> None:
+        """No folder of a stage may be a link; a link that is about to be removed leaves what it points to alone."""
+        for path in (self.path / name for name in OUTPUTS[stage]):
+            if path not in removed and not path.is_file():  # a file is replaced where it lies
+                refuse_link(path)
 
     def _clear(self, stage: str, existing: list[Path]) -> None:
         for path in existing:

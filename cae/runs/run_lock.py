@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cae.errors import UserError
-from cae.files import damaged, existing_text
+from cae.files import alone_in, damaged, existing_text
 from cae.processes import is_alive, is_first_process, started
 from cae.written_files import remove_temporaries, temporary_prefix
 
@@ -63,20 +63,21 @@ def take_lock(folder: Path, elsewhere: str) -> None:
     Raises:
         UserError: if another process owns the folder.
     """
-    path = (folder / LOCK).resolve()
+    path = folder.resolve() / LOCK  # that itself may be a link, which is not followed
     if not is_first_process() or _held.get(path) == os.getpid():
         return
-    while not _made(path):
-        before = _owner(path)
-        if before is not None and before.is_this_process:
-            break  # the folder was moved meanwhile
-        if before is not None and not before.gone:
-            raise UserError(_sentence(folder, path, before, elsewhere))
-        if before is not None and _taken_away(path, before):
-            print(
-                f"note: process {before.pid} on {before.host}, which wrote in '{folder}' since {before.since}, ended "
-                "without a word; its place is taken over"
-            )
+    with alone_in(path.parent):  # or one that has seen a dead owner might take away the lock of the next
+        while not _made(path):
+            before = _owner(path)
+            if before is not None and before.is_this_process:
+                break  # the folder was moved meanwhile
+            if before is not None and not before.gone:
+                raise UserError(_sentence(folder, path, before, elsewhere))
+            if before is not None and _taken_away(path, before):
+                print(
+                    f"note: process {before.pid} on {before.host}, which wrote in '{folder}' since {before.since}, "
+                    "ended without a word; its place is taken over"
+                )
     _held[path] = os.getpid()
     remove_temporaries(folder)
 
@@ -125,17 +126,20 @@ def _beside(path: Path) -> Path:
 
 def _owner(path: Path) -> Owner | None:
     """Who owns a lock; None if it has just been given back."""
-    for _ in range(20):
-        if not os.path.lexists(path):
+    try:
+        for _ in range(20):
+            if not path.is_file() or path.stat().st_size:
+                break
+            time.sleep(0.05)  # it is being written
+        else:  # its owner was killed before it had written a word
+            path.unlink(missing_ok=True)
             return None
-        if not path.is_file() or path.stat().st_size:
-            break
-        time.sleep(0.05)  # it is being written
-    else:  # its owner was killed before it had written a word
-        path.unlink(missing_ok=True)
+        with damaged(path, "a lock", "no other process may be writing there then"):
+            return Owner(**json.loads(existing_text(path)))
+    except (UserError, FileNotFoundError):
+        if os.path.lexists(path):
+            raise
         return None
-    with damaged(path, "a lock", "no other process may be writing there then"):
-        return Owner(**json.loads(existing_text(path)))
 
 
 def _taken_away(path: Path, owner: Owner) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +81,8 @@ def load_run(run: Config | str | Path, *overrides: str, trust_programs: bool = F
     problems = [*_misfits(found, header, weights), *_manifold_misfits(found, codes)]
     if problems:
         raise UserError(problems)
+    if sentence := other_oracle(header, found.fingerprints["oracle"], weights):
+        print(f"warning: {sentence}")
     for model in (cae, opened.classifier, oracle):
         if model is not None:
             model.to(opened.device).eval().requires_grad_(False)
@@ -116,6 +118,23 @@ def _other_classifier(run: ClassifierRun, header: dict[str, Any], path: Path) ->
         f"'{path}' was trained against another classifier (fingerprint {trained}) than the present one ({present}, "
         f"classifier.model={run.config.classifier.model}), whose decisions it cannot explain: train the CAE anew "
         f"with `{CAE_COMMAND} overwrite=true`, or set classifier.model and classifier.weights to the former one."
+    )
+
+
+def other_oracle(header: Mapping[str, Any], present: str, path: Path) -> str | None:
+    """What to say where a CAE was trained beside another oracle than the present one, of this fingerprint.
+
+    Nothing is wrong with its edits then, nor with what is measured of them now. None also where either is not there, or
+    the file, of a former version, does not tell.
+    """
+    trained = header.get("oracle")
+    if not trained or not present or trained == present:
+        return None
+    return (
+        f"'{path}' was trained beside another oracle (fingerprint {trained}) than the present one ({present}): the "
+        "best checkpoint was chosen by the former, and cae/validation_best and metrics.csv tell of it; what is "
+        "measured now is judged by the present one. To have one judge for all, train the CAE anew with "
+        f"`{CAE_COMMAND} overwrite=true`"
     )
 
 

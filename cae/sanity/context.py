@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,6 +94,11 @@ class SanityContext:
     def classifier(self) -> TargetClassifier:
         """The run's classifier."""
         return self.opened.classifier
+
+    @property
+    def fingerprints(self) -> dict[str, Any]:
+        """Of the run's classifier and data."""
+        return {"classifier": self.classifier.fingerprint(), "data": self.data.fingerprint}
 
     def retrained_model(self, number: int) -> ControlModel:
         """A CAE trained against the run's classifier, from seed ``number`` above the run's; 0 may be the run's own."""

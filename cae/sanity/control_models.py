@@ -198,6 +198,8 @@ def control_model(
     cae, header = load_cae(run.path / "cae.safetensors", lambda _: readable(classifier))
     if header.get("classifier") != classifier.fingerprint():
         raise UserError(f"'{run.path}' explains another classifier than the present one: {_REMEDY}")
+    if not same_data(header.get("data"), data.fingerprint):
+        raise UserError(f"'{run.path}' was trained on other data than the present one: {_REMEDY}")
     manifold = ClassManifold.load(run.path / "manifold.safetensors")
     device = device_for(config.trainer.accelerator, config.trainer.devices)
     for model in (cae, classifier):

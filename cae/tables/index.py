@@ -20,7 +20,7 @@ from cae.continuing import continue_work
 from cae.csv_files import write_csv
 from cae.data.selection import changed_work
 from cae.errors import UserError
-from cae.files import MOST_TEXT, atomic_path, read_tensors, write_tensors
+from cae.files import MOST_TEXT, atomic_path, check_inside, damaged, read_tensors, write_tensors
 from cae.parquet_files import read_parquet
 from cae.tables.metric_table import METRICS
 from cae.tables.scored_result import ScoredResult
@@ -107,6 +107,7 @@ def index_row(scored: ScoredResult, label: str | None, place: int, files: Files)
 
 
 COLUMNS = tuple(_HINTS)
+_FILES = tuple(field.name for field in dataclasses.fields(Files))
 _TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
 
 
@@ -177,7 +178,7 @@ def write_parquet(path: str | Path, rows: Sequence[IndexRow]) -> None:
     """Write rows as Parquet, atomically, with the same column types whatever they hold."""
     table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=SCHEMA)
     with atomic_path(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, write_page_checksum=True)
 
 
 def write_features(path: Path, features: Mapping[tuple[str, str], Tensor]) -> None:
@@ -218,7 +219,12 @@ def read_index(path: str | Path) -> list[IndexRow]:
         raise UserError(f"'{path}' cannot be read ({error}): start anew with overwrite=true.") from error
     if tuple(table.column_names) != COLUMNS:
         raise UserError(f"'{path}' was written by another version of the program: start anew with overwrite=true.")
-    return [IndexRow(**row) for row in table.to_pylist()]
+    rows = [IndexRow(**row) for row in table.to_pylist()]
+    with damaged(path, "an index", "`traverse` makes it anew with overwrite=true"):
+        for row in rows:
+            for name in _FILES:
+                check_inside(getattr(row, name) or "")
+    return rows
 
 
 def rows_to_continue(folder: Path, identity: Mapping[str, Any]) -> list[IndexRow]:

@@ -91,7 +91,7 @@ def train_cae(
     if trainer.is_global_zero:
         facts = {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step}
         update_json(folder / "metrics.json", facts | _validations(figures.figures, best))
-        export_cae(cae, config, data, classifier.to(device), folder)
+        export_cae(cae, config, data, classifier.to(device), folder, oracle)
     trainer.strategy.barrier("cae saved")
     if oracle is not None:
         oracle.to(device)
@@ -272,9 +272,18 @@ def take_over_cae(
 
 
 def export_cae(
-    cae: CAE | PublishedCAE, config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: Path
+    cae: CAE | PublishedCAE,
+    config: Config,
+    data: CAEDataModule,
+    classifier: TargetClassifier,
+    folder: Path,
+    oracle: TargetClassifier | None = None,
 ) -> None:
-    """Write manifold and weights; the weights come last, since they mark the stage as finished."""
+    """Write manifold and weights; the weights come last, since they mark the stage as finished.
+
+    The header of the weights names what they were trained with: options, data, classifier, and the oracle, if there was
+    one, by which the best of the checkpoints was chosen.
+    """
     loader = data.loader(data.train, batch_size=64)
     manifold = ClassManifold.build(cae, classifier, loader, config=config.manifold, seed=config.seed)
     manifold.save(folder / "manifold.safetensors")
@@ -283,5 +292,6 @@ def export_cae(
         "data": data.fingerprint,
         "classes": list(classifier.classes),
         "config": asdict(config.cae),
+        **({} if oracle is None else {"oracle": oracle.fingerprint()}),
     }
     cae.save(folder / "cae.safetensors", facts)

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from cae.config import Config
+from cae.continuing import made_anew
 from cae.csv_files import write_csv
 from cae.errors import UserError, did_you_mean
 from cae.files import write_json
@@ -60,6 +61,20 @@ def caes(config: Config) -> None:
     ncc = NeuralCausation.load(options.ncc)
     place = run.folder.explanations(options.folder, "caes.folder")
     check_labelled_images(run, options.split, place)
+    with made_anew(place, {"classifier": run.classifier.fingerprint(), "data": data.fingerprint}):
+        _write(place, _scored(run, images, sources, explainers, ncc, place), sources[0])
+
+
+def _scored(
+    run: ClassifierRun,
+    images: Mapping[str, ClassImages],
+    sources: Sequence[str],
+    explainers: Mapping[str, Explainer],
+    ncc: NeuralCausation,
+    place: Path,
+) -> Scores:
+    """Scores of every class that has enough images, written as they come."""
+    has_masks, split = any(found.masks is not None for found in images.values()), run.config.caes.split
     scores: Scores = {}
     for name, found in images.items():
         if len(found.images) < LEAST_IMAGES_FOR_RATIOS or (has_masks and found.masks is None):
@@ -68,10 +83,8 @@ def caes(config: Config) -> None:
         print(f"{name}: {len(found.images)} images, masks by {', '.join(sources)}")
         scores[name] = _score_class(run, found, sources, explainers, ncc, place)
     if not scores:
-        raise UserError(
-            f"no class has {LEAST_IMAGES_FOR_RATIOS} images that can be scored in the {options.split} split."
-        )
-    _write(place, scores, sources[0])
+        raise UserError(f"no class has {LEAST_IMAGES_FOR_RATIOS} images that can be scored in the {split} split.")
+    return scores
 
 
 def _chosen_classes(wanted: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cae.config import Config
+from cae.errors import printable
 from cae.files import atomic_path
 from cae.runs.run_folder import RunFolder
 from explainers.report.build import build_report
@@ -20,6 +21,8 @@ def report(config: Config) -> None:
     path = RunFolder(config).path / FILE
     with atomic_path(path) as temporary:
         temporary.write_text(made.html, encoding="utf-8")
+    for sentence in made.doubts:
+        print(printable(f"warning: {sentence}"))
     for sentence in made.left_out:
         print(f"note: {sentence}")
     print(f"open '{path}' in a browser: {path.stat().st_size / 1e6:.1f} MB, nothing else is needed")

@@ -23,6 +23,7 @@ from explainers.report.holdings import (
     pictures,
 )
 from explainers.report.lights import lights, sentences
+from explainers.report.origins import Origins, judged_origins
 from explainers.report.page import render
 from explainers.report.sprites import picture_file
 from explainers.report.text import printable
@@ -37,10 +38,11 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Report:
-    """The page, and in words what was left out to keep it small."""
+    """The page, and in words what was left out to keep it small, and what on it does not belong together."""
 
     html: str
     left_out: Sequence[str]
+    doubts: Sequence[str] = ()
 
 
 def build_report(config: Config) -> Report:
@@ -51,7 +53,8 @@ def build_report(config: Config) -> Report:
     """
     holdings = open_holdings(config)
     options, size = config.report, int(config.report.size * MEGABYTE)
-    content = _content(holdings)
+    origins = judged_origins(holdings)
+    content = _content(holdings, origins)
     room = int(size * (1 - SPARE)) - len(_rendered(content, _Parts()).encode())
     drawn = _drawn(holdings, int(room * DRAWN))
     compared = shown_comparisons(
@@ -77,7 +80,7 @@ def build_report(config: Config) -> Report:
             Room(map_room, lines_room),
         )
     parts = _Parts(class_map, traversals, compared, generated, drawn)
-    return Report(_rendered(content, parts), _left_out(holdings, parts, chosen))
+    return Report(_rendered(content, parts), _left_out(holdings, parts, chosen), origins.sentences)
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def _left_out(holdings: Holdings, parts: _Parts, chosen: Sequence[Any]) -> list[
     return found
 
 
-def _content(holdings: Holdings) -> dict[str, Any]:
+def _content(holdings: Holdings, origins: Origins) -> dict[str, Any]:
     """What the page says in words, numbers and tables."""
     config, metrics, classes = holdings.config, holdings.metrics, holdings.classes
     program = f"explain.py {{}} … name={config.name}"
@@ -149,7 +152,7 @@ def _content(holdings: Holdings) -> dict[str, Any]:
         "run": config.name,
         "date": datetime.now(timezone.utc).astimezone().strftime("%-d %B %Y"),
         "sentences": sentences(metrics, config.name, classes, model_words(config)),
-        "lights": lights(metrics, holdings.sanity, classes, holdings.commonest, program, holdings.doubts),
+        "lights": lights(metrics, holdings.sanity, classes, holdings.commonest, program, holdings.doubts, origins),
         "facts": _facts(holdings),
         "recalls": card.recalls(metrics),
         "matrices": card.matrices(metrics, rows, classes),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from csv import DictReader
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from cae.csv_files import csv_rows
 from cae.diagnostics.reassignment import matrix_of
 from cae.files import damaged
 from cae.tables.headings import titles
@@ -118,8 +118,8 @@ def causal_scores(folder: Path) -> list[dict[str, str]]:
     path = folder / "scores.csv"
     if not path.exists():
         return []
-    with damaged(path, "CSV", "`explain.py caes` writes it anew"), path.open(newline="", encoding="utf-8") as file:
-        return [_causal_row(row) for row in DictReader(file) if row["name"] in CAUSAL_TERMS and row["value"]]
+    with damaged(path, "CSV", "`explain.py caes` writes it anew"):
+        return [_causal_row(row) for row in csv_rows(path) if row["name"] in CAUSAL_TERMS and row["value"]]
 
 
 def _causal_row(row: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cae.csv_files import csv_rows
 from cae.errors import UserError
 from cae.files import damaged, read_tensors
 from cae.manifold.class_manifold import ClassManifold
@@ -189,8 +189,8 @@ def _listed(path: Path) -> list[dict[str, Any]]:
     """The first rows of a list that ``explain.py manifold`` wrote; none where it is not there."""
     if not path.exists():
         return []
-    with damaged(path, "CSV", "`explain.py manifold` writes it anew"), path.open(newline="", encoding="utf-8") as file:
-        rows = [dict(row) for _, row in zip(range(MOST_LISTED), csv.DictReader(file), strict=False)]
+    with damaged(path, "CSV", "`explain.py manifold` writes it anew"):
+        rows = [dict(row) for row in csv_rows(path)[:MOST_LISTED]]
         if any("id" not in row for row in rows):
             raise ValueError("it has no column 'id'")
     return rows

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from csv import DictReader
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
+from cae.canvas import opened_picture
+from cae.csv_files import csv_rows
 from cae.files import damaged, file_name, read_json
 from explainers.explanation import Explanation
 from explainers.metrics import CONTROL, HEADLINE, describe
@@ -77,7 +77,7 @@ def _original(place: Path, stem: str) -> tuple[str, Tensor | None]:
     path = place / "images" / f"{stem}.png"
     if not path.exists():
         return str(read_json(place / "measures" / f"{stem}.json").get("id", stem)), None
-    with damaged(path, "a picture", "the command that wrote it draws it anew"), Image.open(path) as picture:
+    with opened_picture(path, "the command that wrote it draws it anew") as picture:
         id = json.loads(picture.text["id"])  # type: ignore[attr-defined]
         levels = np.asarray(picture, dtype=np.float32) / 255
     tensor = torch.from_numpy(levels)
@@ -257,9 +257,8 @@ def _cost(values: list[float] | None) -> dict[str, Any]:
 def _costs(path: Path) -> dict[tuple[str, str], list[float]]:
     found: dict[tuple[str, str], list[float]] = {}
     if path.exists():
-        words = "the command that wrote it makes it anew"
-        with damaged(path, "CSV", words), path.open(newline="", encoding="utf-8") as file:
-            for row in DictReader(file):
+        with damaged(path, "CSV", "the command that wrote it makes it anew"):
+            for row in csv_rows(path):
                 for name in COSTS:
                     found.setdefault((row["method"], name), []).append(float(row[name]))
     return found

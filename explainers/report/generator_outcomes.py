@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
+from cae.canvas import opened_picture
 from cae.errors import UserError
-from cae.files import damaged, read_json
+from cae.files import check_inside, damaged, read_json
 from explainers.report.sprites import LADDER, Detail, reduced, sprite
 
 LIST, FORMAT = "generators.json", "generators-1"  # of `explain.py compare-generators`
@@ -59,6 +59,9 @@ def _listed(place: Path) -> dict[str, Any]:
     listed = read_json(place / LIST)
     if listed.get("format") != FORMAT:
         raise UserError(f"'{place / LIST}' is no list of this version (its format is {listed.get('format')}).")
+    with damaged(place / LIST, "a list of outcomes", "`compare-generators` makes it anew"):
+        for name in (*(image["file"] for image in listed["images"]), *(arm["folder"] for arm in listed["arms"])):
+            check_inside(name)
     return listed
 
 
@@ -145,7 +148,7 @@ def _tiles(folder: Path, file: str, tiles: list[Tensor]) -> dict[str, int]:
 
 def _read(path: Path) -> Tensor:
     """A picture as ``(C, H, W)`` in [0, 1]."""
-    with damaged(path, "a picture", "`compare-generators` makes it anew"), Image.open(path) as opened:
+    with opened_picture(path, "`compare-generators` makes it anew") as opened:
         levels = torch.from_numpy(np.asarray(opened.convert("L" if opened.mode == "L" else "RGB"), np.float32) / 255)
     return levels[None] if levels.ndim == 2 else levels.permute(2, 0, 1)
 

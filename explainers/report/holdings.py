@@ -14,6 +14,7 @@ from cae.errors import UserError
 from cae.files import existing_text, read_json
 from cae.manifold.class_manifold import ClassManifold
 from cae.runs.run_folder import RunFolder
+from cae.written_files import refuse_links_out
 from explainers.report.generator_outcomes import generator_folders
 from explainers.report.traversals import ResultSet, result_sets
 
@@ -86,6 +87,8 @@ def open_holdings(config: Config) -> Holdings:
     folder = RunFolder(config).path
     if not folder.is_dir():
         raise UserError(f"there is no run '{folder}': a report is made of what a run holds; set name= and runs=.")
+    for place in ("explanations", config.sanity.folder):  # nothing else gets onto the page as a picture
+        refuse_links_out(folder / place)
     sets = result_sets(folder / "explanations")
     manifold = ClassManifold.load(path) if (path := folder / "manifold.safetensors").exists() else None
     noted = _noted(folder, sets)

@@ -9,12 +9,14 @@ from typing import Literal
 from cae.classifiers.gates import LEAST_AGREEMENT
 from cae.diagnostics.diagnostic_warnings import diagnostic_warnings
 from explainers.report.holdings import NO_DOUBTS, Doubts
+from explainers.report.origins import Origins
 from explainers.report.text import percent
 
 State = Literal["good", "warn", "bad", "unknown"]
 BETTER_THAN_CHANCE = 0.10  # by how much accuracy must exceed that of always naming the commonest class
 USABLE = 0.80  # accuracy from which the classifier is called good, where chance is far below
 ORACLE_END = 0.80, 0.50  # share of path ends at which it must see the target: good, and at least
+NOTHING_NOTED = Origins()
 FOUND = 0.90, 0.50  # share of images with a counterfactual: good, and at least
 
 Numbers = Mapping[str, float]
@@ -43,6 +45,7 @@ def lights(
     commonest: float,
     command: str,
     doubts: Doubts = NO_DOUBTS,
+    origins: Origins = NOTHING_NOTED,
 ) -> list[Light]:
     """All lights of a run.
 
@@ -53,6 +56,7 @@ def lights(
         commonest: share of the commonest class, which always naming it gets right.
         command: how ``explain.py`` is called for this run, without its word.
         doubts: what the trainings said against classifier and oracle.
+        origins: how the results go with the models that the run holds.
     """
     return [
         _classifier(metrics, commonest, doubts.classifier),
@@ -60,6 +64,7 @@ def lights(
         _sanity(sanity, command),
         _found(metrics, command),
         _embedding(metrics, classes, command),
+        _of_one_piece(origins),
     ]
 
 
@@ -172,6 +177,21 @@ def _embedding(metrics: Numbers, classes: Sequence[str], command: str) -> Light:
         return _holds(title, percent(rate), words)
     state: State = "bad" if rate < 0.5 else "warn"
     return Light(title, state, percent(rate), words, " ".join(map(_sentence, found)))
+
+
+def _of_one_piece(origins: Origins) -> Light:
+    title = "All results are of the same models"
+    if not origins.known and not origins.sentences:
+        return _unknown(
+            title, "Nothing says what the results of the run were made with.",
+            "Results of former versions do not tell: those that are made anew do.",
+        )  # fmt: skip
+    words = "results were made with the models that the run holds now, on the data that it learnt from"
+    number = f"{origins.alike} of {origins.known}"
+    if not origins.sentences:
+        return _holds(title, number, words)
+    advice = " ".join(f"{_sentence(words)}." for words in origins.sentences)
+    return Light(title, "bad" if origins.faults else "warn", number, words, advice)
 
 
 def _sentence(words: str) -> str:

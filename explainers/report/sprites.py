@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from cae.canvas import opened_picture
+
 WIDEST = 12  # tiles beside each other
 
 
@@ -105,7 +107,7 @@ def base64_webp(picture: Image.Image, quality: int | None) -> str:
 
 def picture_file(path: Path, width: int = 1600) -> tuple[str, int, int]:
     """A picture that another command drew, as base64 WebP no wider than ``width``, with its size in pixels."""
-    with Image.open(path) as opened:
+    with opened_picture(path, "the command that drew it draws it anew") as opened:
         picture = opened.convert("RGB")
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)

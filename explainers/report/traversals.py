@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cae.classifiers.batched import batched_probabilities
 from cae.counterfactuals.result import Counterfactual
-from cae.errors import UserError
 from cae.tables.index import IndexRow, read_index
 from explainers.report.sprites import LADDER, Detail, Sprite, picture_file, reduced, sprite
 
@@ -258,18 +256,9 @@ def _drawn(key: str, one: ResultSet, row: IndexRow, entry: dict[str, Any]) -> It
     entry["pictures"] = []
     for place, (words, name) in enumerate(names.items()):
         if name and (one.folder / name).exists():
-            data, width, height = _opened(one.folder / name)
+            data, width, height = picture_file(one.folder / name)
             entry["pictures"].append({"key": f"{key}p{place}", "words": words, "width": width, "height": height})
             yield f"{key}p{place}", data
-
-
-def _opened(path: Path) -> tuple[str, int, int]:
-    try:
-        return picture_file(path)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"'{path}' cannot be read as a picture ({error}): remove it, and `traverse` draws it anew."
-        ) from error
 
 
 def oracle_probabilities(oracle: Any, batch_size: int) -> Probabilities:

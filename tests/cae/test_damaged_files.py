@@ -18,7 +18,7 @@ from cae.files import read_checkpoint, read_json, read_tensors, update_json, wri
 from cae.manifold.class_manifold import ClassManifold
 from cae.models.cae import CAE
 from cae.models.published import PublishedCAE
-from cae.tables.index import read_features, read_index
+from cae.tables.index import COLUMNS, IndexRow, read_features, read_index, write_parquet
 from cae.training.csv_log import read_log
 from cae.training.trainer import AtomicCheckpointIO
 from explainers.caes.ncc import NeuralCausation
@@ -123,18 +123,35 @@ def test_a_flipped_bit_in_weights_changes_nothing_unseen(read, tmp_path):
     assert found > 220  # the rest is the padding, and the name of the digest
 
 
-def test_a_flipped_bit_in_a_checkpoint_changes_nothing_unseen(tmp_path):
+@pytest.mark.parametrize("read", [read_checkpoint, read_state_dict])
+def test_a_flipped_bit_in_a_checkpoint_changes_nothing_unseen(read, tmp_path):
     path = tmp_path / "best.ckpt"
     content = {"state_dict": {"a": torch.rand(3000)}, "epoch": 1, "global_step": 2}
     torch.save(content, path)
-    found = 0
+    whole, found = read(path), 0
     for damaged in flipped(path.read_bytes(), 300):
         path.write_bytes(damaged)
         try:
-            assert same(read_checkpoint(path), content)
+            assert same(read(path), whole)
         except UserError:
             found += 1
     assert found > 240  # 12 of 15 kB are the tensor
+
+
+def test_a_flipped_bit_in_an_index_changes_nothing_unseen(tmp_path):
+    path = tmp_path / "index.parquet"
+    absent = dict.fromkeys(COLUMNS) | {"source": "cat", "target": "dog", "status": "found"}
+    rows = [IndexRow(**{**absent, "image": n, "id": f"test/{n}", "l1": n / 7}) for n in range(9)]
+    write_parquet(path, rows)
+    assert read_index(path) == rows
+    found = 0
+    for content in flipped(path.read_bytes(), 60):
+        path.write_bytes(content)
+        try:
+            assert read_index(path) == rows
+        except UserError:
+            found += 1
+    assert found > 10
 
 
 @pytest.mark.parametrize("part", WEIGHTS)

@@ -5,24 +5,28 @@ On a small tmpfs where the system lets it be mounted; elsewhere the system bound
 
 from __future__ import annotations
 
-import io
 import os
 import resource
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from killed import config_in, contents, no_rests, write_models
+from killed import Told, config_in, contents, no_rests, write_models
 
-from cae.commands.train import classifier_stage
+from cae.classifiers import load_classifier
+from cae.commands.train import cae_stage, classifier_stage
+from cae.commands.traverse import traverse
 from cae.config import Config
-from cae.config.command_line import run_program
+from cae.data import CAEDataModule
 from cae.files import read_json
+from cae.models.cae import CAE
+from cae.training.cae import export_cae
 from explainers.commands.compare import compare
+from explainers.commands.report import report
+from explainers.infills.training import sampler_command
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
 OPTIONS = (
@@ -87,26 +91,8 @@ def disk(request, tmp_path) -> Iterator[Mounted | Bounded]:
 
 
 def told(work: Callable[[], object], small: Mounted | Bounded) -> tuple[int, str]:
-    """Exit code and words of the work as a program, in a process of its own."""
-    read, write = os.pipe()
-    process = os.fork()
-    if process == 0:
-        code = 70
-        try:
-            sys.stderr, sys.stdout = os.fdopen(write, "w"), io.StringIO()
-            small.enter()
-            run_program(lambda _: work(), [])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        except BaseException as error:
-            print(f"Traceback: {error!r}", file=sys.stderr)
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    os.close(write)
-    with os.fdopen(read, errors="replace") as words:
-        said = words.read()
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), said
+    """Exit code and words of the work as a program that writes onto the small disk."""
+    return Told(work, small.enter).wait()
 
 
 STEPS: dict[str, tuple[Callable[[Config], object], tuple[str, ...]]] = {
@@ -149,3 +135,71 @@ def test_what_meets_a_full_disk_says_so_and_goes_on_once_there_is_room(step, dis
         assert folders[0].keys() == folders[1].keys()
         assert (found / "explanations/compare/classes.json").exists()
     assert no_rests(found)
+
+
+CHAIN: dict[str, Callable[[Config], object]] = {
+    "cae": cae_stage,
+    "sampler": sampler_command,
+    "traverse": traverse,
+    "report": report,
+}
+SMALL = (
+    "sampler.window=4", "sampler.width=4", "sampler.max_steps=6", "sampler.validate_every=3",
+    "sampler.validation_crops=6", "oracle.epochs=1", "traverse.limit=3", "traverse.gif=false", "traverse.save=all",
+    "counterfactual.steps=5", "manifold.embeddings=[pca]",
+)  # fmt: skip
+PLENTY = 16_384
+
+
+def write_embedding(config: Config, run: Path) -> None:
+    """An untrained CAE for the classifier of the run, with the codes of the training images."""
+    data = CAEDataModule(config.data)
+    classifier = load_classifier(config.classifier, data.classes, data.image_shape, run)
+    export_cae(CAE(data.image_shape, config.cae.model).eval(), config, data, classifier, run)
+
+
+def finished(run: Path) -> dict[str, str]:
+    """Digests of weights and explanations, by path, and of a report that was made before."""
+    return {name: digest for name, digest in contents(run).items()
+            if name.endswith((".safetensors", ".html")) or "explanations/" in name}  # fmt: skip
+
+
+@pytest.mark.slow
+def test_every_command_that_meets_a_full_disk_says_so_and_touches_nothing_that_was_finished(tmp_path):
+    try:
+        disk: Mounted | Bounded = Mounted(tmp_path / "small")
+    except (OSError, subprocess.CalledProcessError):
+        disk = Bounded(tmp_path / "bounded")
+    run = disk.place / "own"
+    try:
+        disk.allow(PLENTY)
+        write_models(run)
+        write_embedding(config_in(disk.place, *SMALL), run)
+        for name, work in CHAIN.items():
+            training = name in ("cae", "sampler")
+            options = [f"name=apart-{name}", f"classifier.weights={run / 'classifier.safetensors'}"] if training else []
+            task = partial(work, config_in(disk.place, *SMALL, *options))
+            if name == "report":  # there may be a former one
+                assert told(task, disk) == (0, "")
+            before = finished(disk.place)
+            disk.allow(scarce(disk))
+            code, said = told(task, disk)
+            assert code == 2, said
+            assert any(words in said for words in SENTENCES), said
+            assert "Traceback" not in said
+            assert finished(disk.place).items() >= before.items(), name
+            disk.allow(PLENTY)
+            if not training:
+                assert told(task, disk)[0] == 0
+        assert (run / "report.html").exists()
+        assert no_rests(disk.place)
+    finally:
+        disk.close()
+
+
+def scarce(disk: Mounted | Bounded) -> int:
+    """Kilobytes that do not suffice: of the whole disk, or of every file."""
+    if isinstance(disk, Bounded):
+        return 24
+    space = os.statvfs(disk.place)  # files take whole pages
+    return (space.f_blocks - space.f_bfree) * space.f_frsize // 1024 + 24

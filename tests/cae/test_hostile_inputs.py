@@ -267,13 +267,29 @@ def test_what_a_terminal_would_obey_is_shown_instead(tmp_path, capsys):
     assert "\x1b" not in capsys.readouterr().err
 
 
+def test_nothing_that_is_printed_commands_the_terminal_but_bars_are_drawn(capsys):
+    def main(_):
+        print("class \x1b[2J\x9b31m\u202e é")
+        print("a\r\x1b[Ab", file=sys.stderr)
+        sys.stderr.writelines(["image \x1b]0;owned\x07"])
+
+    before = sys.stdout, sys.stderr
+    with pytest.raises(SystemExit):
+        run_program(main, [])
+    assert (sys.stdout, sys.stderr) == before
+    found = capsys.readouterr()
+    assert found.out == "class \\x1b[2J\\x9b31m\\u202e é\n"
+    assert found.err == "a\r\x1b[Ab\nimage \\x1b]0;owned\\x07"
+
+
 def test_no_cell_of_a_table_is_a_formula(tmp_path):
-    texts = ["=1+1", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "test/0001", "a=b", ""]
+    texts = ["=1+1", "+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "a;=1", "a\n+1", "test/0001", "a=b", "a-b", ""]
+    shown = ["'=1+1", "'+1", "'-2+3", "'@SUM(A1)", "'\t'=1", "'\r'=1", "a;'=1", "a\n'+1", *texts[8:]]
     write_csv(tmp_path / "own.csv", ["=id", "number"], [(text, -1.5) for text in texts])
     with (tmp_path / "own.csv").open(newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["'=id", "number"]
-    assert [row[0] for row in rows[1:]] == [f"'{text}" for text in texts[:6]] + texts[6:]
+    assert [row[0] for row in rows[1:]] == shown
     assert {row[1] for row in rows[1:]} == {"-1.5"}
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import asdict, replace
 
 import pytest
 import torch
-from killed import config_in, contents, ended, killed_at_rename, killed_until_done, no_rests, write_models
+from killed import Told, config_in, contents, ended, killed_at_rename, killed_until_done, no_rests, write_models
 from safetensors.torch import load_file
 from tiny_training import same
 
-from cae.commands.train import cae_stage, classifier_stage
+from cae.commands.train import cae_stage, classifier_stage, oracle_stage
 from cae.files import read_json, read_tensors, write_json, write_weights
+from cae.runs.run_lock import LOCK, Owner
 from cae.training.cae_module import CAEModule
 from cae.written_files import remove_temporaries
 from explainers.commands.compare import explain_images
@@ -58,6 +61,39 @@ def test_a_training_killed_around_every_rename_ends_as_one_that_was_not(tmp_path
         ]
         assert same(states[0]["state_dict"], states[1]["state_dict"])
     assert no_rests(killed)
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_killed_at_its_very_end_lacks_no_figure(tmp_path):
+    for name in ("killed", "whole"):
+        write_models(tmp_path / name / "own")
+        for path in (tmp_path / name / "own").glob("oracle.*"):
+            path.unlink()
+    own, whole = tmp_path / "killed" / "own", tmp_path / "whole" / "own"
+    options = ("oracle.epochs=1", "resume=last")
+    kills = killed_until_done(lambda: oracle_stage(config_in(tmp_path / "killed", *options)), own / "metrics.json")
+    assert kills >= 4
+    assert ended(lambda: oracle_stage(config_in(tmp_path / "whole", *options)))
+    for name in ("metrics.json", "oracle.safetensors", "oracle_confusion.png"):
+        assert (own / name).read_bytes() == (whole / name).read_bytes(), name
+    assert no_rests(own)
+
+
+def test_of_eight_trainings_that_start_at_once_one_trains_and_all_others_are_told_so(tmp_path):
+    config = config_in(tmp_path, "classifier.epochs=1", "resume=last")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / LOCK).write_text(json.dumps(asdict(replace(Owner.present(), pid=2**22 + 1, start="1"))))
+    found = [program.wait() for program in [Told(lambda: classifier_stage(config)) for _ in range(8)]]
+    assert {code for code, _ in found} <= {0, 2}, found
+    trained = [said for code, said in found if code == 0]
+    assert trained  # one that came when the first had ended found its work done
+    assert all(f"'{tmp_path / 'own'}' is in use: process" in said for code, said in found if code == 2), found
+    assert len(found) - len(trained) >= 4
+    assert ended(lambda: classifier_stage(config_in(tmp_path / "whole", "classifier.epochs=1")))
+    own, whole = tmp_path / "own", tmp_path / "whole" / "own"
+    for name in ("classifier.safetensors", "metrics.json", "classifier_logs/metrics.csv"):
+        assert (own / name).read_bytes() == (whole / name).read_bytes(), name
+    assert no_rests(own)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
+import io
 import os
 import resource
 import signal
@@ -20,7 +21,7 @@ from tiny_training import OPTIONS
 from cae.classifiers import save_classifier
 from cae.classifiers.networks import PlainConvNet, SmallResNet
 from cae.config import ClassifierConfig, Config, OracleConfig
-from cae.config.command_line import load_config, save_config
+from cae.config.command_line import load_config, run_program, save_config
 from cae.data import CAEDataModule
 from cae.written_files import LIST, TEMPORARY
 
@@ -35,6 +36,41 @@ for heavy in forked.HEAVY:  # once, instead of in every process
 
 def config_in(runs: Path, *overrides: str) -> Config:
     return load_config(overrides=[*SMALL, f"runs={runs}", *overrides])
+
+
+class Told:
+    """The work as a program in a process of its own: begun at once, its exit code and words when it has ended.
+
+    Args:
+        work: what ``main`` would do.
+        enter: done before it, such as to set limits for the process.
+    """
+
+    def __init__(self, work: Callable[[], object], enter: Callable[[], object] = lambda: None):
+        read, write = os.pipe()
+        self._process = os.fork()
+        if self._process == 0:
+            code = 70
+            try:
+                os.close(read)
+                sys.stderr, sys.stdout = os.fdopen(write, "w"), io.StringIO()
+                enter()
+                run_program(lambda _: work(), [])
+            except SystemExit as stop:
+                code = int(stop.code or 0)
+            except BaseException as error:
+                print(f"Traceback: {error!r}", file=sys.stderr)
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        os.close(write)
+        self._words = read
+
+    def wait(self) -> tuple[int, str]:
+        """Exit code, and what went to the standard error."""
+        with os.fdopen(self._words, errors="replace") as words:
+            said = words.read()
+        return os.waitstatus_to_exitcode(os.waitpid(self._process, 0)[1]), said
 
 
 def ended(work: Callable[[], object]) -> bool:
@@ -74,15 +110,20 @@ def computing_time(work: Callable[[], object]) -> float:
     return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
-def killed_at_rename(number: int, after: bool, work: Callable[[], object]) -> Callable[[], None]:
-    """The work, in which the process is killed right before, or after, a file gets its name."""
+def killed_at_rename(
+    number: int, after: bool, work: Callable[[], object], since: Path | None = None
+) -> Callable[[], None]:
+    """The work, in which the process is killed right before, or after, a file gets its name.
+
+    Files are counted from the beginning, or once the file ``since`` is there, or about to be.
+    """
 
     def doomed() -> None:
         rename, count = os.replace, 0
 
         def replaced(source, target) -> None:
             nonlocal count
-            count += 1
+            count += since is None or since.exists() or Path(target) == since
             if count == number and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
             rename(source, target)
@@ -95,10 +136,10 @@ def killed_at_rename(number: int, after: bool, work: Callable[[], object]) -> Ca
     return doomed
 
 
-def killed_until_done(work: Callable[[], object]) -> int:
+def killed_until_done(work: Callable[[], object], since: Path | None = None) -> int:
     """Start the work again and again, and kill it before and after ever later renames; how often it was killed."""
     for kills in range(MOST):
-        if ended(killed_at_rename(1 + kills // 2, kills % 2 == 1, work)):
+        if ended(killed_at_rename(1 + kills // 2, kills % 2 == 1, work, since)):
             return kills
     raise AssertionError("it was never done")
 

@@ -13,6 +13,7 @@ import forked
 import pytest
 from level_run import level_run
 from PIL import Image
+from tiny_training import LEVELS
 
 from cae.commands import compare_generators as command
 from cae.config.command_line import load_config, save_config
@@ -137,6 +138,13 @@ def test_an_arm_may_join_later_but_the_rest_must_stay_as_it_was(world):
         world("counterfactual.margin=0.2")
     with pytest.raises(UserError, match=r"ours\.bisections was 10 and is 3"):
         world("counterfactual.bisections=3")
+
+
+def test_other_images_of_the_same_names_are_refused(world, monkeypatch):
+    world("generators.arms=[ours]")
+    monkeypatch.setattr("tiny_training.LEVELS", LEVELS + 0.05)
+    with pytest.raises(UserError, match="holds results made otherwise: the data are others"):
+        world("generators.arms=[ours]")
 
 
 def test_all_wrong_arms_are_named_at_once(tmp_path, world):

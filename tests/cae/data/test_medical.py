@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from dicom_files import write_dicom
 from cae.data.file_listing import is_image, list_images
 from cae.data.headers import image_shape
 from cae.data.images import ImageRef, Reading, read_image, read_mask, unscaled_range
-from cae.data.medical import nifti_misfit
+from cae.data.medical import nifti_misfit, nifti_percentiles
 from cae.data.records import ImageFiles
 from cae.errors import UserError
 
@@ -85,6 +86,21 @@ def test_frames_of_a_dicom_file_are_chosen_by_number_or_the_middle_is_taken(tmp_
             reader(ImageRef.parse("a.dcm#5", tmp_path))
 
 
+def test_one_frame_of_many_compressed_ones_is_decoded_alone(tmp_path):
+    path = tmp_path / "a.dcm"
+    write_dicom(path, np.zeros((40, 512, 512), dtype=np.uint8))
+    dataset = pydicom.dcmread(path)
+    dataset.compress(pydicom.uid.RLELossless)
+    dataset.save_as(path)
+    assert path.stat().st_size < 500_000
+    read_image(ImageRef(path))  # imports are no part of it
+    tracemalloc.start()
+    read_image(ImageRef(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8_000_000  # some copies of one frame, of 1 MB each; the bytes of all frames are 10 MB
+
+
 def test_a_dicom_file_without_suffix_is_known_by_its_first_bytes(tmp_path):
     for name in ("IM0001", "1.2.840.10008"):
         write_dicom(tmp_path / name, np.full((4, 4), 255, dtype=np.uint8))
@@ -128,6 +144,14 @@ def test_a_nifti_volume_gives_its_middle_or_the_named_slice_in_one_common_window
     for reader in (image_shape, read_image):
         with pytest.raises(UserError, match=r"a\.nii#9': the file has 9 slice"):
             reader(ImageRef.parse("a.nii#9", tmp_path))
+
+
+def test_of_a_volume_that_would_fill_memory_slices_spread_over_it_tell_the_window(tmp_path, monkeypatch):
+    values = np.random.default_rng(0).normal(size=(6, 5, 9)).astype(np.float32) * np.arange(1, 10, dtype=np.float32)
+    write_nifti(tmp_path / "a.nii.gz", values)
+    monkeypatch.setattr("cae.data.medical.MOST_VALUES", 3 * 6 * 5 + 1)
+    low, high = np.percentile(values[..., [0, 4, 8]], (0.5, 99.5))
+    assert nifti_percentiles(tmp_path / "a.nii.gz") == pytest.approx((low, high))
 
 
 def stored_as(path, image, axes):

@@ -66,6 +66,15 @@ def test_a_link_is_no_folder_of_results(option, target, precious):
     assert (place / "mine").is_symlink()
 
 
+@pytest.mark.parametrize("target", ["precious", "absent"])
+def test_no_folder_below_one_of_results_is_a_link(target, precious):
+    mine = places(precious, "traverse.folder", "mine")()
+    (mine / "deep").mkdir()
+    (mine / "deep" / "images").symlink_to(precious / target)
+    with pytest.raises(UserError, match=rf"{mine / 'deep' / 'images'}' is a link to '{precious / target}'"):
+        places(precious, "traverse.folder", "mine")()
+
+
 @pytest.mark.parametrize("option", [option for option in COMMANDS if option != "sanity.folder"])
 def test_explanations_that_are_a_link_are_refused(option, tmp_path):
     (tmp_path / "precious/mine").mkdir(parents=True)

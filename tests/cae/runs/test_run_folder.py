@@ -128,6 +128,19 @@ def test_a_link_is_removed_without_what_it_points_to(tmp_path):
     assert not (tmp_path / "own" / "samples").exists()
 
 
+@pytest.mark.parametrize("name", ["samples", "checkpoints"])
+@pytest.mark.parametrize("target", ["elsewhere", "absent"])
+@pytest.mark.parametrize("option", ["resume=last", "overwrite=true"])
+def test_a_training_writes_through_no_link(name, target, option, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "cae.safetensors").touch()
+    (tmp_path / "own" / name).symlink_to(tmp_path / target)
+    with pytest.raises(UserError, match=rf"{name}' is a link to .*nothing is written outside the run"):
+        RunFolder(config_in(tmp_path, option)).prepare("cae")
+    assert (tmp_path / "own" / "cae.safetensors").exists()
+
+
 def test_resuming_continues_from_the_newest_checkpoint(tmp_path, capsys):
     fill(tmp_path, "checkpoints/last.ckpt", "checkpoints/last-v1.ckpt", "checkpoints/best.ckpt")
     checkpoints = tmp_path / "own" / "checkpoints"

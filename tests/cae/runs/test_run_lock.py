@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import os
 import socket
@@ -108,6 +110,20 @@ def test_a_damaged_lock_is_named(content, tmp_path):
         take_lock(tmp_path, "name=…")
 
 
+@pytest.mark.parametrize("content", ["", "mine", None])
+def test_a_lock_that_is_a_link_is_not_followed(content, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).symlink_to(tmp_path / "mine")
+    if content is not None:
+        (tmp_path / "mine").write_text(content)
+    with contextlib.suppress(UserError):
+        take_lock(tmp_path / "run", "name=…")
+    release_locks()
+    assert (tmp_path / "mine").exists() == (content is not None)
+    assert content is None or (tmp_path / "mine").read_text() == content
+    assert {path.name for path in tmp_path.iterdir()} <= {"run", "mine"}
+
+
 def test_only_the_first_process_of_a_training_takes_the_lock(tmp_path, monkeypatch):
     lock_of(tmp_path)
     monkeypatch.setenv("LOCAL_RANK", "1")
@@ -115,22 +131,57 @@ def test_only_the_first_process_of_a_training_takes_the_lock(tmp_path, monkeypat
     assert read_json(tmp_path / LOCK)["pid"] == os.getppid()
 
 
-def test_of_many_that_find_a_dead_owner_one_takes_its_place(tmp_path):
-    lock_of(tmp_path, pid=2**22 + 1)
-    words = HOLD.replace("time.sleep(60)", "sys.stdin.read()")
-    processes = [
-        subprocess.Popen([sys.executable, "-c", words, str(tmp_path)], cwd=ROOT, stdin=subprocess.PIPE,
-                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]  # fmt: skip
-    said = [process.stdout.readline() for process in processes]  # the note, or nothing
-    said = [
-        line if line != "" and "held" in line else process.stdout.readline()
-        for line, process in zip(said, processes, strict=True)
-    ]
-    assert sum("held" in line for line in said) == 1
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+@pytest.mark.parametrize(("former", "rounds"), [("none", 2), ("dead", 6), ("empty", 1)])
+def test_of_many_that_start_at_once_one_owns_the_folder_and_all_others_are_told(former, rounds, tmp_path):
+    for number in range(rounds):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if former == "dead":
+            lock_of(folder, pid=2**22 + 1)
+        elif former == "empty":
+            (folder / LOCK).touch()
+        said = started_at_once(9, folder)
+        assert sorted(said)[-1] == "held", said
+        assert sum("is in use: process" in words for words in said) == 8, said
+        assert [path.name for path in folder.iterdir()] == [LOCK]
+
+
+def started_at_once(count: int, folder: Path) -> list[str]:
+    """What becomes of processes that all ask for a folder in the same moment, and end together."""
+    start, end = os.pipe(), os.pipe()
+    streams, processes = [], []
+    for _ in range(count):
+        read, write = os.pipe()
+        process = os.fork()
+        if process == 0:
+            os.close(start[1])
+            os.close(end[1])
+            os.read(start[0], 1)  # until nobody can write any more
+            sys.stdout = io.StringIO()
+            words = "held"
+            try:
+                take_lock(folder, "name=…")
+            except BaseException as error:
+                words = f"{type(error).__name__}: {error}"
+            os.write(write, words.encode())
+            os.close(write)
+            os.read(end[0], 1)
+            os._exit(0)
+        os.close(write)
+        streams.append(os.fdopen(read))
+        processes.append(process)
+    os.close(start[1])
+    said = []
+    for stream in streams:
+        with stream:
+            said.append(stream.read())
+    os.close(end[1])
     for process in processes:
-        process.communicate()
+        os.waitpid(process, 0)
+    for place in (start[0], end[0]):
+        os.close(place)
+    return said
 
 
 def test_what_dead_processes_were_writing_is_removed(tmp_path):

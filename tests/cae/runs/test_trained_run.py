@@ -136,6 +136,21 @@ def test_a_cae_of_another_classifier_is_refused_with_both_named(runs):
         assert part in words
 
 
+def test_a_cae_that_was_trained_beside_another_oracle_is_told_and_opens(runs, capsys):
+    path, config = runs / "tiny" / "cae.safetensors", config_in(runs)
+    cae, header = load_cae(path)
+    present = load_run(config).fingerprints["oracle"]
+    assert "warning" not in capsys.readouterr().out  # a file of a former version does not tell
+    for oracle, told in ((present, False), ("0123456789abcdef", True)):
+        cae.save(path, {**header, "oracle": oracle})
+        assert load_run(config).fingerprints["oracle"] == present
+        out = capsys.readouterr().out
+        assert (f"beside another oracle (fingerprint {oracle}) than the present one ({present})" in out) == told
+    (runs / "tiny" / "oracle.safetensors").unlink()
+    load_run(config)
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_codes_of_another_cae_are_refused(runs):
     path = runs / "tiny" / "cae.safetensors"
     cae, header = load_cae(path)

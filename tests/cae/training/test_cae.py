@@ -24,11 +24,12 @@ from tiny_training import (
 )
 
 from cae.classifiers import TargetClassifier
+from cae.classifiers.identity import state_digest, weights_digest
 from cae.data import Splits, collate
 from cae.errors import UserError
 from cae.files import read_json
 from cae.manifold.class_manifold import ClassManifold
-from cae.models.cae import CAE
+from cae.models.cae import CAE, read_weights
 from cae.runs.run_folder import OUTPUTS
 from cae.training.base_module import is_augmented
 from cae.training.cae import build_module, check_fits, gather_classifiers, train_cae, train_loader
@@ -83,6 +84,14 @@ def test_a_training_writes_what_the_run_folder_promises(finished):
     assert not cae.training
     loaded, images = CAE.load(folder / "cae.safetensors"), tiny_images(3, 5, "other").images
     assert torch.equal(loaded.encode(images).class_code, cae.encode(images).class_code)
+
+
+def test_the_exported_weights_name_what_they_were_trained_with(finished):
+    folder, cae = finished
+    header, weights = read_weights(folder / "cae.safetensors")
+    assert header["classifier"] == header["oracle"] == level_classifier().fingerprint()
+    assert header["data"] == tiny_data(tiny_config()).fingerprint
+    assert weights_digest(weights) == state_digest(cae)
 
 
 def test_the_exported_weights_are_the_averaged_ones_of_the_best_validation(finished):
