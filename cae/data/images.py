@@ -204,7 +204,7 @@ def unscaled_range(ref: ImageRef) -> tuple[float, float, bool] | None:
             window = medical.dicom_percentiles(ref.path, ref.slice)
             return None if window is None else (*window, True)
         with pictures.opened(ref.path, ref.slice) as picture:
-            if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+            if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16") and not pictures.is_deep(picture):
                 return None
             stored, largest = pictures.values(picture, "black")
         finite = stored[np.isfinite(stored)]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, features
 
+from cae.data.deep_colour import FULL, check_depth, deep_values, is_deep, is_grey
+from cae.data.undecoded import undecoded
 from cae.errors import UserError
 
 SUFFIXES = (
@@ -23,28 +24,14 @@ PHOTOMETRIC = 262  # number of the tag of TIFF
 ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
 LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF")
 LARGE = 20e6  # pixels above which a picture is made smaller before anything else is done with it
-_PILLOW = Lock()
 FAINT = 16  # in a lossy mask that is nowhere brighter, the values are class numbers and not grey levels
-
-
-def _undecoded(file: BinaryIO) -> Image.Image:
-    """A picture of any size, of which nothing is decoded yet: how large it may be is the program's to say.
-
-    Pillow warns above 89 megapixels and refuses above 179, by a limit that is one for the whole process.
-    """
-    with _PILLOW:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(file)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
 
 
 @contextmanager
 def _header(path: Path) -> Iterator[Image.Image]:
     """A picture file, of which nothing is decoded yet."""
     # given a path, Pillow 13.0 maps uncompressed TIFFs into memory, and scrambles those with an orientation
-    with path.open("rb") as file, _undecoded(file) as picture:
+    with path.open("rb") as file, undecoded(file) as picture:
         yield picture
 
 
@@ -57,6 +44,7 @@ def opened(path: Path, page: int | None = None) -> Iterator[Image.Image]:
     """
     with _header(path) as picture:
         _turn_to(picture, path, page)
+        check_depth(picture, str(path))
         yield picture
 
 
@@ -90,8 +78,9 @@ def shape_and_pages(path: Path, file: BinaryIO, page: int | None = None) -> tupl
     Raises:
         UserError: if it has no such page; ``path`` is its name.
     """
-    with _undecoded(file) as picture:
+    with undecoded(file) as picture:
         pages = _turn_to(picture, path, page)
+        check_depth(picture, str(path))
         height, width = _upright_size(picture)
         return (3 if _is_colour(picture) else 1, height, width), pages
 
@@ -101,7 +90,7 @@ def kind(path: Path) -> str:
     with _header(path) as picture:
         depths = {"1": "1 bit", "I": "32 bits", "F": "32-bit floats"}
         depth = depths.get(picture.mode, "16 bits" if picture.mode.startswith("I;16") else "8 bits")
-        if picture.mode == "I" and picture.format in ("PNG", "PPM"):
+        if is_deep(picture) or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
             depth = "16 bits"
         colours = "palette" if picture.mode in ("P", "PA") else "colour" if _is_colour(picture) else "grey"
         return f"{picture.format}, {depth}, {colours}" + (", transparent" if _has_alpha(picture) else "")
@@ -109,7 +98,7 @@ def kind(path: Path) -> str:
 
 def late_orientation(path: Path) -> int:
     """The EXIF orientation that a PNG tells after its pixels, as ExifTool writes it; 1 for every other picture."""
-    with path.open("rb") as file, _undecoded(file) as picture:
+    with path.open("rb") as file, undecoded(file) as picture:
         if picture.format != "PNG" or orientation(picture) != 1 or not _has_late_chunk(file):
             return 1
         picture.load()
@@ -133,11 +122,17 @@ def values(picture: Image.Image, ground: str) -> tuple[np.ndarray, float | None]
 
     Palettes are resolved, the EXIF orientation applied, transparency laid over ``ground`` (a key of ``GROUNDS``).
     """
+    if is_deep(picture):
+        colours, opacity = deep_values(picture)
+        if opacity is not None:
+            behind = np.float32(GROUNDS[ground] * FULL / 255)
+            colours = behind + (colours - behind) * opacity[..., None]
+        return colours.transpose(2, 0, 1), FULL
     kind, colour = picture.format, _is_colour(picture)
     picture = ImageOps.exif_transpose(picture)
     # Pillow opens PGM files of 16 bits as 32-bit integers, scaled to 65535
     if picture.mode.startswith("I;16") or (picture.mode == "I" and kind in ("PNG", "PPM")):
-        return np.asarray(picture, dtype=np.float32)[None], 65535
+        return np.asarray(picture, dtype=np.float32)[None], FULL
     if picture.mode in ("I", "F"):
         return np.asarray(picture, dtype=np.float32)[None], None
     stored = np.asarray(_over(picture, GROUNDS[ground]), dtype=np.float32)
@@ -151,6 +146,10 @@ def inside(picture: Image.Image) -> np.ndarray:
     that the values are class numbers. Where the colours say nothing, the opaque pixels of a transparent picture.
     """
     lossy = picture.format in LOSSY
+    if is_deep(picture):
+        colours, opacity = deep_values(picture)
+        drawn = colours > 0
+        return drawn if opacity is None or drawn.any() else (opacity > 0) & (opacity.min() < opacity.max())
     stored_white = picture.mode in ("1", "L") and is_white_least(picture)
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("P", "I", "F") or picture.mode.startswith("I;16"):
@@ -179,7 +178,7 @@ def reduction(height: int, width: int, least_side: float) -> int:
 def reduced(picture: Image.Image, least_side: float) -> Image.Image:
     """A large picture of 8 bits, averaged over squares while its pixels are still bytes; others as they are."""
     factor = reduction(picture.height, picture.width, least_side)
-    if factor == 1 or picture.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
+    if factor == 1 or is_deep(picture) or picture.mode not in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
         return picture
     picture.load()  # recent Pillow turns a TIFF when it is decoded
     orientation = picture.getexif().get(ORIENTATION)
@@ -212,6 +211,8 @@ def _is_colour(picture: Image.Image) -> bool:
     if picture.mode in ("P", "PA"):
         palette = np.asarray(picture.getpalette() or [0, 0, 0]).reshape(-1, 3)
         return bool((palette != palette[:, :1]).any())
+    if is_grey(picture):
+        return False
     return picture.mode not in ("1", "L", "LA", "La", "I", "F") and not picture.mode.startswith("I;16")
 
 

@@ -1,6 +1,6 @@
 """What an explanation is worth, measured against controls."""
 
-from explainers.metrics.catalogue import AGAINST_RANDOM, CONTROL, HEADLINE, METRICS, Metric, describe
+from explainers.metrics.catalogue import AGAINST_RANDOM, CONTROL, HEADLINE, LOCATED, METRICS, Metric, describe
 from explainers.metrics.counterfactual import counterfactual_metrics
 from explainers.metrics.explainer_checks import explainer_checks
 from explainers.metrics.suite import PRESETS, MetricSuite
@@ -10,6 +10,7 @@ __all__ = [
     "AGAINST_RANDOM",
     "CONTROL",
     "HEADLINE",
+    "LOCATED",
     "METRICS",
     "PRESETS",
     "Figure",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cae.metrics.statistics import BCA_RESAMPLES, Bootstrap, fisher_z, holm, sign_flip_p
-from explainers.metrics.catalogue import CONTROL, HEADLINE, Metric, describe
+from explainers.metrics.catalogue import CONTROL, PLANNED, Metric, describe
 
 LEAST_IMAGES = 30  # below, no p values
 LEAST_TO_MARK = 6  # below, no sign-flip test could reach 5 %, whatever a bootstrap interval says
@@ -64,7 +64,7 @@ def summarise(
     metrics: Sequence[str] | None = None,
     control: str = CONTROL,
     groups: Mapping[str, Hashable] | None = None,
-    planned: Collection[str] = HEADLINE,
+    planned: Collection[str] = PLANNED,
     resamples: int = BCA_RESAMPLES,
     seed: int = 0,
 ) -> list[Figure]:
