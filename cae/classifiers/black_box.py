@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,10 @@ class OnnxScores:
         return [np.asarray(scores, dtype=np.float32)[: len(images)] for scores in found]
 
 
-def call_function(function: Callable[[np.ndarray], Any], inputs: Tensor, classes: int) -> np.ndarray:
-    """Scores, float32, that a function gives for preprocessed images ``(B, C, H, W)``.
+def call_function(
+    function: Callable[[np.ndarray], Any], inputs: Tensor, classes: int, names: Sequence[str] = ()
+) -> np.ndarray:
+    """Scores, float32, that a function gives for preprocessed images ``(B, C, H, W)``; see ``scores_array``.
 
     Raises:
         UserError: with the words of any exception of the function.
@@ -104,7 +106,7 @@ def call_function(function: Callable[[np.ndarray], Any], inputs: Tensor, classes
     # a copy: a user's function may write into its argument
     array = np.array(inputs.detach().cpu().numpy(), dtype=np.float32, order="C")
     try:
-        return scores_array(function(array), classes)
+        return scores_array(function(array), classes, names)
     except UserError:
         raise
     except Exception as error:  # whatever a foreign function raises, the user hears what it was given

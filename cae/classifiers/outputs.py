@@ -87,8 +87,14 @@ def _entries(output: Any) -> dict[str, Any] | None:
     return None
 
 
-def scores_array(output: Any, classes: int) -> np.ndarray:
-    """Scores as float32 from what a Python function returns: arrays, tensors on any device, lists, or several."""
+def scores_array(output: Any, classes: int, names: Sequence[str] = ()) -> np.ndarray:
+    """Scores as float32 from what a Python function returns: arrays, tensors on any device, lists, tables, or several.
+
+    Columns of a table that bear the names of the classes come in the order of ``names``.
+    """
+    columns = [str(column) for column in getattr(output, "columns", ())]
+    if names and len(columns) == len(names) and {*columns} == {*names}:
+        output = np.asarray(output)[:, [columns.index(name) for name in names]]
     several = isinstance(output, Mapping) or (
         isinstance(output, tuple) and all(getattr(item, "ndim", 0) > 1 for item in output)
     )

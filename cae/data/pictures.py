@@ -20,10 +20,12 @@ SUFFIXES = (
 )  # fmt: skip
 GROUNDS = {"white": 255, "grey": 128, "black": 0}  # what lies behind transparent pixels
 ORIENTATION = 0x0112  # number of the tag of EXIF
-PHOTOMETRIC = 262  # number of the tag of TIFF
+PHOTOMETRIC, BITS, FORMAT, SIGNED, UNSIGNED = 262, 258, 339, 2, 1  # numbers of tags of TIFF, and values of the last
 ORIENTED = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}  # where Pillow looks for it
 LOSSY = ("JPEG", "MPO", "WEBP", "JPEG2000", "AVIF")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # a JPEG of several pictures holds previews and depths
 LARGE = 20e6  # pixels above which a picture is made smaller before anything else is done with it
+MOST_LEVELS = 8  # other than 0 in a mask; numbers of classes are few, or begin at 1 and end early
 FAINT = 16  # in a lossy mask that is nowhere brighter, the values are class numbers and not grey levels
 
 
@@ -49,16 +51,17 @@ def opened(path: Path, page: int | None = None) -> Iterator[Image.Image]:
 
 
 def _turn_to(picture: Image.Image, path: Path, page: int | None) -> int:
-    """Turn to a page, and give how many pages of one size a TIFF holds; 1 for every other picture."""
+    """Turn to a page, and give how many pages of one size a TIFF, or pictures an animation holds; 1 for all others."""
     count = int(getattr(picture, "n_frames", 1))
     if page is not None and count == 1:
         raise UserError(f"'{path}#{page}' asks for a slice, but the file holds a single picture.")
     if page is not None and page >= count:
         raise UserError(f"'{path}#{page}': the file has {count} page(s), 0 to {count - 1}.")
-    pages = count if _is_stack(picture, count) else 1
+    stack = _is_stack(picture, count)
     if count > 1:
-        picture.seek(pages // 2 if page is None else page)
-    return pages
+        middle = count // 2 if stack else 0
+        picture.seek(middle if page is None else page)
+    return count if stack or picture.format in ANIMATED else 1
 
 
 def _is_stack(picture: Image.Image, count: int) -> bool:
@@ -73,7 +76,7 @@ def _is_stack(picture: Image.Image, count: int) -> bool:
 
 
 def shape_and_pages(path: Path, file: BinaryIO, page: int | None = None) -> tuple[tuple[int, int, int], int]:
-    """Native ``(C, H, W)`` of an open picture file, upright, from its header alone; and the pages of a stack, else 1.
+    """Native ``(C, H, W)`` of an open picture file, upright, from its header alone; and its pages (see ``_turn_to``).
 
     Raises:
         UserError: if it has no such page; ``path`` is its name.
@@ -128,15 +131,41 @@ def values(picture: Image.Image, ground: str) -> tuple[np.ndarray, float | None]
             behind = np.float32(GROUNDS[ground] * FULL / 255)
             colours = behind + (colours - behind) * opacity[..., None]
         return colours.transpose(2, 0, 1), FULL
-    kind, colour = picture.format, _is_colour(picture)
+    kind, colour, whole = picture.format, _is_colour(picture), _whole_numbers(picture)
     picture = ImageOps.exif_transpose(picture)
     # Pillow opens PGM files of 16 bits as 32-bit integers, scaled to 65535
     if picture.mode.startswith("I;16") or (picture.mode == "I" and kind in ("PNG", "PPM")):
         return np.asarray(picture, dtype=np.float32)[None], FULL
-    if picture.mode in ("I", "F"):
-        return np.asarray(picture, dtype=np.float32)[None], None
+    if picture.mode in ("I", "F") or whole is not None:
+        stored = np.asarray(picture)
+        return (stored if whole is None else stored.view(whole)).astype(np.float32)[None], None
     stored = np.asarray(_over(picture, GROUNDS[ground]), dtype=np.float32)
     return (stored.transpose(2, 0, 1) if colour else stored[None, :, :, 0]), 255
+
+
+def has_levels(picture: Image.Image) -> bool:
+    """Whether the values of a picture that is not decoded yet are more than 8 bits, or have a sign."""
+    deep = is_deep(picture) or _whole_numbers(picture) is not None
+    return deep or picture.mode in ("I", "F") or picture.mode.startswith("I;16")
+
+
+def _whole_numbers(picture: Image.Image) -> type[np.generic] | None:
+    """The whole numbers that a TIFF holds where Pillow takes them for others: with a sign in 8 bits, without in 32."""
+    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return None
+    bits, form = picture.tag_v2.get(BITS, (1,)), picture.tag_v2.get(FORMAT, (UNSIGNED,))
+    if picture.mode == "L" and bits == (8,) and form == (SIGNED,):
+        return np.int8
+    return np.uint32 if picture.mode == "I" and bits == (32,) and form == (UNSIGNED,) else None
+
+
+def is_soft(picture: Image.Image) -> bool:
+    """Whether a mask picture, other than a lossy or a palette one, holds many grey levels from faint to bright."""
+    if picture.format in LOSSY or picture.mode not in ("L", "LA", "RGB", "RGBA") or is_deep(picture):
+        return False
+    levels = np.unique(np.asarray(picture.convert("L")))
+    levels = levels[levels > 0]
+    return len(levels) > MOST_LEVELS and levels[0] < FAINT and levels[-1] > 128
 
 
 def inside(picture: Image.Image) -> np.ndarray:
