@@ -8,7 +8,7 @@ from typing import Any
 
 from cae.csv_files import write_csv
 from cae.files import atomic_path, write_json
-from explainers.metrics import CONTROL, HEADLINE, LOCATED, Figure, describe, summarise
+from explainers.metrics import CONTROL, HEADLINE, Figure, describe, localisation_words, summarise
 
 COSTS = ("evaluations", "seconds")
 Row = Mapping[str, Mapping[str, float | None]]  # values of one image, by method and metric
@@ -47,7 +47,7 @@ def write_tables(
         if all(key in row for key in COSTS)
     ]
     write_rows(folder / "costs.csv", costs)
-    text = _markdown(figures, costs, class_specific, len(rows), _about_masks(rows))
+    text = _markdown(figures, costs, class_specific, len(rows))
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
     return text
@@ -73,27 +73,8 @@ def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_csv(path, columns, ([row.get(key) for key in columns] for row in rows))
 
 
-def _about_masks(rows: Mapping[str, Row]) -> str:
-    """Over how many images localisation is measured, or why it is not."""
-    names = " and ".join(f"`{name}`" for name in LOCATED)
-    shares = [
-        next((row["mask_share"] for row in found.values() if "mask_share" in row), None) for found in rows.values()
-    ]
-    known = [share for share in shares if share is not None]
-    marked = sum(share > 0 for share in known)
-    if not known:
-        return f"No {names}: none of the images has a mask of where its evidence is."
-    if not marked:
-        return f"No {names}: the masks of all {len(known)} images that have one are empty."
-    return f"{names} are measured where a mask marks something: on {marked} of {len(rows)} images."
-
-
 def _markdown(
-    figures: Sequence[Figure],
-    costs: Sequence[Mapping[str, Any]],
-    class_specific: Mapping[str, bool],
-    images: int,
-    about_masks: str,
+    figures: Sequence[Figure], costs: Sequence[Mapping[str, Any]], class_specific: Mapping[str, bool], images: int
 ) -> str:
     """The main figures as a Markdown table: one block of methods with a sign by class, one of those without."""
     by_place = {(figure.metric, figure.method): figure for figure in figures}
@@ -111,7 +92,7 @@ def _markdown(
         f"{images} images. Mean, in brackets the 95 % bootstrap interval over images; **bold** where the interval of "
         "the differences to every other row excludes zero.",
         *(f"`{name}`: {describe(name).words}." for name in shown),
-        about_masks,
+        localisation_words(((figure.metric, figure.count) for figure in figures), images),
     ]
     if others:
         notes.append("In italics: maps without a sign by class.")

@@ -272,6 +272,11 @@ def test_every_column_of_the_generators_table_is_explained_and_has_its_direction
         assert f"<dd>{escape(MEANINGS[name][0])}</dd>" in section
 
 
+def test_why_no_localisation_is_shown_is_said(config):
+    section = build_report(config).html.split('<section id="compare"')[1].split("</section>")[0]
+    assert "No <code>pointing</code> and <code>auprc</code>: none of the images has a mask" in section
+
+
 def test_a_list_of_generators_of_another_version_is_refused(tmp_path):
     config = report_run(tmp_path)
     (tmp_path / "made" / "explanations" / "generators" / "generators.json").write_text('{"format": "generators-9"}')
