@@ -101,7 +101,7 @@ def scores_array(output: Any, classes: int, names: Sequence[str] = ()) -> np.nda
     chosen = select_output(output, classes) if several else output
     if isinstance(chosen, Tensor):
         chosen = chosen.detach().cpu().float().numpy()
-    return np.ascontiguousarray(chosen, dtype=np.float32)
+    return np.require(chosen, np.float32, ["C", "W"])  # tables give arrays that must not be written to
 
 
 def ending(output: Any) -> str:
