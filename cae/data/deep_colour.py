@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import IO, Any, TypeGuard
+
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin
 
@@ -16,7 +18,7 @@ GREY_ALPHA = "LA;16B"  # of which all four bytes are read as if they were colour
 BITS, PLANES, APART = 258, 284, 2  # numbers of tags of TIFF; what the second says of planes one after the other
 
 
-def is_deep(picture: Image.Image) -> bool:
+def is_deep(picture: Image.Image) -> TypeGuard[ImageFile.ImageFile]:
     """Whether a picture file that is not decoded yet has colours, or grey with opacity, of more than 8 bits."""
     mode, arguments = _stored(picture)
     deep = mode in LOWER or mode == GREY_ALPHA or (picture.mode == "RGB" and _largest(arguments) > 255)
@@ -44,7 +46,7 @@ def check_depth(picture: Image.Image, name: str) -> None:
         )
 
 
-def deep_values(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+def deep_values(picture: ImageFile.ImageFile) -> tuple[np.ndarray, np.ndarray | None]:
     """Colours ``(H, W, C)`` float32 in [0, 65535] and opacity ``(H, W)`` in [0, 1], None where there is none; upright.
 
     Args:
@@ -58,13 +60,13 @@ def deep_values(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
     if mode in LOWER:
         colours = 256 * _bytes(picture, mode) + _bytes(picture, LOWER[mode])
         return (colours[..., :3], colours[..., 3] / FULL) if mode.startswith("RGBA") else (colours[..., :3], None)
-    picture.fp.seek(picture.tile[0][2])
-    count = 3 * picture.width * picture.height
-    stored = np.frombuffer(picture.fp.read(2 * count), ">u2", count).astype(np.float32)
+    file, count = _file(picture), 3 * picture.width * picture.height
+    file.seek(picture.tile[0][2])
+    stored = np.frombuffer(file.read(2 * count), ">u2", count).astype(np.float32)
     return stored.reshape(picture.height, picture.width, 3) * np.float32(FULL / _largest(arguments)), None
 
 
-def _stored(picture: Image.Image) -> tuple[str, tuple]:
+def _stored(picture: Image.Image) -> tuple[str, tuple[Any, ...]]:
     """How the pixels of a file are stored, as Pillow calls it, and all arguments of its decoder."""
     tiles = getattr(picture, "tile", None) if isinstance(picture, ImageFile.ImageFile) else None
     if not tiles:
@@ -74,22 +76,29 @@ def _stored(picture: Image.Image) -> tuple[str, tuple]:
     return (arguments[0] if arguments and isinstance(arguments[0], str) else ""), arguments
 
 
-def _largest(arguments: tuple) -> int:
+def _largest(arguments: tuple[Any, ...]) -> int:
     """Largest value of a PPM, by the arguments of its decoder; 0 for other files."""
     return arguments[1] if len(arguments) == 2 and isinstance(arguments[1], int) else 0
 
 
-def _bytes(picture: Image.Image, mode: str) -> np.ndarray:
+def _bytes(picture: ImageFile.ImageFile, mode: str) -> np.ndarray:
     """One byte of each value, ``(H, W, C)`` float32: the file is decoded anew, as if it were stored in this mode."""
     page = picture.tell()
-    picture.fp.seek(0)
-    again = undecoded(picture.fp, [str(picture.format)])
+    again = undecoded(_file(picture), [str(picture.format)])
     if page:
         again.seek(page)
     again.tile = [_with_mode(tile, mode) for tile in again.tile]
     return np.asarray(ImageOps.exif_transpose(again), dtype=np.float32)
 
 
-def _with_mode(tile: tuple, mode: str) -> tuple:
+def _file(picture: ImageFile.ImageFile) -> IO[bytes]:
+    """The open file of a picture, at its beginning."""
+    if picture.fp is None:
+        raise ValueError("the picture is decoded already, and its file given back")
+    picture.fp.seek(0)
+    return picture.fp
+
+
+def _with_mode(tile: Any, mode: str) -> Any:
     arguments = (mode, *tile[3][1:]) if isinstance(tile[3], tuple) else mode
     return tile._replace(args=arguments) if hasattr(tile, "_replace") else (*tile[:3], arguments)

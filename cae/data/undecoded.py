@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from threading import Lock
-from typing import BinaryIO
+from typing import IO
 
-from PIL import Image
+from PIL import Image, ImageFile
 
 _PILLOW = Lock()
 
 
-def undecoded(file: BinaryIO, formats: Sequence[str] | None = None) -> Image.Image:
+def undecoded(file: IO[bytes], formats: list[str] | None = None) -> ImageFile.ImageFile:
     """A picture of which nothing is decoded yet: how large it may be is the program's to say.
 
     Pillow warns above 89 megapixels and refuses above 179, by a limit that is one for the whole process.
