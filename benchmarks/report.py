@@ -50,7 +50,7 @@ def main() -> None:
         figures["megabytes"] = round(page.stat().st_size / 1e6, 1)
         if shutil.which("chromium") and shutil.which("chromedriver"):
             figures["seconds_to_first_paint"] = _first_paint(page)
-            full = _filled(page, int(arguments.size * 1e6))
+            full = filled(page, int(arguments.size * 1e6))
             figures["megabytes_filled"] = round(full.stat().st_size / 1e6, 1)
             figures["seconds_to_first_paint_filled"] = _first_paint(full)
     print(json.dumps(figures, indent=2))
@@ -69,7 +69,7 @@ def _run(word: str, *options: str) -> None:
     subprocess.run(command, check=True, env={**os.environ, "MPLBACKEND": "Agg"})
 
 
-def _filled(page: Path, size: int) -> Path:
+def filled(page: Path, size: int) -> Path:
     """A copy of the page with further pictures embedded as its own are, until it has so many bytes."""
     html, ends = page.read_text(encoding="utf-8"), "\n<script>"
     missing = max(0, size - page.stat().st_size)

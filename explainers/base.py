@@ -215,7 +215,7 @@ def _check_images(images: Tensor) -> None:
     low, high = (float(value) for value in images.detach().aminmax())
     if not (low >= -1e-6 and high <= 1 + 1e-6):  # NaN fails too
         raise UserError(
-            f"Images must be in [0, 1], but reach from {low:.3g} to {high:.3g}; normalisation is the classifier's."
+            f"Images must be in [0, 1], but reach from {low:.6g} to {high:.6g}; normalisation is the classifier's."
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,13 @@ class OnnxScores:
         return [np.asarray(scores, dtype=np.float32)[: len(images)] for scores in found]
 
 
-def call_function(function: Callable[[np.ndarray], Any], inputs: Tensor, classes: int) -> np.ndarray:
-    """Scores, float32, that a function gives for preprocessed images ``(B, C, H, W)``.
+def call_function(
+    function: Callable[[np.ndarray], Any], inputs: Tensor, classes: Sequence[str], by_name: bool
+) -> Tensor:
+    """Scores, float32, that a function gives for preprocessed images ``(B, C, H, W)``, where these are.
+
+    Columns of a table that bear the names of the classes are taken by these, unless ``by_name`` is False: where the
+    user has said which output stands for which class.
 
     Raises:
         UserError: with the words of any exception of the function.
@@ -104,7 +109,7 @@ def call_function(function: Callable[[np.ndarray], Any], inputs: Tensor, classes
     # a copy: a user's function may write into its argument
     array = np.array(inputs.detach().cpu().numpy(), dtype=np.float32, order="C")
     try:
-        return scores_array(function(array), classes)
+        scores = scores_array(function(array), len(classes), classes if by_name else ())
     except UserError:
         raise
     except Exception as error:  # whatever a foreign function raises, the user hears what it was given
@@ -112,6 +117,7 @@ def call_function(function: Callable[[np.ndarray], Any], inputs: Tensor, classes
             f"The classifier {callable_name(function)} failed on images of shape {tuple(inputs.shape)}: "
             f"{type(error).__name__}: {error}."
         ) from error
+    return torch.as_tensor(scores, device=inputs.device)
 
 
 def import_callable(model: str) -> Any:

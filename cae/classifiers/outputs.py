@@ -87,15 +87,21 @@ def _entries(output: Any) -> dict[str, Any] | None:
     return None
 
 
-def scores_array(output: Any, classes: int) -> np.ndarray:
-    """Scores as float32 from what a Python function returns: arrays, tensors on any device, lists, or several."""
+def scores_array(output: Any, classes: int, names: Sequence[str] = ()) -> np.ndarray:
+    """Scores as float32 from what a Python function returns: arrays, tensors on any device, lists, tables, or several.
+
+    Columns of a table that bear the names of the classes come in the order of ``names``.
+    """
+    columns = [str(column) for column in getattr(output, "columns", ())]
+    if names and len(columns) == len(names) and {*columns} == {*names}:
+        output = np.asarray(output)[:, [columns.index(name) for name in names]]
     several = isinstance(output, Mapping) or (
         isinstance(output, tuple) and all(getattr(item, "ndim", 0) > 1 for item in output)
     )
     chosen = select_output(output, classes) if several else output
     if isinstance(chosen, Tensor):
         chosen = chosen.detach().cpu().float().numpy()
-    return np.ascontiguousarray(chosen, dtype=np.float32)
+    return np.require(chosen, np.float32, ["C", "W"])  # tables give arrays that must not be written to
 
 
 def ending(output: Any) -> str:

@@ -229,7 +229,7 @@ class TargetClassifier(nn.Module):
             with torch.set_grad_enabled(torch.is_grad_enabled() and self.differentiable):
                 output = select_output(self.network(inputs), len(self.classes))
         else:
-            output = torch.as_tensor(call_function(self.network, inputs, len(self.classes)), device=inputs.device)
+            output = call_function(self.network, inputs, self.classes, by_name=not self.order)
         return checked_rows(output, len(inputs), self.classes, self._name())
 
     def _as_logits(self, rows: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ def _try_on_labels(config: Config, data: CAEDataModule, classifier: TargetClassi
         for sentence in saved_classifier_doubts(run.path):
             say(f"warning: {sentence}")
         return
-    found = report_agreement(classifier, data, "test", config.classifier.check_images, run.path)
+    found = report_agreement(classifier, data, "test", config.classifier, run.path)
     if found is not None:
         update_json(run.path / "metrics.json", found.metrics())
 

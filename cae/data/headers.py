@@ -20,7 +20,7 @@ class Header:
 
     Attributes:
         shape: native ``(C, H, W)``, upright.
-        pages: of a stack; 1 for every other file.
+        pages: of a stack, or pictures of an animation; 1 for every other file.
         place: device and number of the file, the same under all its names.
         size: in bytes.
         head: checksum of its first bytes.

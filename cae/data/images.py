@@ -204,7 +204,7 @@ def unscaled_range(ref: ImageRef) -> tuple[float, float, bool] | None:
             window = medical.dicom_percentiles(ref.path, ref.slice)
             return None if window is None else (*window, True)
         with pictures.opened(ref.path, ref.slice) as picture:
-            if picture.mode not in ("I", "F") and not picture.mode.startswith("I;16"):
+            if not pictures.has_levels(picture):
                 return None
             stored, largest = pictures.values(picture, "black")
         finite = stored[np.isfinite(stored)]
@@ -231,6 +231,18 @@ def read_mask(ref: ImageRef) -> Tensor:
         if inside.ndim == 3:
             inside = np.asarray(inside.any(axis=-1))
         return torch.from_numpy(np.ascontiguousarray(inside))[None]
+
+
+def is_soft_mask(ref: ImageRef) -> bool:
+    """Whether a mask picture holds many grey levels, from faint to bright.
+
+    Raises:
+        UserError: if the file is missing or cannot be decoded.
+    """
+    if medical.is_nifti(ref.path) or medical.is_dicom(ref.path):
+        return False
+    with decoding(ref), pictures.opened(ref.path, ref.slice) as picture:
+        return pictures.is_soft(picture)
 
 
 def load_image(

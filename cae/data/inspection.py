@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cae.config import DataConfig
 from cae.data.headers import orientation
-from cae.data.images import Size, centre, fit_mask, kept_by_crop, read_mask, unscaled_range
+from cae.data.images import Size, centre, fit_mask, is_soft_mask, kept_by_crop, read_mask, unscaled_range
 from cae.data.records import FileSet, Headers, Record
 from cae.data.splits import few
 
@@ -21,6 +21,7 @@ IMAGE_FILES = 32  # images that are looked at
 MOST_CROPPED = 0.1  # share of an image whose loss does not matter
 FULL = 65535
 DARK = 0.1  # an image whose largest value is below shows next to nothing
+FLAT = 1e-3  # an image whose values differ by less is of one value: half a step of 8 bits, for what resizing adds
 Item = TypeVar("Item")
 
 
@@ -100,7 +101,20 @@ def mask_notes(config: DataConfig, records: Sequence[Record]) -> list[str]:
     looked_at = spread(masked, MASK_FILES)
     found = mask_fates(config, looked_at)
     of = f"of {len(looked_at)} masks" + (" looked at" if len(looked_at) < len(masked) else "")
-    return [f"{len(found[fate])} {of} {words}: {few(found[fate])}." for fate, words in FATES.items() if fate in found]
+    notes = [f"{len(found[fate])} {of} {words}: {few(found[fate])}." for fate, words in FATES.items() if fate in found]
+    return notes + soft_mask_notes(masked)
+
+
+def soft_mask_notes(masked: Sequence[Record]) -> list[str]:
+    """How many masks of some have a soft or noisy rim, all of which counts as inside."""
+    looked_at = spread(masked, IMAGE_FILES)
+    soft = [record.id for record in looked_at if record.mask is not None and is_soft_mask(record.mask)]
+    if not soft:
+        return []
+    return [
+        f"{len(soft)} of {len(looked_at)} masks looked at hold many grey levels, from faint to bright, of which every "
+        f"one but 0 counts as inside: {few(soft)}. If they are soft, or were JPEGs once, save them as 0 and 255."
+    ]
 
 
 def mask_fates(config: DataConfig, records: Sequence[Record]) -> dict[str, list[str]]:
@@ -173,12 +187,13 @@ def turn_notes(records: Sequence[Record]) -> list[str]:
 
 
 def _is_constant(image: Tensor) -> bool:
-    return bool((image == image[..., :1, :1]).all())
+    return bool((image.amax((-2, -1)) - image.amin((-2, -1)) < FLAT).all())
 
 
 def page_notes(records: Sequence[Record], headers: Headers) -> list[str]:
-    """How many TIFF files are stacks, of which one page is taken because none was named."""
-    stacks = [record.id for record in records if record.image.slice is None and headers[record.id].pages > 1]
-    if not stacks:
-        return []
-    return [f"{len(stacks)} files are stacks of pages, of which the middle one is taken: {few(stacks)}."]
+    """How many files are stacks or animations, of which one picture is taken because none was named."""
+    several = [record for record in records if record.image.slice is None and headers[record.id].pages > 1]
+    moving = [record.id for record in several if not record.image.path.suffix.lower().startswith(".tif")]
+    stacks = [record.id for record in several if record.id not in set(moving)]
+    kinds = {"stacks of pages, of which the middle one": stacks, "animations, of which the first picture": moving}
+    return [f"{len(ids)} files are {kind} is taken: {few(ids)}." for kind, ids in kinds.items() if ids]

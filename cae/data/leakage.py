@@ -93,7 +93,10 @@ def _divided(places: Iterable[int], key: Callable[[int], object]) -> list[list[i
 
 def _digest(path: Path) -> bytes:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").digest()
+        digest = hashlib.blake2b()  # `hashlib.file_digest` is Python 3.11's
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.digest()
 
 
 def group_of(record: Record, rule: str, classes: Sequence[str]) -> str:

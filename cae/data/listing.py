@@ -11,6 +11,7 @@ from cae.data.images import Reading
 from cae.data.inspection import find_fit, find_levels, image_notes, mask_notes, page_notes, turn_notes
 from cae.data.leakage import copy_notes, group_of, group_problems, patient_notes, same_file_problems
 from cae.data.records import FileSet, Record, read_headers
+from cae.data.shortcuts import shortcut_notes
 from cae.data.splits import SPLITS, raise_problems, stratified_split
 from cae.data.types import Splits
 
@@ -40,6 +41,7 @@ class Listing:
         parts = _complete(self._grouped(config), config)
         raise_problems(group_problems(parts))
         notes = [*self.notes, *name_notes(self.classes), *copy_notes(parts, headers), *page_notes(everything, headers)]
+        notes += shortcut_notes(everything, headers, self.classes)
         notes += [*find_levels(config, parts["train"]), *find_fit(config, parts["train"], headers)]
         if config.group is None and "group" not in config.columns:
             notes += patient_notes(parts)

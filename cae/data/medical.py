@@ -16,6 +16,10 @@ DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")  # the last is Siemens'
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 MOST_VALUES = 1 << 28  # of a volume that are looked at together, 1 GB
 PERCENTILES = (0.5, 99.5)  # window of a file that brings none
+FUNCTIONAL_GROUPS = {
+    "PixelValueTransformationSequence": ("RescaleSlope", "RescaleIntercept"),
+    "FrameVOILUTSequence": ("WindowCenter", "WindowWidth", "VOILUTFunction"),
+}
 
 
 def is_nifti(path: Path) -> bool:
@@ -108,10 +112,25 @@ def dicom_frame(path: Path, frame: int | None = None) -> tuple[Any, np.ndarray]:
     """The data set and the stored values of one frame, the middle one by default: ``(H, W)`` or ``(H, W, 3)``."""
     dataset = _dataset(path)
     index = _choose(path, frame, int(dataset.get("NumberOfFrames") or 1))
+    _take_from_groups(dataset, index)
     from pydicom.pixels import pixel_array
 
     # alone: a small file may hold thousands of large compressed ones
     return dataset, pixel_array(dataset, index=index)
+
+
+def _take_from_groups(dataset: Any, frame: int) -> None:
+    """Bring rescaling and window of a frame to the top of an enhanced data set, where others have them.
+
+    Reference: DICOM PS3.3 C.7.6.16.2.9 (pixel value transformation) and C.7.6.16.2.10 (frame VOI LUT).
+    """
+    each = dataset.get("PerFrameFunctionalGroupsSequence") or ()
+    groups = [*(dataset.get("SharedFunctionalGroupsSequence") or ())[:1], *each[frame : frame + 1]]
+    for sequence, names in FUNCTIONAL_GROUPS.items():
+        for item in (group[sequence].value[0] for group in groups if group.get(sequence)):
+            for name in names:
+                if item.get(name) is not None:
+                    setattr(dataset, name, item.get(name))
 
 
 def patient(path: Path) -> str:
@@ -148,8 +167,26 @@ def _modality_values(pixels: np.ndarray, dataset: Any) -> np.ndarray:
         from pydicom.pixels import apply_modality_lut
 
         return np.asarray(apply_modality_lut(pixels, dataset), dtype=np.float32)
+    pixels = _without_padding(pixels, dataset)
     slope, intercept = float(dataset.get("RescaleSlope", 1) or 1), float(dataset.get("RescaleIntercept", 0) or 0)
     return pixels.astype(np.float32) * slope + intercept
+
+
+def _without_padding(pixels: np.ndarray, dataset: Any) -> np.ndarray:
+    """Stored values in which those that only fill up the picture are what shows as black: they mean no level.
+
+    Reference: DICOM PS3.3 C.7.5.1.1.2 (pixel padding value and its range limit).
+    """
+    value = dataset.get("PixelPaddingValue")
+    if value in (None, ""):
+        return pixels
+    low, high = sorted((int(value), int(dataset.get("PixelPaddingRangeLimit", value))))
+    padded = (pixels >= low) & (pixels <= high)
+    if not padded.any() or padded.all():
+        return pixels
+    least = dataset.get("PhotometricInterpretation") != "MONOCHROME1"
+    kept = pixels[~padded]
+    return np.where(padded, kept.min() if least else kept.max(), pixels)
 
 
 def dicom_percentiles(path: Path, frame: int | None = None) -> tuple[float, float] | None:
@@ -244,6 +281,10 @@ def nifti_slice(path: Path, index: int | None = None) -> np.ndarray:
     if len(axes) > 2:
         axis, flipped = axes[2]
         where[axis] = volume.shape[axis] - 1 - chosen if flipped else chosen
+    if volume.get_data_dtype().kind == "c":
+        raise UserError(
+            f"cannot read the image '{path}': it holds complex numbers; save their magnitude as a volume of its own."
+        )
     values = np.asarray(volume.dataobj[tuple(where)])
     if values.dtype.names:
         values = np.stack([values[name] for name in values.dtype.names[:3]], axis=-1)

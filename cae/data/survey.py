@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cae.data.inspection import DARK
+from cae.data.inspection import DARK, FLAT
 from cae.data.near_duplicates import SIDE, correlation, near_duplicates, thumbnail
 from cae.data.splits import SPLITS
 from cae.data.types import ImageSet, Splits
@@ -51,17 +51,21 @@ class SplitSurvey:
     @property
     def constant(self) -> list[str]:
         """Ids of images of one value everywhere."""
-        return self.named(self.levels[:, 0] == self.levels[:, 2])
+        return self.named(self._flat)
+
+    @property
+    def _flat(self) -> Tensor:
+        return self.levels[:, 2] - self.levels[:, 0] < FLAT
 
     @property
     def dark(self) -> list[str]:
         """Ids of images that are nearly black, but not of one value."""
-        return self.named((self.levels[:, 2] < DARK) & (self.levels[:, 0] < self.levels[:, 2]))
+        return self.named((self.levels[:, 2] < DARK) & ~self._flat)
 
     @property
     def light(self) -> list[str]:
         """Ids of images that are nearly white, but not of one value."""
-        return self.named((self.levels[:, 0] > LIGHT) & (self.levels[:, 0] < self.levels[:, 2]))
+        return self.named((self.levels[:, 0] > LIGHT) & ~self._flat)
 
 
 def survey(images: ImageSet, workers: int = 0, progress: bool = False, name: str = "") -> SplitSurvey:

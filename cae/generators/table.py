@@ -13,19 +13,23 @@ from torch import Tensor
 
 from cae.csv_files import write_csv
 from cae.files import atomic_path, write_json
-from cae.generators.measures import WORDS, Values
+from cae.generators.measures import WORDS, Better, Values
 from cae.metrics.realism import fid, kid, sfid
 from cae.metrics.statistics import Bootstrap, Interval, binomial_interval
 
 ARROWS = {"higher": " ↑", "lower": " ↓", "none": ""}
-SETS = {
-    "sfid": "Fréchet distance of the counterfactuals to the originals of other images, in the classifier's features",
-    "end_sfid": "the same at the path's end",
-    "oracle_sfid": "sFID in the oracle's features",
-    "end_oracle_sfid": "the same at the path's end",
-    "skid": "the same as sFID by the kernel distance, for few images",
-    "end_skid": "the same at the path's end",
+SETS: dict[str, tuple[str, Better]] = {
+    "sfid": (
+        "Fréchet distance of the counterfactuals to the originals of other images, in the classifier's features",
+        "lower",
+    ),
+    "end_sfid": ("the same at the path's end", "lower"),
+    "oracle_sfid": ("sFID in the oracle's features", "lower"),
+    "end_oracle_sfid": ("the same at the path's end", "lower"),
+    "skid": ("the same as sFID by the kernel distance, for few images", "lower"),
+    "end_skid": ("the same at the path's end", "lower"),
 }
+MEANINGS = WORDS | SETS  # of every column
 ORIGINALS = "other originals"  # the control of distances between sets
 SHOWN = ("found", "oracle", "oracle_end", "end_l1", "end_changed_share", "end_cout", "evidence_pointing",
          "evidence_dice", "raw_pointing", "raw_dice", "changed_outside", "diversity", "end_sfid", "end_skid",
@@ -164,7 +168,7 @@ def markdown(figures: Sequence[Figure], arms: Sequence[Mapping[str, Any]], image
     lines = ["| | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
     shown = [name for name in SHOWN if any(figure.metric == name for figure in figures)]
     for metric in shown:
-        arrow = ARROWS[WORDS[metric][1]] if metric in WORDS else ARROWS["lower"]
+        arrow = ARROWS[MEANINGS[metric][1]]
         cells = [_cell(by_place.get((metric, name))) for name in names]
         lines.append(f"| {metric}{arrow} | " + " | ".join(cells) + " |")
     minutes = [_minutes(arm.get("training_seconds")) for arm in arms] + ["–"] * (len(names) - len(arms))
@@ -173,7 +177,7 @@ def markdown(figures: Sequence[Figure], arms: Sequence[Mapping[str, Any]], image
         f"{images} images, those without a counterfactual counted too. Mean, in brackets the 95 % bootstrap interval "
         f"over images; * where the interval of the paired difference to {arms[0]['name']} excludes zero.",
         *(f"`{arm['name']}`: {arm['words']}." for arm in arms),
-        *(f"`{name}`: {WORDS[name][0] if name in WORDS else SETS[name]}." for name in shown),
+        *(f"`{name}`: {MEANINGS[name][0]}." for name in shown),
     ]
     return "\n".join([*lines, "", *notes])
 

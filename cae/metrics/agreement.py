@@ -13,6 +13,7 @@ from torch import Tensor
 CHANCE_DEVIATIONS = 1.645  # one-sided, 95 %
 FAR_BETTER = 0.25  # gain of mean recall, over the classes that move, below which another order is not named
 ORDER_LEVEL = 0.02  # of the sign test between two orders
+CLEARLY_BETTER = 0.1  # gain of balanced accuracy below which no other predictions are named
 
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, classes: int) -> Tensor:
@@ -102,3 +103,32 @@ def _fits_far_better(counts: Tensor, shares: Tensor, output_of: Sequence[int]) -
     hits, former = float(counts[moved, outputs].sum()), float(counts[moved, moved].sum())
     enough = hits >= 2 * len(moved) and found >= 0.5 and found - before >= FAR_BETTER
     return bool(enough and binom.sf(hits - 1, hits + former, 0.5) <= ORDER_LEVEL)
+
+
+def clearly_better(labels: Tensor, predictions: Tensor, others: Sequence[Tensor], classes: int) -> int | None:
+    """Which of other predictions of the same images are clearly better, and best of all; None where none are.
+
+    Clearly: balanced accuracy gains a tenth, and a sign test over the images that only one of both gets right, at a
+    level that is shared among all the others, says that this is no chance. Predictions whose balanced accuracy is above
+    0.9 can so never be doubted.
+
+    Args:
+        labels: ``(N,)``.
+        predictions: ``(N,)``, those at hand.
+        others: ``(N,)`` each.
+        classes: number of classes K.
+
+    >>> labels = torch.arange(20) % 2
+    >>> clearly_better(labels, torch.zeros(20, dtype=torch.int64), [1 - labels, labels], 2)
+    1
+    """
+    from scipy.stats import binom
+
+    found = balanced_accuracy(confusion_matrix(labels, predictions, classes))
+    gains = [balanced_accuracy(confusion_matrix(labels, other, classes)) - found for other in others]
+    best = max(range(len(gains)), key=gains.__getitem__, default=None)
+    if best is None or not gains[best] >= CLEARLY_BETTER:
+        return None
+    right, right_before = others[best] == labels, predictions == labels
+    won, lost = int((right & ~right_before).sum()), int((~right & right_before).sum())
+    return best if binom.sf(won - 1, won + lost, 0.5) * len(others) <= ORDER_LEVEL else None

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.classifiers import TargetClassifier
+from cae.classifiers import OWN_NETWORKS, TargetClassifier
+from cae.classifiers.other_inputs import logits_given, other_inputs
+from cae.config import ClassifierConfig
 from cae.data import CAEDataModule, ImageSet
 from cae.data.notes import printable
 from cae.data.selection import changed_work, readable, spread_over_classes
+from cae.errors import UserError
 from cae.files import atomic_path, damaged, read_json, write_json
-from cae.metrics.agreement import accuracy, balanced_accuracy, beats_chance, better_order, confusion_matrix, recalls
+from cae.metrics.agreement import (
+    CLEARLY_BETTER,
+    accuracy,
+    balanced_accuracy,
+    beats_chance,
+    better_order,
+    clearly_better,
+    confusion_matrix,
+    recalls,
+)
 from cae.processes import is_first_process
 from cae.runs.classifier_run import ClassifierRun
 from cae.runs.data_record import data_warnings
@@ -28,6 +40,33 @@ FILE, ORDER_FILE = "labels.json", "class_order.txt"
 BATCH = 64  # images in one forward pass
 SHOWN = 6  # recalls in the printed line
 SPELLED = 24  # classes whose order stands in the sentence; that of more is written into a file
+
+
+@dataclass(frozen=True)
+class BetterInput:
+    """A form of the images in which a classifier is right on clearly more of them.
+
+    Attributes:
+        words: what it is, after "given".
+        remedy: what to set, should it be that of the training.
+        images: how many were asked about.
+        found: balanced accuracy on them as they are given, in [0, 1].
+        fitting: that in the other form.
+    """
+
+    words: str
+    remedy: str
+    images: int
+    found: float
+    fitting: float
+
+    def doubt(self) -> str:
+        """What to think of it."""
+        return (
+            f"given {self.images} labelled images {self.words}, the classifier is right on far more of them "
+            f"({self.fitting:.1%} instead of {self.found:.1%}, balanced): if that is the form of its training, "
+            f"{self.remedy}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,12 +78,14 @@ class LabelAgreement:
         classes: names of the K classes.
         split: of the data, that the images are from.
         outputs: the classifier's output that stands for each class; empty where that is their own order.
+        better_input: a form of the images that fits the classifier clearly better; None where none was found.
     """
 
     confusion: Tensor
     classes: tuple[str, ...]
     split: str
     outputs: tuple[int, ...] = ()
+    better_input: BetterInput | None = None
 
     @property
     def images(self) -> int:
@@ -91,14 +132,17 @@ class LabelAgreement:
         return names
 
     def doubts(self, folder: Path | None = None) -> list[str]:
-        """Sentences about what must be wrong, if anything: another order of the classes, or guesses.
+        """Sentences about what must be wrong, if anything: order of the classes, form of the images, or guesses.
 
         Args:
             folder: where the names are written, if they are too many for a sentence.
         """
-        names, found = self.better_names(), balanced_accuracy(self.confusion)
-        if names is not None and self.better_classes is not None:
+        names, found, fitting = self.better_names(), balanced_accuracy(self.confusion), 0.0
+        if self.better_classes is not None:
             fitting = balanced_accuracy(self.confusion[:, torch.tensor(self.better_classes).argsort()])
+        if self.better_input is not None and self.better_input.fitting > fitting:
+            return [self.better_input.doubt()]
+        if names is not None:
             return [
                 f"another order of the classes fits the classifier's outputs far better ({fitting:.1%} instead of "
                 f"{found:.1%}, balanced): if it is that of its training, set {_setting(names, folder)}"
@@ -121,6 +165,7 @@ class LabelAgreement:
             "balanced_accuracy": balanced_accuracy(self.confusion),
             "recall": self.recall,
             "better_order": self.better_names(),
+            "better_input": None if self.better_input is None else asdict(self.better_input),
             "classes": list(self.classes),
             "confusion": self.confusion.tolist(),
         }
@@ -143,22 +188,57 @@ def _quoted(name: str) -> str:
 
 @torch.no_grad()
 def measure_agreement(
-    classifier: TargetClassifier, images: ImageSet, split: str, most: int, seed: int = 0
+    classifier: TargetClassifier, images: ImageSet, split: str, most: int, seed: int = 0, foreign: bool = False
 ) -> LabelAgreement:
-    """Ask a classifier about at most so many labelled images, spread over the classes; unreadable ones are left out."""
-    labels = images.labels
-    known = (labels >= 0).nonzero()[:, 0]
-    places = known[spread_over_classes(labels[known], most, seed)].sort().values.tolist()
-    device = next(classifier.parameters(), torch.empty(0)).device
-    truth, predictions = list[int](), list[int]()
+    """Ask a classifier about at most so many labelled images, spread over the classes; unreadable ones are left out.
+
+    One that was trained elsewhere (``foreign``) and is often wrong is given some of them in other forms, too.
+    """
+    places = _places(images, most, seed)
+    truth, predictions = torch.empty(0, dtype=torch.int64), torch.empty(0, dtype=torch.int64)
     for start in range(0, len(places), BATCH):
-        samples = [sample for _, sample in readable(images, places[start : start + BATCH], [])]
-        if samples:
-            batch = torch.stack([sample.image for sample in samples]).to(device)
-            predictions += classifier.logits(batch).argmax(1).tolist()
-            truth += [sample.label for sample in samples]
-    confusion = confusion_matrix(torch.tensor(truth), torch.tensor(predictions), len(classifier.classes))
-    return LabelAgreement(confusion, classifier.classes, split, classifier.order)
+        batch, labels = _read(classifier, images, places[start : start + BATCH])
+        if len(labels):
+            truth = torch.cat([truth, labels])
+            predictions = torch.cat([predictions, classifier.logits(batch).argmax(1).cpu()])
+    confusion = confusion_matrix(truth, predictions, len(classifier.classes))
+    better = None
+    if foreign and len(truth) and balanced_accuracy(confusion) <= 1 - CLEARLY_BETTER:
+        better = _better_input(classifier, *_read(classifier, images, _places(images, min(most, BATCH), seed)))
+    return LabelAgreement(confusion, classifier.classes, split, classifier.order, better)
+
+
+def _places(images: ImageSet, most: int, seed: int) -> list[int]:
+    """Places of at most so many labelled images, spread over the classes."""
+    known = (images.labels >= 0).nonzero()[:, 0]
+    return known[spread_over_classes(images.labels[known], most, seed)].sort().values.tolist()
+
+
+def _read(classifier: TargetClassifier, images: ImageSet, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Images ``(B, C, H, W)``, where the classifier is, and labels ``(B,)`` of those that can be read."""
+    samples = [sample for _, sample in readable(images, places, [])]
+    if not samples:
+        return torch.empty(0), torch.empty(0, dtype=torch.int64)
+    device = next(classifier.parameters(), torch.empty(0)).device
+    labels = torch.tensor([sample.label for sample in samples])
+    return torch.stack([sample.image for sample in samples]).to(device), labels
+
+
+def _better_input(classifier: TargetClassifier, images: Tensor, labels: Tensor) -> BetterInput | None:
+    """The form of images ``(B, C, H, W)`` in which the classifier is right on clearly more of them, if any is."""
+    forms, predictions = [], []
+    for form in other_inputs(classifier):
+        try:
+            predictions.append(logits_given(classifier, images, form).argmax(1).cpu())
+            forms.append(form)
+        except UserError:  # it does not take images of this form: it is not that of its training
+            continue
+    own, classes = classifier.logits(images).argmax(1).cpu(), len(classifier.classes)
+    best = clearly_better(labels, own, predictions, classes)
+    if best is None:
+        return None
+    found, fitting = (balanced_accuracy(confusion_matrix(labels, one, classes)) for one in (own, predictions[best]))
+    return BetterInput(forms[best].words, forms[best].remedy, len(labels), found, fitting)
 
 
 def check_labelled_images(opened: ClassifierRun, split: str, folder: Path) -> None:
@@ -173,11 +253,11 @@ def check_labelled_images(opened: ClassifierRun, split: str, folder: Path) -> No
         return
     for sentence in data_warnings(opened.folder.path, opened.data, ("classifier", "oracle", "cae", "sampler")):
         print(printable(f"warning: {sentence}"))
-    report_agreement(opened.classifier, opened.data, split, opened.config.classifier.check_images, folder)
+    report_agreement(opened.classifier, opened.data, split, opened.config.classifier, folder)
 
 
 def report_agreement(
-    classifier: TargetClassifier, data: CAEDataModule, split: str, most: int, folder: Path
+    classifier: TargetClassifier, data: CAEDataModule, split: str, config: ClassifierConfig, folder: Path
 ) -> LabelAgreement | None:
     """Print how many labelled images a classifier is right on, with doubts, and keep it as ``labels.json`` in a folder.
 
@@ -186,18 +266,20 @@ def report_agreement(
     Returns:
         what was measured; None where there is nothing to measure, or another process does it.
     """
-    images = data.dataset(split)
+    images, most, foreign = data.dataset(split), config.check_images, config.model not in OWN_NETWORKS
     if most == 0 or len(images) == 0 or not is_first_process():
         return None
     path = folder / FILE
     asked = {"classifier": classifier.fingerprint(), "split": split, "most": most, "data": data.fingerprint}
+    asked |= {"other forms": True} if foreign else {}
     kept = read_json(path)
     if isinstance(kept.get("asked"), dict) and not changed_work(kept["asked"], asked):
         with damaged(path, "figures of labelled images", "they are measured anew"):
             confusion = torch.tensor(kept["confusion"]).reshape(len(classifier.classes), len(classifier.classes))
-        found = LabelAgreement(confusion, classifier.classes, split, classifier.order)
+            better = None if kept.get("better_input") is None else BetterInput(**kept["better_input"])
+        found = LabelAgreement(confusion, classifier.classes, split, classifier.order, better)
     else:
-        found = measure_agreement(classifier, images, split, most)
+        found = measure_agreement(classifier, images, split, most, foreign=foreign)
         if not found.images:
             return None
         write_json(path, {"asked": asked, **found.as_json()})

@@ -85,7 +85,8 @@ def check(config: Config) -> None:
         )
     if not config.methods:
         problems.append("methods names no explainer.")
-    if importlib.util.find_spec("gradio") is None:
+    found = importlib.util.find_spec("gradio")
+    if found is None or found.origin is None:  # the second where an uninstalled one has left a folder behind
         problems.append("`serve` needs Gradio, which is not installed: pip install 'cae-explain[app]'.")
     if problems:
         raise UserError(problems)

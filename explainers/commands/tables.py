@@ -8,7 +8,7 @@ from typing import Any
 
 from cae.csv_files import write_csv
 from cae.files import atomic_path, write_json
-from explainers.metrics import CONTROL, HEADLINE, Figure, describe, summarise
+from explainers.metrics import CONTROL, HEADLINE, Figure, describe, localisation_words, summarise
 
 COSTS = ("evaluations", "seconds")
 Row = Mapping[str, Mapping[str, float | None]]  # values of one image, by method and metric
@@ -92,6 +92,7 @@ def _markdown(
         f"{images} images. Mean, in brackets the 95 % bootstrap interval over images; **bold** where the interval of "
         "the differences to every other row excludes zero.",
         *(f"`{name}`: {describe(name).words}." for name in shown),
+        localisation_words(((figure.metric, figure.count) for figure in figures), images),
     ]
     if others:
         notes.append("In italics: maps without a sign by class.")

@@ -4,7 +4,7 @@ from explainers.metrics.catalogue import AGAINST_RANDOM, CONTROL, HEADLINE, METR
 from explainers.metrics.counterfactual import counterfactual_metrics
 from explainers.metrics.explainer_checks import explainer_checks
 from explainers.metrics.suite import PRESETS, MetricSuite
-from explainers.metrics.summary import Figure, summarise
+from explainers.metrics.summary import Figure, localisation_words, summarise
 
 __all__ = [
     "AGAINST_RANDOM",
@@ -18,5 +18,6 @@ __all__ = [
     "counterfactual_metrics",
     "describe",
     "explainer_checks",
+    "localisation_words",
     "summarise",
 ]

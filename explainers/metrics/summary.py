@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from cae.metrics.statistics import BCA_RESAMPLES, Bootstrap, fisher_z, holm, sign_flip_p
-from explainers.metrics.catalogue import CONTROL, HEADLINE, Metric, describe
+from explainers.metrics.catalogue import CONTROL, LOCATED, PLANNED, Metric, describe
 
 LEAST_IMAGES = 30  # below, no p values
 LEAST_TO_MARK = 6  # below, no sign-flip test could reach 5 %, whatever a bootstrap interval says
@@ -64,7 +64,7 @@ def summarise(
     metrics: Sequence[str] | None = None,
     control: str = CONTROL,
     groups: Mapping[str, Hashable] | None = None,
-    planned: Collection[str] = HEADLINE,
+    planned: Collection[str] = PLANNED,
     resamples: int = BCA_RESAMPLES,
     seed: int = 0,
 ) -> list[Figure]:
@@ -162,3 +162,21 @@ def _corrected(figures: Sequence[Figure]) -> list[Figure]:
     """The figures with their p values adjusted together."""
     adjusted = iter(holm([figure.p for figure in figures if figure.p is not None]))
     return [figure if figure.p is None else replace(figure, p=next(adjusted)) for figure in figures]
+
+
+def localisation_words(counts: Iterable[tuple[str, int]], images: int) -> str:
+    """Over how many images localisation is measured, or why it is not.
+
+    Args:
+        counts: metrics, and by how many images each is defined for one of the methods.
+        images: all that were explained.
+    """
+    names, most = " and ".join(f"`{name}`" for name in LOCATED), dict[str, int]()
+    for metric, count in counts:
+        most[metric] = max(count, most.get(metric, 0))
+    known, marked = most.get("mask_share", 0), max(most.get(name, 0) for name in LOCATED)
+    if marked:
+        return f"{names} are measured where a mask marks something: on {marked} of {images} images."
+    if known:
+        return f"No {names}: the masks of all {known} images that have one are empty."
+    return f"No {names}: none of the images has a mask of where its evidence is."

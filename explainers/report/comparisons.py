@@ -16,7 +16,7 @@ from cae.canvas import opened_picture
 from cae.csv_files import csv_rows
 from cae.files import damaged, file_name, read_json
 from explainers.explanation import Explanation
-from explainers.metrics import CONTROL, HEADLINE, describe
+from explainers.metrics import CONTROL, HEADLINE, describe, localisation_words
 from explainers.report.sprites import LADDER, Detail, grey_levels, reduced, sprite
 
 MOST_PARTS = 12  # explanations of one image that are shown by a method which finds several
@@ -235,7 +235,9 @@ def _table(place: Path) -> dict[str, Any] | None:
         values = [_cell(cells.get((method, name))) for name in shown]
         values += [_cost(costs.get((method, name))) for name in COSTS]
         rows.append({"method": method, "control": method == CONTROL, "cells": values})
-    return {"columns": columns, "rows": rows, "images": max(f["count"] + f["undefined"] for f in figures)}
+    images = max(f["count"] + f["undefined"] for f in figures)
+    masks = localisation_words(((f["metric"], f["count"]) for f in figures), images)
+    return {"columns": columns, "rows": rows, "images": images, "masks": masks}
 
 
 def _cell(figure: dict[str, Any] | None) -> dict[str, Any]:

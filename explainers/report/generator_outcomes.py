@@ -15,11 +15,13 @@ from torch import Tensor
 from cae.canvas import opened_picture
 from cae.errors import UserError
 from cae.files import check_inside, damaged, read_json
+from cae.generators.table import MEANINGS
 from explainers.report.sprites import LADDER, Detail, reduced, sprite
 
 LIST, FORMAT = "generators.json", "generators-1"  # of `explain.py compare-generators`
 # pictures of an outcome by the page's name for each: what its file's name ends in
 PICTURES = {"made": "", "end": "-end", "base": "-base", "evidence": "-evidence"}
+BETTER = {"higher": "high", "lower": "low", "none": None}  # as the page's other tables have it
 TRIED = 3  # images by which the detail is chosen
 
 
@@ -177,8 +179,17 @@ def _table(place: Path, arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | N
         }
         for arm in arms
     ]
-    columns = [{"name": name, "words": name.replace("_", " "), "better": None} for name in names]
-    return {"columns": columns, "rows": rows, "images": max(figure["images"] for figure in figures)}
+    return {
+        "columns": [_column(name) for name in names],
+        "rows": rows,
+        "images": max(figure["images"] for figure in figures),
+    }
+
+
+def _column(name: str) -> dict[str, Any]:
+    """A column's name, what it says, and which direction is better; one of another version has its name alone."""
+    words, better = MEANINGS.get(name, (name.replace("_", " "), "none"))
+    return {"name": name, "words": words, "better": BETTER[better]}
 
 
 def _cell(figure: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -163,14 +163,17 @@ const openTraversal = (() => {
   }
 
   /* the chart: the classifier's probabilities as lines, the oracle's dashed, the boundary upright */
-  const LEFT = 34, RIGHT = 628, TOP = 10, BOTTOM = 138;
-  const x = (tau) => LEFT + tau * (RIGHT - LEFT), y = (p) => BOTTOM - p * (BOTTOM - TOP);
+  const LEFT = 34, TOP = 10, BOTTOM = 138, HEIGHT = 176, WIDEST = 640, NARROWEST = 300;
+  let right = WIDEST - 12; // follows the screen, so that words keep their size on a small one
+  const x = (tau) => LEFT + tau * (right - LEFT), y = (p) => BOTTOM - p * (BOTTOM - TOP);
   const kindOf = (entry, place) => entry.classes[place] === entry.source ? "0" : entry.classes[place] === entry.target ? "1" : "x";
 
   function chart(entry) {
-    const parts = [];
-    for (const p of [0, 0.5, 1]) parts.push(make("line", { class: "grid", x1: LEFT, x2: RIGHT, y1: y(p), y2: y(p) }), make("text", { x: LEFT - 6, y: y(p) + 4, "text-anchor": "end" }, String(p)));
-    parts.push(make("text", { x: (LEFT + RIGHT) / 2, y: BOTTOM + 32, "text-anchor": "middle" }, "from the original to the end of the path"));
+    const parts = [], svg = find("#v-chart"), width = Math.max(NARROWEST, Math.min(WIDEST, svg.clientWidth || WIDEST));
+    svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+    right = width - 12;
+    for (const p of [0, 0.5, 1]) parts.push(make("line", { class: "grid", x1: LEFT, x2: right, y1: y(p), y2: y(p) }), make("text", { x: LEFT - 6, y: y(p) + 4, "text-anchor": "end" }, String(p)));
+    parts.push(make("text", { x: (LEFT + right) / 2, y: BOTTOM + 32, "text-anchor": "middle" }, "from the original to the end of the path"));
     const line = (series, place, extra) => make("polyline", { class: `line s${kindOf(entry, place)} ${extra}`, points: series.map((row, frame) => `${x(entry.tau[frame])},${y(row[place])}`).join(" ") });
     for (let place = entry.classes.length - 1; place >= 0; place--) {
       if (entry.oracle_path) parts.push(line(entry.oracle_path, place, "oracle"));
@@ -182,7 +185,6 @@ const openTraversal = (() => {
     }
     parts.push(make("line", { class: "cursor", id: "v-cursor", y1: TOP - 6, y2: BOTTOM }));
     entry.classes.forEach((_, place) => parts.push(make("circle", { class: `dot f${kindOf(entry, place)}`, r: 4.5 })));
-    const svg = find("#v-chart");
     svg.replaceChildren(...parts);
     svg.setAttribute("aria-label", `Probabilities along the path from ${entry.source} to ${entry.target}` + (entry.boundary === null ? "" : `; the answer changes at ${(100 * entry.tau[entry.boundary]).toFixed(0)} %`));
   }
@@ -201,7 +203,7 @@ const openTraversal = (() => {
     const swatch = (kind, words, dashed) => make("span", { class: "item" }, make("svg", { viewBox: "0 0 16 16", "aria-hidden": "true", class: "chart" }, make("line", { class: `line s${kind}${dashed ? " oracle" : ""}`, x1: 0, x2: 16, y1: 8, y2: 8 })), words);
     const shown = [swatch("0", named(entry.source)), swatch("1", named(entry.target))];
     if (entry.classes.length > 2) shown.push(swatch("x", "other classes"));
-    if (entry.oracle_path) shown.push(swatch("x", "dashed: the oracle", true));
+    if (entry.oracle_path) shown.push(swatch("x", "dashed, and the narrow bars: the oracle", true));
     find("#v-legend").replaceChildren(...shown);
   }
 
@@ -220,7 +222,7 @@ const openTraversal = (() => {
         const row = bar.querySelector("." + kind);
         if (!row) continue;
         row.querySelector(".fill").style.width = `${100 * series[frame][place]}%`;
-        row.querySelector(".value").textContent = series[frame][place].toFixed(2) + (kind === "oracle" ? " o" : "");
+        row.querySelector(".value").textContent = series[frame][place].toFixed(2);
         row.title = `${kind}: ${series[frame][place].toFixed(3)}`;
       }
     });
@@ -255,6 +257,11 @@ const openTraversal = (() => {
     stage();
     move(view.frame);
   }
+  addEventListener("resize", () => {
+    if (!view.entry || !view.entry.sprite || view.entry.tau.length < 2) return;
+    chart(view.entry);
+    cursor(view.entry, view.frame);
+  });
   function other(step) {
     const place = view.shown.findIndex((entry) => entry.id === view.entry.id), next = view.shown[place + step];
     if (next) show(next).then(() => list.querySelector("[aria-current=true]")?.scrollIntoView({ block: "nearest" }));
@@ -288,7 +295,8 @@ const openTraversal = (() => {
   async function hero() {
     const fit = all.filter((e) => e.sprite && e.status === "found" && e.evidence_tile !== null && !e.wrong && e.oracle.end_agrees !== false);
     if (!fit.length) return;
-    const entry = fit.reduce((best, one) => (one.dice ?? 0) > (best.dice ?? 0) ? one : best);
+    const masked = fit.filter((e) => e.dice !== null).sort((one, another) => one.dice - another.dice);
+    const entry = masked.length ? masked[Math.floor(masked.length / 2)] : fit[0]; // not the most beautiful one
     const frames = await tiles(entry.sprite), last = entry.tau.length - 1, evidence = frames[entry.evidence_tile].data;
     const shown = overlaid(frames[0], SEQUENTIAL, (p) => brightness(evidence, p) / 255, (p) => 0.85 * Math.min(1, 2 * brightness(evidence, p) / 255));
     const parts = [[frames[entry.original_tile], ["as it is: ", named(spoken(entry, 0))]], [frames[last], ["changed: ", named(spoken(entry, last))]], [shown, ["where it changes"]]];
@@ -297,7 +305,8 @@ const openTraversal = (() => {
       paint(canvas, pixels);
       return make("div", { class: "tile" }, canvas, make("div", { class: "note" }, ...caption));
     }));
-    find("#hero figcaption").replaceChildren("Image ", named(entry.id), ": what turns the classifier’s answer, and where.");
+    find("#hero figcaption").replaceChildren("Image ", named(entry.id), ": what turns the classifier’s answer, and where.",
+      masked.length ? ` Of ${masked.length} images with a mask, the one of median overlap with it.` : "");
     find("#hero").hidden = false;
   }
 

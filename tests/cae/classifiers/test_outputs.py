@@ -8,6 +8,7 @@ import warnings
 from collections import namedtuple
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from torch import Tensor, nn
@@ -378,3 +379,15 @@ def test_weights_that_cannot_be_used_are_refused(mine, tmp_path):
     mine.model = type("Net", (nn.Linear,), {})
     with pytest.raises(UserError, match="cannot be made without arguments"):
         load(str(tmp_path / "w.pt"))
+
+
+def test_columns_that_bear_the_names_of_the_classes_come_in_their_order():
+    def scores(columns):
+        return lambda images: pandas.DataFrame([[0.9, 0.1]] * len(images), columns=columns)
+
+    images = torch.rand(2, 3, 8, 8)
+    for columns, wanted in ((["dog", "cat"], 0.1), (["cat", "dog"], 0.9), (["a", "b"], 0.9), ([0, 1], 0.9)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of one answer for all images
+            classifier = TargetClassifier(scores(columns), ("cat", "dog"), image_shape=(3, 8, 8))
+        assert classifier.probabilities(images)[:, 0].tolist() == pytest.approx([wanted] * 2)

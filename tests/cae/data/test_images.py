@@ -21,6 +21,7 @@ from cae.data.images import (
     read_image,
     read_mask,
     to_channels,
+    unscaled_range,
 )
 from cae.data.records import ImageFiles, Record, read_headers
 from cae.errors import UserError
@@ -93,6 +94,19 @@ def test_of_a_stack_of_pages_the_middle_or_the_named_one_is_read(tmp_path):
     pyramid = tmp_path / "pyramid.tif"
     pages[2].save(pyramid, save_all=True, append_images=[pages[0].resize((4, 3))])
     assert read_image(ImageRef(pyramid)).min() == 1
+
+
+def test_whole_numbers_of_a_tiff_keep_their_sign_and_those_without_one_get_none(tmp_path):
+    ref = write(tmp_path / "a.tif", np.array([[0, 255, 128, 127]], np.uint8), tiffinfo={339: 2})  # 0, -1, -128, 127
+    assert torch.allclose(read_image(ref).flatten() * 255, torch.tensor([128.0, 127.0, 0.0, 255.0]))
+    assert unscaled_range(ref) == (-128, 127, True)
+    ref = write(tmp_path / "b.tif", np.array([[0, 1 << 30, -(1 << 31), -1]], np.int32))
+    tag = struct.Struct("<HHIHH")  # SampleFormat: with a sign, and without
+    content = ref.path.read_bytes()
+    assert tag.pack(339, 3, 1, 2, 0) in content
+    assert read_image(ref).argmax() == 1
+    ref.path.write_bytes(content.replace(tag.pack(339, 3, 1, 2, 0), tag.pack(339, 3, 1, 1, 0)))
+    assert torch.allclose(read_image(ref).flatten(), torch.tensor([0, 0.25, 0.5, 1]))
 
 
 def test_a_float_tiff_with_missing_values_stays_in_range(tmp_path):

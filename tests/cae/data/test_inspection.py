@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from PIL import Image
 
 from cae.config import DataConfig
 from cae.data import open_source
+from cae.data.headers import read_header
+from cae.data.images import ImageRef
 from cae.data.inspection import mask_fate, spread
 from cae.data.selection import image_files
 from cae.errors import UserError
@@ -169,3 +173,44 @@ def test_masks_that_are_not_turned_as_their_images_are_told(tmp_path):
             picture.save(tmp_path / "masks" / name / f"{index}.png")
     with pytest.raises(UserError, match="Is it turned by its EXIF orientation, and its mask not"):
         open_source(config)
+
+
+def test_images_of_one_colour_are_told_also_where_they_are_resized(tmp_path):
+    for name in ("a", "b"):
+        for index in range(4):  # an opacity of 0 everywhere, as broken exports have it
+            grey, nothing = ramp(0, 255, index, np.uint8), np.zeros((8, 8), np.uint8)
+            write(tmp_path / name / f"{index}.png", np.dstack([grey, grey, grey, nothing]))
+    note = open_source(DataConfig(source="folder", path=str(tmp_path), image_size=7, channels=3)).notes[-1]
+    assert "images looked at are of one colour everywhere" in note
+
+
+def test_animations_are_told_and_previews_within_photographs_are_not(tmp_path):
+    config = folder_of(tmp_path, ".gif", (0, 100), np.uint8)
+    pictures = [Image.fromarray(ramp(0, 200, seed, np.uint8)) for seed in (55, 56)]
+    pictures[0].save(tmp_path / "dark" / "moving.gif", save_all=True, append_images=pictures[1:])
+    assert open_source(config).notes == (
+        "1 files are animations, of which the first picture is taken: 'dark/moving.gif'.",
+    )
+    pictures[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=pictures[1:])
+    assert read_header(ImageRef(tmp_path / "phone.jpg")).pages == 1
+
+
+@pytest.mark.parametrize("kind", ["soft", "was a JPEG", "classes", "a JPEG"])
+def test_masks_whose_faint_rim_counts_as_inside_are_told(tmp_path, kind):
+    square = np.zeros((32, 32), np.uint8)
+    square[10:22, 9:23] = 255
+    jpeg = BytesIO()
+    Image.fromarray(square).save(jpeg, "JPEG", quality=50)
+    drawn = {
+        "soft": (255 * np.outer(np.hanning(32), np.hanning(32))).astype(np.uint8),
+        "was a JPEG": np.asarray(Image.open(jpeg)),
+        "classes": square // 255 * (1 + np.arange(32, dtype=np.uint8) % 20),  # numbers of classes, many of them
+        "a JPEG": square,
+    }
+    for name in ("a", "b"):
+        for index in range(4):
+            write(tmp_path / name / f"{index}.png", np.random.default_rng(index).integers(0, 255, (32, 32), np.uint8))
+            write(tmp_path / "masks" / name / f"{index}.{'jpg' if kind == 'a JPEG' else 'png'}", drawn[kind])
+    notes = open_source(DataConfig(source="folder", path=str(tmp_path), image_size=8)).notes
+    told = any("8 of 8 masks looked at hold many grey levels" in note for note in notes)
+    assert told == (kind in ("soft", "was a JPEG"))

@@ -271,3 +271,40 @@ def test_a_missing_package_is_answered_with_the_extra(tmp_path, monkeypatch):
         ImageFiles(tmp_path, 8, 1)
     assert len(caught.value.problems) == 2
     assert all('pip install "cae-explain[medical]"' in problem for problem in caught.value.problems)
+
+
+def test_an_enhanced_dicom_file_is_rescaled_and_windowed_by_its_groups(tmp_path):
+    def group(**values):
+        item = pydicom.Dataset()
+        for name, value in values.items():
+            setattr(item, name, value)
+        return item
+
+    rescaled = group(PixelValueTransformationSequence=[group(RescaleSlope=1, RescaleIntercept=-1000)])
+    frames = [
+        group(FrameVOILUTSequence=[group(WindowCenter=centre, WindowWidth=100, VOILUTFunction="LINEAR_EXACT")])
+        for centre in (50, 150)
+    ]
+    stored = np.array([[1000, 1050, 1100, 1150, 1200]], dtype=np.uint16)
+    ref = write_dicom(
+        tmp_path / "a.dcm", np.stack([stored, stored]),
+        SharedFunctionalGroupsSequence=[rescaled], PerFrameFunctionalGroupsSequence=frames,
+    )  # fmt: skip
+    assert read_image(ImageRef(ref.path, 0)).flatten().tolist() == [0, 0.5, 1, 1, 1]
+    assert read_image(ImageRef(ref.path, 1)).flatten().tolist() == [0, 0, 0, 0.5, 1]
+    assert unscaled_range(ref) is None
+
+
+@pytest.mark.parametrize(("photometric", "shown"), [("MONOCHROME2", [0, 0, 0, 1]), ("MONOCHROME1", [0, 1, 0, 0])])
+def test_what_fills_up_a_dicom_picture_moves_no_level_and_is_black(tmp_path, photometric, shown):
+    stored = np.full((10, 10), -2000, dtype=np.int16)  # as far as the scanner has seen nothing
+    stored[5:, :5], stored[5:, 5:] = 0, 100
+    ref = write_dicom(tmp_path / "a.dcm", stored, photometric=photometric, PixelPaddingValue=-2000)
+    assert unscaled_range(ref) == (0, 100, True)
+    assert read_image(ref)[0, [0, 5, 0, 5], [0, 0, 9, 9]].tolist() == shown
+
+
+def test_complex_volumes_are_refused_with_a_way_out(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.full((4, 4, 3), 1j, np.complex64), np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(UserError, match="holds complex numbers; save their magnitude"):
+        read_image(ImageRef(tmp_path / "a.nii"))

@@ -12,6 +12,7 @@ from cae.metrics.agreement import (
     balanced_accuracy,
     beats_chance,
     better_order,
+    clearly_better,
     confusion_matrix,
     recalls,
 )
@@ -87,3 +88,29 @@ def test_an_order_is_hardly_ever_read_into_guesses(classes, each):
     draws = torch.randint(classes, (100, len(labels)), generator=generator)
     named = sum(better_order(confusion_matrix(labels, guesses, classes)) is not None for guesses in draws)
     assert named <= 8  # of 100, at a level of 0.02 for each of a few orders
+
+
+def predictions(right: list[bool]) -> torch.Tensor:
+    """Predictions of two classes for labels 0, 1, 0, 1, …"""
+    labels = torch.arange(len(right)) % 2
+    return torch.where(torch.tensor(right), labels, 1 - labels)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "found"),
+    [
+        ([False] * 20 + [True] * 20, [True] * 40, True),
+        ([False] * 4 + [True] * 36, [True] * 40, False),  # a tenth more, which may be chance
+        ([False] * 38 + [True] * 362, [True] * 400, False),  # no chance, but hardly better
+        ([True, False] * 20, [False, True] * 20, False),  # others, as many
+        ([True] * 40, [True] * 40, False),
+    ],
+)
+def test_other_predictions_are_named_only_where_they_are_much_better_and_not_by_chance(before, after, found):
+    labels = torch.arange(len(before)) % 2
+    worse = torch.zeros_like(labels)
+    assert clearly_better(labels, predictions(before), [worse, predictions(after)], 2) == (1 if found else None)
+
+
+def test_without_other_predictions_none_are_better():
+    assert clearly_better(torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64), [], 2) is None

@@ -12,6 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
+from cae.classifiers import TargetClassifier
+from cae.classifiers.other_inputs import logits_given, other_inputs
 from cae.config import load_config
 from cae.runs.label_agreement import LabelAgreement
 from explainers.commands.compare import compare
@@ -32,6 +34,24 @@ def turned(images: np.ndarray) -> np.ndarray:
 
 def useless(images: np.ndarray) -> np.ndarray:
     return np.tile(np.array([[3.0, 0, 0, 0]], np.float32), (len(images), 1))
+
+
+def divided_again(images: np.ndarray) -> np.ndarray:
+    """A function that takes its images for bytes."""
+    return levels_of(images / 255)
+
+
+def normalised(images: np.ndarray) -> np.ndarray:
+    """Trained on images of mean 0.4 and deviation 0.2, which are given normalised."""
+    return levels_of(0.4 + 0.2 * images)
+
+
+def mistaken(images: np.ndarray) -> np.ndarray:
+    """Right on three of four images, whatever their form."""
+    scores = levels_of(images)
+    wrong = np.arange(len(images)) % 4 == 3
+    scores[wrong] = np.roll(scores[wrong], 1, axis=1)
+    return scores
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +118,74 @@ def test_a_classifier_that_guesses_is_warned_of(compared):
     assert "no better than guessing on 24 labelled images (balanced accuracy 25.0%)" in said
     assert kept["recall"]["cat"] == 1
     assert kept["recall"]["dog"] == 0
+
+
+def test_a_function_that_divides_by_255_once_more_is_told_with_the_line_that_cures_it(compared):
+    said, kept = compared(divided_again)
+    assert "given 24 labelled images with values from 0 to 255, the classifier is right on far more of them" in said
+    assert "(100.0% instead of 25.0%, balanced)" in said
+    assert "take the division by 255 out of it" in said
+    line = "classifier.mean=[0] classifier.std=[0.003922]"
+    assert line in said
+    assert kept["better_input"]["fitting"] == 1
+    assert "far more of them" in compared(divided_again)[0]  # the second time, what was kept is told
+    said, kept = compared(divided_again, *line.split())
+    assert "right on 100.0% of 24" in said
+    assert "warning" not in said
+
+
+def test_exchanged_mean_and_deviation_are_told(compared):
+    said, _ = compared(normalised, "classifier.mean=[0.2]", "classifier.std=[0.4]")
+    assert "with `classifier.mean` and `classifier.std` exchanged" in said
+    assert "set classifier.mean=[0.4] classifier.std=[0.2]" in said
+    assert "warning" not in compared(normalised, "classifier.mean=[0.4]", "classifier.std=[0.2]")[0]
+
+
+def test_a_normalisation_that_is_missing_or_made_twice_is_told(compared):
+    said, _ = compared(lambda images: levels_of(0.5 + 0.5 * images))
+    assert "brought to the range from -1 to 1" in said
+    assert "set classifier.mean=[0.5] classifier.std=[0.5]" in said
+    assert "without normalisation" in compared(levels_of, "classifier.mean=[0.5]", "classifier.std=[0.5]")[0]
+
+
+def test_a_classifier_that_no_other_form_of_the_images_helps_is_not_doubted(compared):
+    said, kept = compared(mistaken)
+    assert kept["balanced_accuracy"] == pytest.approx(0.75, abs=0.05)
+    assert kept["better_input"] is None
+    assert "warning" not in said
+
+
+def test_a_classifier_that_is_right_is_not_given_other_forms_of_the_images(compared):
+    asked = []
+
+    def watched(images: np.ndarray) -> np.ndarray:
+        asked.append(len(images))
+        return levels_of(images)
+
+    compared(watched, "methods=[centre]")
+    right, asked[:] = sum(asked), []
+    compared(lambda images: watched(images / 255), "methods=[centre]")
+    assert sum(asked) > right + 3 * 24
+
+
+def test_blue_first_is_another_form_of_images_in_colour():
+    def blue(images: np.ndarray) -> np.ndarray:
+        return images[:, 2::-2, 0, 0]
+
+    classifier = TargetClassifier(blue, ("a", "b"), image_shape=(3, 2, 2), scores="logits")
+    images = torch.rand(4, 3, 2, 2)
+    (turned,) = [form for form in other_inputs(classifier) if form.turned]
+    assert turned.words == "with their channels in the order blue, green, red"
+    assert torch.equal(logits_given(classifier, images, turned), classifier.logits(images).flip(1))
+    grey = TargetClassifier(levels_of, NAMES, image_shape=(1, 2, 2))
+    assert not any(form.turned for form in other_inputs(grey))
+
+
+def test_no_form_is_tried_twice():
+    own = TargetClassifier(levels_of, NAMES, image_shape=(1, 2, 2), mean=[0.5], std=[0.5])
+    assert [form.words for form in other_inputs(own)] == [
+        "with values from 0 to 255", "without normalisation", "normalised as photographs of ImageNet are",
+    ]  # fmt: skip
 
 
 def test_zero_images_to_check_ask_nothing(compared):

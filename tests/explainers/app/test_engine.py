@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -130,7 +131,7 @@ def test_maps_are_of_the_explainers_that_are_offered(engine, images):
 
 
 def test_the_app_opens_to_others_only_behind_a_token(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: SimpleNamespace(origin="gradio.py"))
     check(load_config(overrides=[]))
     with pytest.raises(UserError, match=r"serve\.host=0\.0\.0\.0 opens the app to other machines"):
         check(load_config(overrides=["serve.host=0.0.0.0"]))
@@ -142,6 +143,7 @@ def test_the_app_opens_to_others_only_behind_a_token(monkeypatch):
 
 
 def test_without_gradio_a_sentence_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'cae-explain\[app\]'"):
-        check(load_config(overrides=[]))
+    for found in (None, SimpleNamespace(origin=None)):  # not there, or a folder that was left behind
+        monkeypatch.setattr("importlib.util.find_spec", lambda name, found=found: found)
+        with pytest.raises(UserError, match=r"pip install 'cae-explain\[app\]'"):
+            check(load_config(overrides=[]))

@@ -75,7 +75,8 @@ def test_compare_leaves_maps_figures_and_tables_with_the_random_order_in_them(tr
     assert {"deletion_auc", "insertion_auc", "auprc"} <= {row["metric"] for row in rows}
     text = (folder / "table.md").read_text()
     assert "| random order |" in text
-    assert "evaluations | seconds |" in text
+    assert "| pointing ↑ | auprc ↑ | evaluations | seconds |" in text
+    assert "`pointing` and `auprc` are measured where a mask marks something: on 6 of 9 images." in text
     assert text.strip() in capsys.readouterr().out
 
 

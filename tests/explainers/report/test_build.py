@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from made_counterfactuals import counterfactual
+from markupsafe import escape
 from report_run import CLASSES, HOSTILE, report_run
 
 from cae.config import Config
 from cae.config.command_line import load_config
 from cae.errors import UserError
+from cae.generators.table import MEANINGS
 from cae.manifold.class_manifold import ClassManifold
 from explainers.commands.report import report
 from explainers.report.build import build_report
@@ -254,6 +256,25 @@ def test_generators_are_shown_as_far_as_they_fit(config):
     assert first["sprite"]["count"] == 1 + 4 + 2 + 2
     assert shown_generators(explanations, 1, 10**6).left_out == 1
     assert shown_generators(explanations, None, 10).left_out == 2
+
+
+def test_every_column_of_the_generators_table_is_explained_and_has_its_direction(config):
+    folder = shown_generators(Path(config.runs) / config.name / "explanations", None, 10**6).folders[0]
+    assert folder["table"]["columns"] == [
+        {"name": "found", "words": MEANINGS["found"][0], "better": "high"},
+        {"name": "seconds", "words": MEANINGS["seconds"][0], "better": "low"},
+        {"name": "sfid", "words": MEANINGS["sfid"][0], "better": "low"},
+        {"name": "mask_share", "words": MEANINGS["mask_share"][0], "better": None},
+    ]
+    section = build_report(config).html.split('<section id="generators"')[1].split("</section>")[0]
+    assert "What the columns say" in section
+    for name in ("found", "seconds", "sfid", "mask_share"):
+        assert f"<dd>{escape(MEANINGS[name][0])}</dd>" in section
+
+
+def test_why_no_localisation_is_shown_is_said(config):
+    section = build_report(config).html.split('<section id="compare"')[1].split("</section>")[0]
+    assert "No <code>pointing</code> and <code>auprc</code>: none of the images has a mask" in section
 
 
 def test_a_list_of_generators_of_another_version_is_refused(tmp_path):
