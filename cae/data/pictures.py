@@ -240,7 +240,7 @@ def _is_colour(picture: Image.Image) -> bool:
     if picture.mode in ("P", "PA"):
         palette = np.asarray(picture.getpalette() or [0, 0, 0]).reshape(-1, 3)
         return bool((palette != palette[:, :1]).any())
-    if is_grey(picture):
+    if picture.mode == "RGBA" and is_grey(picture):
         return False
     return picture.mode not in ("1", "L", "LA", "La", "I", "F") and not picture.mode.startswith("I;16")
 

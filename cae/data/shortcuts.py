@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cae.data.headers import Header
 from cae.data.records import Record
@@ -14,13 +14,16 @@ LEAST_FILES = 8  # of a class, below which its files may be alike by chance
 MOST_SIZES = 3  # of a class: photographs of any size each have their own
 SHOWN = 3  # classes in the sentence
 Value = TypeVar("Value", bound=Hashable)
-KINDS = dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG") | {".tif": "TIFF", ".tiff": "TIFF"}
+KINDS = dict.fromkeys(("jpg", "jpeg", "jpe", "jfif"), "JPEG") | {"tif": "TIFF", "tiff": "TIFF"}
 
 
 def shortcut_notes(records: Sequence[Record], headers: Mapping[str, Header], classes: Sequence[str]) -> list[str]:
     """Sentences where every class has files of a kind, or images of a size, that no other class has."""
-    by_kind = _by_class(records, _kind)
-    by_size = _by_class(records, lambda record: headers[record.id].shape[1:])
+    # counted before anything is made of them, which is felt where there are many files
+    suffixes = Counter((record.label, str(record.image.path).rpartition(".")[2]) for record in records)
+    shapes = Counter((record.label, headers[record.id].shape) for record in records)
+    by_kind = _by_class(suffixes, _kind)
+    by_size = _by_class(shapes, lambda shape: shape[1:])
     notes = []
     if _tell_apart(by_kind):
         notes.append(
@@ -36,16 +39,16 @@ def shortcut_notes(records: Sequence[Record], headers: Mapping[str, Header], cla
     return notes
 
 
-def _kind(record: Record) -> str:
-    suffix = os.path.splitext(record.image.path)[1].lower()
-    return KINDS.get(suffix, suffix[1:].upper() or "no suffix")
+def _kind(end: str) -> str:
+    """The kind of file that the end of a path tells."""
+    return "no suffix" if os.sep in end else KINDS.get(end.lower(), end.upper())
 
 
-def _by_class(records: Sequence[Record], what: Callable[[Record], Value]) -> dict[int, Counter[Value]]:
+def _by_class(counts: Mapping[tuple[int, Any], int], what: Callable[[Any], Value]) -> dict[int, Counter[Value]]:
     found: dict[int, Counter[Value]] = defaultdict(Counter)
-    for record in records:
-        if record.label >= 0:
-            found[record.label][what(record)] += 1
+    for (label, value), count in counts.items():
+        if label >= 0:
+            found[label][what(value)] += count
     return dict(sorted(found.items()))
 
 
