@@ -1,0 +1,107 @@
+"""Figures of ``benchmarks/multirex_adaptive.py`` from the runs of one network; nothing is explained here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, median
+from typing import Any
+
+import numpy as np
+
+from cae.metrics.statistics import binomial_interval, interval, midpoint_median
+
+RESAMPLES = 2000
+FIRST_BUDGET = 500
+ENOUGH = 2
+FOUND_ENOUGH = "found_where_two_exist"
+JUDGES = ("cells", "superpixels")
+Results = Mapping[str, Mapping[str, Any]]
+Bounds = tuple[float, float]
+
+
+def network_figures(
+    results: Results, thresholds: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Bounds], dict[str, list[str]]]:
+    """Figures, their 95 % intervals, and the photographs whose budget ended with fewer than two, by threshold.
+
+    Figures over all photographs are there only where every photograph was explained.
+
+    Args:
+        results: of each photograph, by name: its run by threshold, and under ``pairs`` what each judge found.
+        thresholds: as the runs are named.
+    """
+    figures: dict[str, Any] = {}
+    intervals: dict[str, Bounds] = {}
+    ran_out: dict[str, list[str]] = {}
+    for threshold in thresholds:
+        name = f"threshold_{threshold}"
+        runs = {photograph: result[threshold] for photograph, result in results.items() if threshold in result}
+        figures[f"{name}/explained"] = len(runs)
+        ran_out[name] = [photograph for photograph, run in runs.items() if run["ran_out"]]
+        if runs:
+            _masks(name, list(runs.values()), figures)
+        if len(runs) == len(results):
+            _all_photographs(name, list(runs.values()), figures, intervals)
+        for who in (*JUDGES, "either"):
+            _where_two_exist(name, who, threshold, results, figures, intervals)
+    return figures, intervals, ran_out
+
+
+def _masks(name: str, runs: Sequence[Mapping[str, Any]], figures: dict[str, Any]) -> None:
+    """What holds of the masks that were returned."""
+    finest = [side for run in runs for side in run["finest"]]
+    held = [float(holds) for run in runs for holds in run["holds"]]
+    figures[f"{name}/masks"] = len(finest)
+    figures[f"{name}/certified"] = mean(float(side is not None) for side in finest) if finest else None
+    figures[f"{name}/certified_at_16_pixels"] = mean(float((side or 99) <= 16) for side in finest) if finest else None
+    figures[f"{name}/verified_alone"] = mean(held) if held else None
+    figures[f"{name}/disjoint"] = mean(float(run["disjoint"]) for run in runs)
+
+
+def _all_photographs(
+    name: str, runs: Sequence[Mapping[str, Any]], figures: dict[str, Any], intervals: dict[str, Bounds]
+) -> None:
+    """Numbers of explanations and evaluations over all photographs."""
+    counts, evaluations = [run["count"] for run in runs], [run["evaluations"] for run in runs]
+    images = range(len(runs))
+    figures[f"{name}/explanations"] = mean(counts)
+    intervals[f"{name}/explanations"] = interval(np.array(counts), images, resamples=RESAMPLES)
+    figures[f"{name}/evaluations"] = median(evaluations)
+    intervals[f"{name}/evaluations"] = interval(np.array(evaluations), images, midpoint_median, resamples=RESAMPLES)
+    figures[f"{name}/evaluations_mean"] = mean(evaluations)
+    shares = {
+        "two_or_more": [run["count"] >= ENOUGH for run in runs],
+        # the first search found enough exactly where no more was spent
+        "two_or_more_at_first": [run["count"] >= ENOUGH and run["evaluations"] <= FIRST_BUDGET for run in runs],
+        "went_on": [run["evaluations"] > FIRST_BUDGET for run in runs],
+        "ran_out": [run["ran_out"] for run in runs],
+    }
+    for key, values in shares.items():
+        _share(f"{name}/{key}", values, figures, intervals)
+
+
+def _where_two_exist(
+    name: str, who: str, threshold: str, results: Results, figures: dict[str, Any], intervals: dict[str, Bounds]
+) -> None:
+    """How often two are found where a judge (or either of them) shows that two exist, and where none does."""
+    of = JUDGES if who == "either" else (who,)
+    judged = {
+        photograph: any(result["pairs"][judge][threshold] for judge in of)
+        for photograph, result in results.items()
+        if threshold in result and all(judge in result.get("pairs", {}) for judge in of)
+    }
+    if not judged:
+        return
+    found = {photograph: results[photograph][threshold]["count"] >= ENOUGH for photograph in judged}
+    exist = [found[photograph] for photograph, there in judged.items() if there]
+    prefix = f"{name}/{who}"
+    figures[f"{prefix}/judged"], figures[f"{prefix}/exist"] = len(judged), len(exist)
+    figures[f"{prefix}/found"] = sum(exist)
+    figures[f"{prefix}/found_elsewhere"] = sum(found[photograph] for photograph, there in judged.items() if not there)
+    if exist:
+        _share(f"{prefix}/{FOUND_ENOUGH}", exist, figures, intervals)
+
+
+def _share(key: str, values: Sequence[bool], figures: dict[str, Any], intervals: dict[str, Bounds]) -> None:
+    figures[key] = mean(map(float, values))
+    intervals[key] = binomial_interval(sum(values), len(values))
