@@ -14,7 +14,7 @@ RESAMPLES = 2000
 FIRST_BUDGET = 500
 ENOUGH = 2
 FOUND_ENOUGH = "found_where_two_exist"
-JUDGES = ("cells", "superpixels")
+JUDGES = ("superpixels", "cells")
 Results = Mapping[str, Mapping[str, Any]]
 Bounds = tuple[float, float]
 
@@ -42,8 +42,7 @@ def network_figures(
             _masks(name, list(runs.values()), figures)
         if len(runs) == len(results):
             _all_photographs(name, list(runs.values()), figures, intervals)
-        for who in (*JUDGES, "either"):
-            _where_two_exist(name, who, threshold, results, figures, intervals)
+        _where_two_exist(name, threshold, results, figures, intervals)
     return figures, intervals, ran_out
 
 
@@ -77,31 +76,29 @@ def _all_photographs(
         "ran_out": [run["ran_out"] for run in runs],
     }
     for key, values in shares.items():
-        _share(f"{name}/{key}", values, figures, intervals)
+        _share(f"{name}/{key}", sum(values), len(values), figures, intervals)
 
 
 def _where_two_exist(
-    name: str, who: str, threshold: str, results: Results, figures: dict[str, Any], intervals: dict[str, Bounds]
+    name: str, threshold: str, results: Results, figures: dict[str, Any], intervals: dict[str, Bounds]
 ) -> None:
-    """How often two are found where a judge (or either of them) shows that two exist, and where none does."""
-    of = JUDGES if who == "either" else (who,)
-    judged = {
-        photograph: any(result["pairs"][judge][threshold] for judge in of)
-        for photograph, result in results.items()
-        if threshold in result and all(judge in result.get("pairs", {}) for judge in of)
+    """How often two are found where two are known to exist: found and checked, or shown by a judge."""
+    runs = {photograph: result for photograph, result in results.items() if threshold in result}
+    found = [photograph for photograph, result in runs.items() if result[threshold]["count"] >= ENOUGH]
+    judged = [
+        photograph for photograph, result in runs.items() if photograph not in found and "pairs" in result
+    ]  # the others found fewer and are not judged yet
+    shown = {
+        judge: [photograph for photograph in judged if runs[photograph]["pairs"][judge][threshold]] for judge in JUDGES
     }
-    if not judged:
-        return
-    found = {photograph: results[photograph][threshold]["count"] >= ENOUGH for photograph in judged}
-    exist = [found[photograph] for photograph, there in judged.items() if there]
-    prefix = f"{name}/{who}"
-    figures[f"{prefix}/judged"], figures[f"{prefix}/exist"] = len(judged), len(exist)
-    figures[f"{prefix}/found"] = sum(exist)
-    figures[f"{prefix}/found_elsewhere"] = sum(found[photograph] for photograph, there in judged.items() if not there)
-    if exist:
-        _share(f"{prefix}/{FOUND_ENOUGH}", exist, figures, intervals)
+    known = len(found) + len(set().union(*shown.values()))
+    figures[f"{name}/found"], figures[f"{name}/judged"], figures[f"{name}/known"] = len(found), len(judged), known
+    for judge, photographs in shown.items():
+        figures[f"{name}/missed/{judge}"] = len(photographs)
+    if known and len(found) + len(judged) == len(runs):
+        _share(f"{name}/{FOUND_ENOUGH}", len(found), known, figures, intervals)
 
 
-def _share(key: str, values: Sequence[bool], figures: dict[str, Any], intervals: dict[str, Bounds]) -> None:
-    figures[key] = mean(map(float, values))
-    intervals[key] = binomial_interval(sum(values), len(values))
+def _share(key: str, successes: int, trials: int, figures: dict[str, Any], intervals: dict[str, Bounds]) -> None:
+    figures[key] = successes / trials
+    intervals[key] = binomial_interval(successes, trials)

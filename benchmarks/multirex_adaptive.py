@@ -3,12 +3,13 @@
     python benchmarks/multirex_adaptive.py --photographs data/imagenet-sample --minutes 60
 
 Photographs (``labels.csv``: file, class_index, class_name) are explained for the class that the network sees, right or
-wrong; the first ``--development`` of those that EfficientNet-Lite0 has right were used while the method was made and
-are left out. Two networks: Lite0 (extra ``imagenet``) and Lite1 (extra ``benchmarks``). Whether two explanations exist
-is found apart from the method: by trying all unions of the cells of a 3 x 3 grid, which the method itself does with
-what is left of its further budget, and all unions of nine superpixels, which it never sees. What a network answers is
-kept in ``--work``, so that a stopped run continues; the evaluations are counted as if nothing were kept. The most
-telling runs come first, and ``--minutes`` ends them. Results: ``benchmarks/results/multirex_adaptive.json``.
+wrong, the last of the list first; the first ``--development`` of those that EfficientNet-Lite0 has right were used while
+the method was made and are left out. Two networks: Lite0 (extra ``imagenet``) and Lite1 (extra ``benchmarks``). Two
+explanations are known to exist where the method finds two, each of whose masks keeps the class alone, and where one of
+two judges shows it, who are asked where it finds fewer: all unions of nine superpixels, which the method never sees, and
+of the cells of a 3 x 3 grid, which it tries itself with what is left of its further budget. What a network answers is kept
+in ``--work``, so that a stopped run continues; the evaluations are counted as if nothing were kept. The most telling runs
+come first, and ``--minutes`` ends them. Results: ``benchmarks/results/multirex_adaptive.json``.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import machine  # noqa: E402
 from benchmarks._multirex_runs import SIDE, explain, photographs, predicted, search_pairs  # noqa: E402
-from benchmarks._multirex_summary import network_figures  # noqa: E402
+from benchmarks._multirex_summary import ENOUGH, JUDGES, network_figures  # noqa: E402
 from benchmarks._shearletx_measures import second_network  # noqa: E402
 from cae.classifiers import TargetClassifier, load_imagenet_classifier  # noqa: E402 (also runs without installation)
 from cae.files import read_json, write_json  # noqa: E402
@@ -37,11 +38,10 @@ NETWORKS: dict[str, Callable[[], TargetClassifier]] = {
     "lite1": lambda: second_network((3, SIDE, SIDE)),
 }
 THRESHOLDS = (0.0, 0.9)
-# what is done, in this order: network, and a threshold, a threshold where two exist, or who judges whether they do
+# what is done, in this order: network, and the threshold that is explained, or judged where fewer than two were found
 STEPS = (
-    ("lite0", "0"), ("lite0", "cells"), ("lite0", "0.9 where two exist"), ("lite1", "0"), ("lite1", "cells"),
-    ("lite1", "0.9 where two exist"), ("lite0", "superpixels"), ("lite0", "0.9"), ("lite1", "superpixels"),
-    ("lite1", "0.9"),
+    ("lite0", "0"), ("lite0", "judges at 0"), ("lite1", "0"), ("lite1", "judges at 0"), ("lite0", "0.9"),
+    ("lite0", "judges at 0.9"), ("lite1", "0.9"), ("lite1", "judges at 0.9"),
 )  # fmt: skip
 
 
@@ -66,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photographs", type=Path, required=True, help="folder with labels.csv")
     parser.add_argument("--development", type=int, default=20, help="rightly classified ones that are left out")
+    parser.add_argument("--images", type=int, help="photographs at most; all where left out")
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -85,16 +86,17 @@ def _images(arguments: argparse.Namespace) -> dict[str, Tensor]:
         right[name] = predicted(name, image, classifier, arguments.work / "lite0") == label
     development = [name for name in found if right[name]][: arguments.development]
     write_json(arguments.work / "right.json", right)
-    return {name: image for name, image in found.items() if name not in development}
+    others = [name for name in reversed(found) if name not in development]
+    return {name: found[name] for name in others[: arguments.images]}
 
 
 def _do(step: str, path: Path, image: Tensor, classifier: TargetClassifier, seed: int) -> None:
     """One step for one photograph."""
-    threshold, _, where_two_exist = step.partition(" ")
-    if not threshold.replace(".", "").isdigit():
-        search_pairs(path, image, classifier, THRESHOLDS, [step])
-    elif not where_two_exist or read_json(path).get("pairs", {}).get("cells", {}).get(threshold):
+    judged, _, threshold = step.rpartition(" at ")
+    if not judged:
         explain(path, threshold, image, classifier, seed=seed, threshold=float(threshold), batch_size=1)
+    elif read_json(path).get(threshold, {}).get("count", ENOUGH) < ENOUGH:
+        search_pairs(path, image, classifier, THRESHOLDS, JUDGES)
 
 
 def _write(names: list[str], arguments: argparse.Namespace) -> None:
@@ -111,7 +113,8 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
         ran_out |= {f"{network}/{key}": value for key, value in out.items()}
     result = {
         "command": "python benchmarks/multirex_adaptive.py --photographs data/imagenet-sample "
-        f"--development {arguments.development} --minutes {arguments.minutes:g}",
+        + f"--development {arguments.development}"
+        + (f" --images {arguments.images}" if arguments.images else ""),
         "machine": machine(arguments.threads),
         "seeds": [arguments.seed],
         "images": len(names),
