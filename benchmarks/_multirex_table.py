@@ -29,7 +29,13 @@ ADAPTIVE = {
     "verified_alone": ("hold alone", "{:.0%}"),
 }
 NETWORKS = {"lite0": "EfficientNet-Lite0", "lite1": "EfficientNet-Lite1"}
-JUDGES = {"cells": "cells of a 3 x 3 grid", "superpixels": "nine superpixels", "either": "either of them"}
+JUDGED = {
+    "found": "two found",
+    "judged": "fewer found, judged",
+    "missed/superpixels": "of these two shown by superpixels",
+    "missed/cells": "… by cells",
+    "known": "two known to exist",
+}
 
 
 def adaptive_section(folder: Path) -> str:
@@ -49,18 +55,12 @@ def adaptive_section(folder: Path) -> str:
     text += f"\n{figures['photographs_right']} of {figures['photographs']} photographs are classified right by Lite0; "
     text += "the others are explained for the class that is seen. In brackets: 95 % intervals, by bootstrap over "
     text += "photographs, of shares by Clopper and Pearson. Empty: not all photographs were explained.\n\n"
-    text += "| network | threshold | who shows that two exist | photographs | of these two exist | and are found | "
-    text += "share found | found where none is shown |\n|---|---|---|---|---|---|---|---|\n"
+    text += "| network | threshold | " + " | ".join(JUDGED.values()) + " | share found of the last |\n"
+    text += "|---|---|" + "---|" * (len(JUDGED) + 1) + "\n"
     for setting in settings:
-        for judge, words in JUDGES.items():
-            if figures.get(f"{setting}/{judge}/exist"):
-                keys = ("judged", "exist", "found")
-                cells = [str(figures[f"{setting}/{judge}/{key}"]) for key in keys]
-                share = _cell(f"{setting}/{judge}/found_where_two_exist", "{:.0%}", figures, intervals)
-                elsewhere = figures[f"{setting}/{judge}/found_elsewhere"]
-                text += (
-                    f"| {_setting_words(setting)} | {words} | " + " | ".join([*cells, share, str(elsewhere)]) + " |\n"
-                )
+        cells = [str(figures[f"{setting}/{key}"]) for key in JUDGED]
+        cells.append(_cell(f"{setting}/found_where_two_exist", "{:.0%}", figures, intervals))
+        text += f"| {_setting_words(setting)} | " + " | ".join(cells) + " |\n"
     text += "\nWanted: found on at least 96 % of those where two exist, by a median of at most 511 evaluations.\n\n"
     for setting, names in result["ran_out"].items():
         if names:

@@ -3,13 +3,16 @@
     python benchmarks/multirex_adaptive.py --photographs data/imagenet-sample --minutes 60
 
 Photographs (``labels.csv``: file, class_index, class_name) are explained for the class that the network sees, right or
-wrong, the last of the list first; the first ``--development`` of those that EfficientNet-Lite0 has right were used while
-the method was made and are left out. Two networks: Lite0 (extra ``imagenet``) and Lite1 (extra ``benchmarks``). Two
-explanations are known to exist where the method finds two, each of whose masks keeps the class alone, and where one of
-two judges shows it, who are asked where it finds fewer: all unions of nine superpixels, which the method never sees, and
-of the cells of a 3 x 3 grid, which it tries itself with what is left of its further budget. What a network answers is kept
-in ``--work``, so that a stopped run continues; the evaluations are counted as if nothing were kept. The most telling runs
-come first, and ``--minutes`` ends them. Results: ``benchmarks/results/multirex_adaptive.json``.
+wrong, the last of the list first. The first ``--development`` of those that EfficientNet-Lite0 has right were used
+while the method was made, and are left out. Two networks: Lite0 (extra ``imagenet``) and Lite1 (extra ``benchmarks``).
+
+Two explanations are known to exist where the method finds two, each of whose masks keeps the class alone, and where one
+of two judges shows it, who are asked where it finds fewer: all unions of nine superpixels, which the method never sees,
+and all unions of the cells of a 3 x 3 grid, which it tries itself with what is left of its further budget.
+
+What a network answers is kept in ``--work``, so that a stopped run continues; the evaluations are counted as if nothing
+were kept. The most telling runs come first, and ``--minutes`` ends them. Results go to
+``benchmarks/results/multirex_adaptive.json``.
 """
 
 from __future__ import annotations

@@ -19,29 +19,33 @@ def run(count: int, evaluations: int, ran_out: bool = False) -> dict:
             "holds": [True] * count, "disjoint": True}  # fmt: skip
 
 
-def judged(cells: bool, superpixels: bool) -> dict:
-    return {"cells": {"0": cells}, "superpixels": {"0": superpixels}}
+def judged(superpixels: bool, cells: bool) -> dict:
+    return {"superpixels": {"0": superpixels}, "cells": {"0": cells}}
 
 
 RESULTS = {
-    "n1_found_at_once": {"0": run(3, 480), "pairs": judged(True, True)},
-    "n2_found_later": {"0": run(2, 1200), "pairs": judged(True, False)},
-    "n3_missed": {"0": run(1, 4000, True), "pairs": judged(False, True)},
+    "n1_found_at_once": {"0": run(3, 480)},
+    "n2_found_later": {"0": run(2, 1200)},
+    "n3_missed": {"0": run(1, 4000, True), "pairs": judged(True, False)},
     "n4_has_one_alone": {"0": run(1, 1100), "pairs": judged(False, False)},
-    "n5_shown_by_none": {"0": run(2, 500), "pairs": judged(False, False)},
+    "n5_found_by_all": {"0": run(2, 500), "pairs": judged(True, True)},
 }
 
 
-def test_found_is_counted_where_a_judge_shows_that_two_exist():
+def test_two_are_known_to_exist_where_they_were_found_or_a_judge_shows_them():
     figures, intervals, ran_out = network_figures(RESULTS, ["0", "0.9"])
     of = {key.removeprefix("threshold_0/"): value for key, value in figures.items() if key.startswith("threshold_0/")}
     assert (of["explained"], figures["threshold_0.9/explained"]) == (5, 0)
-    assert (of["cells/exist"], of["cells/found"], of["cells/found_elsewhere"]) == (2, 2, 1)
-    assert (of["superpixels/exist"], of["superpixels/found"]) == (2, 1)
-    assert (of["either/exist"], of["either/found"], of["either/found_elsewhere"]) == (3, 2, 1)
-    assert of["either/found_where_two_exist"] == pytest.approx(2 / 3)
-    assert intervals["threshold_0/either/found_where_two_exist"] == pytest.approx((0.094, 0.992), abs=1e-3)
+    assert (of["found"], of["judged"], of["known"]) == (3, 2, 4)
+    assert (of["missed/superpixels"], of["missed/cells"]) == (1, 0)
+    assert of["found_where_two_exist"] == pytest.approx(3 / 4)
+    assert intervals["threshold_0/found_where_two_exist"] == pytest.approx((0.194, 0.994), abs=1e-3)
     assert ran_out == {"threshold_0": ["n3_missed"], "threshold_0.9": []}
+
+
+def test_no_share_is_given_before_all_that_found_fewer_are_judged():
+    results = {**RESULTS, "n6_not_judged": {"0": run(1, 4000, True)}}
+    assert "threshold_0/found_where_two_exist" not in network_figures(results, ["0"])[0]
 
 
 def test_two_at_first_are_those_found_by_no_more_than_the_first_budget():
@@ -57,7 +61,7 @@ def test_figures_over_all_photographs_wait_for_all_of_them():
     results = {**RESULTS, "n6_not_yet": {"pairs": judged(True, True)}}
     figures = network_figures(results, ["0"])[0]
     assert "threshold_0/evaluations" not in figures
-    assert figures["threshold_0/cells/judged"] == 5
+    assert figures["threshold_0/explained"] == 5
 
 
 def test_the_table_names_photographs_that_ran_out(tmp_path):
@@ -71,7 +75,7 @@ def test_the_table_names_photographs_that_ran_out(tmp_path):
     (tmp_path / "multirex_adaptive.json").write_text(json.dumps(result), encoding="utf-8")
     text = adaptive_section(tmp_path)
     assert "Ran out with fewer than two (EfficientNet-Lite1, threshold 0): missed." in text
-    assert "| EfficientNet-Lite1 | 0 | nine superpixels | 5 | 2 | 1 | 50% [" in text
+    assert "| EfficientNet-Lite1 | 0 | 3 | 2 | 1 | 0 | 4 | 75% [" in text
 
 
 def test_unions_that_keep_the_class_are_all_found_and_remembered(tmp_path):
