@@ -24,7 +24,7 @@ def network_figures(
 ) -> tuple[dict[str, Any], dict[str, Bounds], dict[str, list[str]]]:
     """Figures, their 95 % intervals, and the photographs whose budget ended with fewer than two, by threshold.
 
-    Figures over all photographs are there only where every photograph was explained.
+    Where the time ended first, figures are over the photographs that were explained.
 
     Args:
         results: of each photograph, by name: its run by threshold, and under ``pairs`` what each judge found.
@@ -40,8 +40,7 @@ def network_figures(
         ran_out[name] = [photograph for photograph, run in runs.items() if run["ran_out"]]
         if runs:
             _masks(name, list(runs.values()), figures)
-        if len(runs) == len(results):
-            _all_photographs(name, list(runs.values()), figures, intervals)
+            _counts(name, list(runs.values()), figures, intervals)
         _where_two_exist(name, threshold, results, figures, intervals)
     return figures, intervals, ran_out
 
@@ -57,10 +56,10 @@ def _masks(name: str, runs: Sequence[Mapping[str, Any]], figures: dict[str, Any]
     figures[f"{name}/disjoint"] = mean(float(run["disjoint"]) for run in runs)
 
 
-def _all_photographs(
+def _counts(
     name: str, runs: Sequence[Mapping[str, Any]], figures: dict[str, Any], intervals: dict[str, Bounds]
 ) -> None:
-    """Numbers of explanations and evaluations over all photographs."""
+    """Numbers of explanations and evaluations."""
     counts, evaluations = [run["count"] for run in runs], [run["evaluations"] for run in runs]
     images = range(len(runs))
     figures[f"{name}/explanations"] = mean(counts)

@@ -54,7 +54,7 @@ def adaptive_section(folder: Path) -> str:
         text += f"| {_setting_words(setting)} | " + " | ".join(cells) + " |\n"
     text += f"\n{figures['photographs_right']} of {figures['photographs']} photographs are classified right by Lite0; "
     text += "the others are explained for the class that is seen. In brackets: 95 % intervals, by bootstrap over "
-    text += "photographs, of shares by Clopper and Pearson. Empty: not all photographs were explained.\n\n"
+    text += "photographs, of shares by Clopper and Pearson. Their order was fixed; the time ended the runs.\n\n"
     text += "| network | threshold | " + " | ".join(JUDGED.values()) + " | share found of the last |\n"
     text += "|---|---|" + "---|" * (len(JUDGED) + 1) + "\n"
     for setting in settings:

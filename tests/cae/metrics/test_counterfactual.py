@@ -171,6 +171,7 @@ def test_smoothness_of_known_paths():
     assert backtracking(zigzag) == pytest.approx(0.8)
     assert largest_jump(torch.stack([zigzag, zigzag / 2])).tolist() == pytest.approx([0.7, 0.35])
     assert monotone_share(torch.tensor([0.5, 0.4995, 0.499])) == 1  # falls of less than the tolerance
+    assert monotone_share(torch.tensor([0.5, 0.4988, 0.5])) == 0.5  # a little more
 
 
 def test_lipschitz_estimate_is_the_steepest_step():
