@@ -62,12 +62,12 @@ def square(picture: Image.Image) -> Tensor:
     return torch.from_numpy(array).permute(2, 0, 1).float() / 255
 
 
-def predicted(name: str, image: Tensor, classifier: TargetClassifier, work: Path) -> int:
-    """The class that the classifier sees, kept in the folder of work."""
+def predicted(name: str, image: Tensor, classifier: Callable[[], TargetClassifier], work: Path) -> int:
+    """The class that the classifier sees, kept in the folder of work; it is called for where that is not known yet."""
     known = read_json(work / "predictions.json")
     if name not in known:
         with torch.inference_mode():
-            known[name] = int(classifier.probabilities(image[None]).argmax())
+            known[name] = int(classifier().probabilities(image[None]).argmax())
         write_json(work / "predictions.json", known)
     return int(known[name])
 

@@ -110,7 +110,7 @@ def _photographs(folder: Path, classifier: TargetClassifier, work: Path, count: 
     """Photographs that are classified right, centre-cropped, by name, in the order of the list."""
     found: dict[str, Tensor] = {}
     for name, image, label in photographs(folder):
-        if predicted(name, image, classifier, work) == label:
+        if predicted(name, image, lambda: classifier, work) == label:
             found[name] = image
         if len(found) == skip + count:
             break

@@ -21,6 +21,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -54,15 +55,16 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     images = _images(arguments)
     ends = time.monotonic() + 60 * arguments.minutes
-    classifiers: dict[str, TargetClassifier] = {}
     for network, step in STEPS:
-        if network not in classifiers:
-            classifiers[network] = NETWORKS[network]().compute_with_onnx()
         for name, image in images.items():
-            if time.monotonic() > ends:
-                break
-            _do(step, arguments.work / network / f"{name}.json", image, classifiers[network], arguments.seed)
+            if time.monotonic() < ends:
+                _do(step, arguments.work / network / f"{name}.json", image, _classifier(network), arguments.seed)
     _write(list(images), arguments)
+
+
+@cache
+def _classifier(network: str) -> TargetClassifier:
+    return NETWORKS[network]().compute_with_onnx()
 
 
 def _arguments() -> argparse.Namespace:
@@ -81,12 +83,11 @@ def _arguments() -> argparse.Namespace:
 
 def _images(arguments: argparse.Namespace) -> dict[str, Tensor]:
     """The photographs that chose nothing, by name; which of them each network has right is kept in ``--work``."""
-    classifier = load_imagenet_classifier().compute_with_onnx()
     found: dict[str, Tensor] = {}
     right = {}
     for name, image, label in photographs(arguments.photographs):
         found[name] = image
-        right[name] = predicted(name, image, classifier, arguments.work / "lite0") == label
+        right[name] = predicted(name, image, lambda: _classifier("lite0"), arguments.work / "lite0") == label
     development = [name for name in found if right[name]][: arguments.development]
     write_json(arguments.work / "right.json", right)
     others = [name for name in reversed(found) if name not in development]
@@ -120,7 +121,7 @@ def _write(names: list[str], arguments: argparse.Namespace) -> None:
         + (f" --images {arguments.images}" if arguments.images else ""),
         "machine": machine(arguments.threads),
         "seeds": [arguments.seed],
-        "images": len(names),
+        "images": max(value for key, value in figures.items() if key.endswith("/explained")),
         "figures": figures,
         "intervals": intervals,
         "ran_out": ran_out,
