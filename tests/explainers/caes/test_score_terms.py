@@ -21,7 +21,7 @@ from explainers.caes.score_terms import (
     score_terms,
     top_count,
 )
-from explainers.caes.significance import drawn_terms, link_test, p_values, roll_test, swap_test
+from explainers.caes.significance import drawn_terms, feature_test, link_test, p_values, roll_test, swap_test
 
 S_O = torch.tensor([[0.1, 0.9, 0.3, 0.7, 0.5]])
 S_C = torch.tensor([[0.8, 0.2, 0.4, 0.6, 1.0]])
@@ -184,3 +184,13 @@ def test_coefficients_of_permuted_evidence_test_the_terms_made_of_them():
     assert set(found) == {"caes_obj", "caes_rank", "caes_lp", "caes_lp_context"}
     beyond = (score_terms(means, null, 0.4)["caes_obj"] >= 0.85 - 1e-6).sum().item()
     assert found["caes_obj"] == pytest.approx((1 + beyond) / 100)
+
+
+def test_coefficients_that_order_the_features_as_the_object_does_are_told_from_permuted_ones():
+    means = {**averages(version([1.0, 2.0])), "object": S_O, "context": S_C, "scale": torch.ones(1, 5)}
+    in_order = score_terms(means, S_O[0], 0.4)
+    found = feature_test(means, in_order, S_O[0], 0.4, 999, torch.Generator().manual_seed(0))
+    assert set(found) == {"caes_rank"}
+    assert found["caes_rank"] == pytest.approx(1 / 120, abs=0.01)  # one order of five features in 120
+    gap = torch.tensor([0.1, 0.9, math.nan, 0.7, 0.5])
+    assert feature_test(means, score_terms(means, gap, 0.4), gap, 0.4, 9, torch.Generator().manual_seed(0)) == {}
