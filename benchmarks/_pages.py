@@ -17,6 +17,7 @@ from benchmarks._explainer_tables import (
     cost_section,
     sampler_section,
 )
+from benchmarks._further_pictures import PICTURES, Picture
 from benchmarks._generators_table import generators_section
 from benchmarks._multirex_table import multirex_section
 from benchmarks._quality_table import quality_section, training_cost_section
@@ -60,7 +61,7 @@ def result_pages() -> dict[str, str]:
     for question in QUESTIONS:
         pages[f"results/{question.name}.md"] = _page(question, notes[question.name], results)
     for name, (words, section) in TABLES.items():
-        pages[f"results/tables/{name}.md"] = f"{MADE}\n# {words}\n{section(RESULTS)}"
+        pages[f"results/tables/{name}.md"] = f"{MADE}\n# {words}\n{_pictures_of_table(name, notes)}{section(RESULTS)}"
     return pages
 
 
@@ -113,7 +114,10 @@ def _page(question: Question, texts: Mapping[str, str], results: Mapping[str, Ma
         return textwrap.fill(" ".join(words.split()), 118, break_long_words=False, break_on_hyphens=False) + "\n\n"
 
     text = f"{MADE}\n# {texts['title']}\n\n{paragraph('Asked')}{paragraph('Answer')}"
-    text += f"![{texts['title']}](../images/results/{question.name}.png)\n\n*{question.caption}*\n\n"
+    text += _picture(texts["title"], question.name, question.caption, "../")
+    for picture in PICTURES:
+        if question.name in picture.questions:
+            text += _picture(picture.title, picture.name, picture.caption, "../")
     text += paragraph("Goal")
     if "beside other tables" in texts:
         text += paragraph("Beside other tables")
@@ -123,6 +127,18 @@ def _page(question: Question, texts: Mapping[str, str], results: Mapping[str, Ma
         if heading in texts:
             text += f"\n## {heading.capitalize()}\n\n{texts[heading]}\n"
     return filled(text, results)
+
+
+def _pictures_of_table(name: str, notes: Notes) -> str:
+    """The pictures drawn from a table's figures, above it."""
+    shown: list[tuple[str, Question | Picture]]
+    shown = [(notes[question.name]["title"], question) for question in QUESTIONS if name in question.tables]
+    shown += [(picture.title, picture) for picture in PICTURES if name in picture.tables]
+    return "\n" + "".join(_picture(title, one.name, one.caption, "../../") for title, one in shown)
+
+
+def _picture(title: str, name: str, caption: str, root: str) -> str:
+    return f"![{title}]({root}images/results/{name}.png)\n\n*{caption}*\n\n"
 
 
 def _commands(question: Question, results: Mapping[str, Mapping[str, Any]]) -> str:

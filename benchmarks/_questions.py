@@ -254,6 +254,15 @@ QUESTIONS = (
         "Points: over photographs, bars: 95 % bootstrap intervals. Dashed: what is wanted.", ("multirex",),
     ),
     Question(
+        "multirex_adaptive",
+        _rows({"lite0/threshold_0": "EfficientNet-Lite0"}, "multirex_adaptive", ("lite0/threshold_0",)),
+        (Panel("two found, of those where two exist", "{}/found_where_two_exist", 0.96, range=SHARE),
+         Panel("two or more by 500 evaluations, of all", "{}/two_or_more_at_first", range=SHARE),
+         Panel("two or more in the end, of all", "{}/two_or_more", range=SHARE),
+         Panel("evaluations, median", "{}/evaluations", 511, "low", (0, 560))),
+        "Points: over photographs, bars: 95 % intervals. Dashed: what is wanted.", ("multirex",),
+    ),
+    Question(
         "shearletx",
         (*(Row(f"{words}, 60 steps", FULL, name, ours=name == "shearletx") for name, words in MASK_METHODS.items()),
          *(Row(f"{words}, 300 steps", LONG, name, ours=name == "shearletx") for name, words in MASK_METHODS.items()

@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
+from benchmarks._further_pictures import Picture
 from benchmarks._questions import Panel, Question, Row
 
 OURS, OTHERS, GOAL = "#0072b2", "#555555", "#d55e00"  # told apart by the colour-blind
@@ -21,8 +22,8 @@ TITLE = 24  # letters in a line of a column's title
 Results = Mapping[str, Mapping[str, Any]]
 
 
-def draw(question: Question, results: Results, path: Path) -> None:
-    """Draw the figures of a question.
+def draw(question: Question | Picture, results: Results, path: Path) -> None:
+    """Draw the figures of a question, or of a picture beside it, one line for each row.
 
     Args:
         question: with its rows and panels.
@@ -64,7 +65,15 @@ def _draw_panel(axis: Any, panel: Panel, rows: tuple[Row, ...], results: Results
 
 
 def value_of(result: Mapping[str, Any], key: str) -> tuple[float | None, float | None, float | None]:
-    """A figure with the ends of its interval, which are the figure itself where there is none."""
+    """A figure with the ends of its interval, which are the figure itself where there is none.
+
+    Paired differences are kept apart from the figures, those of each half (``confirmation: a - b/figure``) as well.
+    """
+    half, _, of_half = key.partition(": ")
+    differences = result["choice"][half] if of_half else result.get("differences", {})
+    if (of_half or key) in differences:
+        value, low, high = differences[of_half or key]
+        return value, low, high
     value = result["figures"].get(key)
     low, high = result.get("intervals", {}).get(key) or (value, value)
     return value, low, high

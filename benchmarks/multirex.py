@@ -13,8 +13,6 @@ method, by trying all sets of cells of a 3 x 3 grid. Results go to ``benchmarks/
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
 import os
 import subprocess
 import sys
@@ -25,43 +23,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import machine  # noqa: E402
+from benchmarks._multirex_runs import (  # noqa: E402
+    SIDE,
+    Remembering,
+    explain,
+    photographs,
+    predicted,
+    search_pairs,
+)
 from cae.classifiers import TargetClassifier, load_imagenet_classifier  # noqa: E402 (also runs without installation)
-from cae.files import atomic_path, read_json, write_json  # noqa: E402
+from cae.files import read_json, write_json  # noqa: E402
 from cae.metrics.statistics import interval, midpoint_median  # noqa: E402
 from cae.metrics.statistics import mean as weighted_mean  # noqa: E402
-from explainers.multirex import MultiReX  # noqa: E402
 
-SIDE = 224
 BUDGETS = (250, 500, 1000, 2000, 4000)
 DEFAULT_BUDGET = 500
-WANTED_MEDIAN = 511  # an eighth of the official tool's median
 RESAMPLES = 2000
-PAIR_GRID = 3  # cells a side of the exhaustive search for two disjoint sufficient parts
-
-
-class Remembering(MultiReX):
-    """MultiReX that never scores the same pixels twice, and measures the time of the classifier alone."""
-
-    memory: dict[bytes, np.ndarray]
-    forward_seconds: float = 0.0
-
-    def score(self, images: Tensor) -> Tensor:
-        """Probabilities, from memory where they are known."""
-        keys = [hashlib.blake2b(image.numpy().tobytes(), digest_size=12).digest() for image in images]
-        fresh = [place for place, key in enumerate(keys) if key not in self.memory]
-        if fresh:
-            started = time.perf_counter()
-            rows = super().score(images[fresh])
-            self.forward_seconds += time.perf_counter() - started
-            self.memory.update({keys[place]: row.numpy() for place, row in zip(fresh, rows, strict=True)})
-        return torch.from_numpy(np.stack([self.memory[key] for key in keys]))
+JUDGE = "cells"  # whose unions tell whether two disjoint explanations exist
 
 
 def main() -> None:
@@ -78,9 +62,12 @@ def main() -> None:
     settings = [(t, b) for t in arguments.thresholds for b in arguments.budgets]
     for threshold, budget in sorted(settings, key=lambda pair: (pair[1] != DEFAULT_BUDGET, *pair)):
         for name in images if budget == DEFAULT_BUDGET else _curve_names(list(images), arguments):
-            _explain(name, images[name], classifier, arguments, threshold, budget)
+            explain(
+                arguments.work / f"{name}.json", f"{threshold:g}/{budget}", images[name], classifier,
+                seed=arguments.seed, threshold=threshold, budget=budget, batch_size=arguments.batch_size,
+            )  # fmt: skip
     for name, image in images.items():
-        _search_pairs(name, image, classifier, arguments)
+        search_pairs(arguments.work / f"{name}.json", image, classifier, arguments.thresholds, [JUDGE])
     for name in list(images)[: arguments.timed]:
         _time(name, images[name], arguments)
     if arguments.official:
@@ -121,60 +108,13 @@ def _arguments() -> argparse.Namespace:
 
 def _photographs(folder: Path, classifier: TargetClassifier, work: Path, count: int, skip: int) -> dict[str, Tensor]:
     """Photographs that are classified right, centre-cropped, by name, in the order of the list."""
-    known = read_json(work / "predictions.json")
     found: dict[str, Tensor] = {}
-    with (folder / "labels.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        name = Path(row["file"]).stem
-        image = _square(Image.open(folder / row["file"]).convert("RGB"))
-        if name not in known:
-            with torch.inference_mode():
-                known[name] = int(classifier.probabilities(image[None]).argmax())
-        if known[name] == int(row["class_index"]):
+    for name, image, label in photographs(folder):
+        if predicted(name, image, lambda: classifier, work) == label:
             found[name] = image
         if len(found) == skip + count:
             break
-    write_json(work / "predictions.json", known)
     return dict(list(found.items())[skip:])
-
-
-def _square(picture: Image.Image) -> Tensor:
-    """``(3, 224, 224)`` in [0, 1]: short side resized (bicubic), centre cropped."""
-    scale = SIDE / min(picture.size)
-    size = (max(SIDE, round(picture.width * scale)), max(SIDE, round(picture.height * scale)))
-    picture = picture.resize(size, Image.Resampling.BICUBIC)
-    left, top = (size[0] - SIDE) // 2, (size[1] - SIDE) // 2
-    array = np.asarray(picture.crop((left, top, left + SIDE, top + SIDE))).copy()
-    return torch.from_numpy(array).permute(2, 0, 1).float() / 255
-
-
-def _explain(
-    name: str, image: Tensor, classifier: TargetClassifier, arguments: argparse.Namespace, threshold: float, budget: int
-) -> None:
-    """One setting for one photograph; what is there already is left alone."""
-    path = arguments.work / f"{name}.json"
-    results = read_json(path)
-    key = f"{threshold:g}/{budget}"
-    if key in results:
-        return
-    explainer = Remembering(classifier, threshold=threshold, budget=budget, batch_size=arguments.batch_size)
-    explainer.memory = _recall(arguments.work / f"{name}.npz")
-    found = explainer(image[None], seed=arguments.seed)
-    results[key] = _figures(found.extras[0]) | _checked(found, explainer, image)
-    memory = explainer.memory
-    with atomic_path(arguments.work / f"{name}.npz") as temporary:
-        np.savez(temporary, keys=np.array([k.hex() for k in memory]), rows=np.stack(list(memory.values())))
-    write_json(path, results)
-    run = results[key]
-    print(f"{key} {name}: {run['count']} explanations, {run['evaluations']} evaluations", flush=True)
-
-
-def _recall(path: Path) -> dict[bytes, np.ndarray]:
-    if not path.exists():
-        return {}
-    with np.load(path) as kept:
-        return {bytes.fromhex(key): row for key, row in zip(kept["keys"].tolist(), kept["rows"], strict=True)}
 
 
 def _time(name: str, image: Tensor, arguments: argparse.Namespace) -> None:
@@ -195,62 +135,6 @@ def _time(name: str, image: Tensor, arguments: argparse.Namespace) -> None:
         seconds = time.perf_counter() - started
         results["timed"][runtime] = [seconds, explainer.forward_seconds]
     write_json(path, results)
-
-
-def _search_pairs(name: str, image: Tensor, classifier: TargetClassifier, arguments: argparse.Namespace) -> None:
-    """Whether two disjoint sets of the cells of a 3 x 3 grid keep the class: all 510 proper subsets are tried."""
-    path = arguments.work / f"{name}.json"
-    results = read_json(path)
-    if "pairs" in results:
-        return
-    whole = classifier.probabilities(image[None])[0]
-    target = int(whole.argmax())
-    edges = [round(SIDE * step / PAIR_GRID) for step in range(PAIR_GRID + 1)]
-    cells = torch.zeros(PAIR_GRID**2, 1, SIDE, SIDE)
-    for cell in range(PAIR_GRID**2):
-        row, column = divmod(cell, PAIR_GRID)
-        cells[cell, :, edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = 1
-    mean_colour = classifier.preprocess.mean.reshape(-1, 1, 1)
-    subsets = range(1, 2 ** len(cells) - 1)
-    kept = {}
-    with torch.no_grad():
-        for subset in subsets:
-            mask = sum(cells[cell] for cell in range(len(cells)) if subset >> cell & 1)
-            scores = classifier.probabilities(torch.where(mask > 0, image, mean_colour)[None])[0]
-            if int(scores.argmax()) == target:
-                kept[subset] = float(scores[target] / whole[target])
-    for threshold in arguments.thresholds:
-        enough = [subset for subset, share in kept.items() if share >= threshold]
-        exist = any(one & other == 0 for one in enough for other in enough)
-        results.setdefault("pairs", {})[f"{threshold:g}"] = exist
-    write_json(path, results)
-    print(f"3 x 3 cells, {name}: two exist: {results['pairs']}", flush=True)
-
-
-def _figures(extras: Any) -> dict[str, Any]:
-    return {
-        "count": extras["count"],
-        "status": extras["status"],
-        "pixels": extras["pixels"],
-        "confidences": extras["confidences"],
-        "finest": [certificate["finest"] for certificate in extras["certificates"]],
-        "evaluations": extras["evaluations"]["total"],
-        "stages": extras["evaluations"],
-    }
-
-
-def _checked(found: Any, explainer: Remembering, image: Tensor) -> dict[str, Any]:
-    """Every mask scored again from scratch, alone: does it keep the class, and are the masks disjoint?"""
-    masks = found.extras[0]["masks"]
-    mean_colour = explainer.classifier.preprocess.mean.reshape(-1, 1, 1)
-    holds = []
-    for mask in masks:
-        shown = torch.where(mask, image, mean_colour)[None]
-        probabilities = explainer.classifier.probabilities(shown)[0]
-        whole = float(found.probabilities[0, found.target[0]])
-        enough = float(probabilities[found.target[0]]) >= explainer.threshold * whole - 1e-5
-        holds.append(bool(int(probabilities.argmax()) == int(found.target[0]) and enough))
-    return {"holds": holds, "disjoint": bool(int(masks.sum(0).max()) <= 1) if len(masks) else True}
 
 
 def _run_official(images: dict[str, Tensor], classifier: TargetClassifier, arguments: argparse.Namespace) -> None:
@@ -347,14 +231,14 @@ def _pairs(results: dict[str, dict], arguments: argparse.Namespace, figures: dic
     """Photographs where two disjoint explanations exist by the exhaustive coarse search, and how many are found."""
     for threshold in arguments.thresholds:
         key = f"{threshold:g}/{DEFAULT_BUDGET}"
-        tried = [result for result in results.values() if key in result and f"{threshold:g}" in result.get("pairs", {})]
-        exist = [result for result in tried if result["pairs"][f"{threshold:g}"]]
+        tried = [result for result in results.values() if key in result and JUDGE in result.get("pairs", {})]
+        exist = [result for result in tried if result["pairs"][JUDGE][f"{threshold:g}"]]
         name = f"pairs/threshold_{threshold:g}"
         figures[f"{name}/searched"] = len(tried)
         figures[f"{name}/exist"] = len(exist)
         figures[f"{name}/found"] = sum(result[key]["count"] >= 2 for result in exist)
         figures[f"{name}/found_elsewhere"] = sum(
-            result[key]["count"] >= 2 for result in tried if not result["pairs"][f"{threshold:g}"]
+            result[key]["count"] >= 2 for result in tried if not result["pairs"][JUDGE][f"{threshold:g}"]
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from explainers.multirex.candidates import Candidate, without
+from explainers.multirex.coarse_pairs import UNIONS, coarse_pair
 from explainers.multirex.partition import grid_centres, splits
 from explainers.multirex.prefixes import prefix
 from explainers.multirex.reduction import peel, reduce_chosen, take
@@ -17,15 +18,17 @@ from explainers.multirex.search_steps import SearchSteps, score_mask, score_mask
 
 @dataclass(eq=False)
 class Extension:
-    """Goes on as long as something is found: by ranking, between the discs, by parting, by halves, by exchange.
+    """Goes on as long as something is found: by ranking, between discs, by parting, halves, exchange and coarse cells.
 
     Attributes:
         state: of the search.
         exchanged: keys of the explanations that another was already looked for in place of.
+        combined: whether the unions of the cells of a coarse grid have been tried.
     """
 
     state: SearchState
     exchanged: set[bytes] = field(default_factory=set)
+    combined: bool = False
 
     def run(self) -> SearchSteps[None]:
         """Try each way in turn, until none of them finds anything."""
@@ -48,7 +51,7 @@ class Extension:
                 yield from self._split()
             if state.has_enough() or len(state.pool.chosen) > chosen:
                 continue
-            if not (yield from self._exchange()):
+            if not (yield from self._exchange()) and not (yield from self._combine()):
                 return
 
     def _from_ranking(self) -> SearchSteps[bool]:
@@ -101,3 +104,18 @@ class Extension:
         for part, one, two in sorted(both, key=lambda half: -min(half[1].log_odds, half[2].log_odds))[:1]:
             for mask, score in ((part, one), (~part, two)):
                 yield from take(self.state, Candidate(mask, score))
+
+    def _combine(self) -> SearchSteps[bool]:
+        """Try all unions of coarse cells, once, where there are few explanations; whether that gave more.
+
+        Only where they cost at most half of what is left: otherwise nothing would be left to make them minimal.
+        """
+        state = self.state
+        before = len(state.pool.chosen)
+        if self.combined or before >= FEW or not state.context.budget.affords(2 * UNIONS):
+            return False
+        self.combined = True
+        for candidate in (yield from coarse_pair(state.context.shape)):
+            yield from take(state, candidate)
+        state.choose()
+        return len(state.pool.chosen) > before

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
 import pytest
 
+from benchmarks._cost_pictures import GAP, SIZE, draw_against_cost, free_height
+from benchmarks._further_pictures import PICTURES
 from benchmarks._pages import TABLES, filled, read_notes, read_results, result_pages
 from benchmarks._questions import QUESTIONS
 from benchmarks._result_pictures import draw, value_of
@@ -30,7 +33,8 @@ def test_every_question_has_texts_and_a_picture():
     for question in QUESTIONS:
         assert {"title", "asked", "answer", "goal"} <= set(read_notes()[question.name])
         assert (DOCS / "images" / "results" / f"{question.name}.png").stat().st_size > 5000
-    assert {path.stem for path in (DOCS / "images" / "results").glob("*.png")} == {q.name for q in QUESTIONS}
+    drawn = {path.stem for path in (DOCS / "images" / "results").glob("*.png")}
+    assert drawn == {one.name for one in (*QUESTIONS, *PICTURES)}
 
 
 def test_every_result_file_is_used():
@@ -43,10 +47,26 @@ def test_every_table_is_linked_by_a_question():
     assert {name for question in QUESTIONS for name in question.tables} == set(TABLES)
 
 
-@pytest.mark.parametrize("question", QUESTIONS, ids=lambda question: question.name)
+def test_every_table_of_explainers_has_its_pictures_above_it():
+    pages = result_pages()
+    for name in ("explanations", "information_cost", "samplers", "multirex", "shearletx", "causal_scores",
+                 "causation_coefficient"):  # fmt: skip
+        text = pages[f"results/tables/{name}.md"]
+        shown = [one.name for one in (*QUESTIONS, *PICTURES) if name in one.tables]
+        assert shown
+        for picture in shown:
+            assert 0 < text.index(f"../../images/results/{picture}.png") < text.index("\n| ")
+    for picture in PICTURES:
+        for question in picture.questions:
+            assert f"../images/results/{picture.name}.png" in pages[f"results/{question}.md"]
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, *PICTURES], ids=lambda question: question.name)
 def test_every_row_and_column_of_a_picture_has_a_figure(question):
     results = read_results()
     values = [[value_of(results[row.stem], row.key_of(panel))[0] for panel in question.panels] for row in question.rows]
+    if getattr(question, "cost", None) is not None:
+        assert all(value_of(results[row.stem], row.key_of(question.cost))[0] for row in question.rows)
     assert all(any(value is not None for value in row) for row in values)
     assert all(any(value is not None for value in column) for column in zip(*values, strict=True))
 
@@ -68,6 +88,32 @@ def test_pages_speak_of_finished_work():
 
 def test_a_picture_is_drawn_without_missing_figures(tmp_path: Path):
     draw(QUESTIONS[0], read_results(), tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").stat().st_size > 5000
+
+
+def test_paired_differences_are_read_with_their_intervals_also_those_of_a_half():
+    result = {
+        "figures": {"a": 1.0}, "intervals": {"a": [0.5, 2.0]},
+        "differences": {"a - b/x": [0.1, -0.1, 0.3]},
+        "choice": {"confirmation": {"a - b/x": [0.2, 0.1, 0.3]}},
+    }  # fmt: skip
+    assert value_of(result, "a") == (1.0, 0.5, 2.0)
+    assert value_of(result, "a - b/x") == (0.1, -0.1, 0.3)
+    assert value_of(result, "confirmation: a - b/x") == (0.2, 0.1, 0.3)
+
+
+def test_names_of_points_keep_apart():
+    assert free_height(50.0, [50.0 + GAP * SIZE, 10.0]) == 50.0
+    assert free_height(50.0, [50.0, 45.0]) == 45.0 - GAP * SIZE
+    taken: list[float] = []
+    for height in (50.0, 49.0, 48.0):
+        taken.append(free_height(height, taken))
+    assert min(a - b for a, b in itertools.pairwise(taken)) >= GAP * SIZE
+
+
+def test_a_picture_is_drawn_against_cost(tmp_path: Path):
+    picture = next(picture for picture in PICTURES if picture.cost)
+    draw_against_cost(picture, picture.cost, read_results(), tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 5000
 
 

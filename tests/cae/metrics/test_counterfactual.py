@@ -52,6 +52,19 @@ def test_distances_and_changed_pixels_of_a_known_change():
     assert changed_regions(originals, counterfactuals).tolist() == [1, 0]
 
 
+def test_pixels_are_changed_by_more_than_a_twentieth_whatever_they_were():
+    originals = torch.full((1, 1, 6, 6), 0.5)
+    a_little_more, a_little_less = originals.clone(), originals.clone()
+    a_little_more[0, 0, 0, 0] = a_little_more[0, 0, 5, 5] = 0.56
+    a_little_less[0, 0, 0, 0] = a_little_less[0, 0, 5, 5] = 0.54
+    nowhere_near = torch.zeros(1, 1, 6, 6, dtype=torch.bool)
+    nowhere_near[..., 0, 0] = True
+    for edited, share, regions, outside in ((a_little_more, 2 / 36, 2, 1 / 36), (a_little_less, 0, 0, 0)):
+        assert changed_share(originals, edited).item() == pytest.approx(share)
+        assert changed_regions(originals, edited).item() == regions
+        assert changed_outside(originals, edited, nowhere_near).item() == pytest.approx(outside)
+
+
 def test_changes_count_as_outside_from_five_pixels_off_the_mask():
     original, mask = torch.zeros(1, 3, 20, 20), torch.zeros(1, 1, 20, 20, dtype=torch.bool)
     mask[..., 0:2, 0:2] = True  # its last row is 1
@@ -68,6 +81,7 @@ def test_ssim_is_one_for_the_same_image_and_the_closed_form_for_flat_ones():
     luminance = (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)  # C1 = 0.01²; contrast and structure are 1
     assert float(structural_similarity(dark, bright)) == pytest.approx(luminance, abs=1e-6)
     assert structural_similarity(image[..., :8, :8], image[..., :8, :8]) is None
+    assert structural_similarity(image[..., :10, :], image[..., :10, :]) is None  # one side alone
 
 
 def test_diversity_is_the_mean_over_pairs():
@@ -171,6 +185,7 @@ def test_smoothness_of_known_paths():
     assert backtracking(zigzag) == pytest.approx(0.8)
     assert largest_jump(torch.stack([zigzag, zigzag / 2])).tolist() == pytest.approx([0.7, 0.35])
     assert monotone_share(torch.tensor([0.5, 0.4995, 0.499])) == 1  # falls of less than the tolerance
+    assert monotone_share(torch.tensor([0.5, 0.4988, 0.5])) == 0.5  # a little more
 
 
 def test_lipschitz_estimate_is_the_steepest_step():

@@ -124,6 +124,9 @@ def test_the_centre_map_falls_off_from_the_centre():
     values = centre_map(5, 7)
     assert values.argmax() == 2 * 7 + 3
     assert torch.allclose(values, values.flip(0).flip(1), atol=1e-12)
+    assert values[0, 3].item() == pytest.approx(-0.8)  # two of two and a half pixels up
+    assert values[2, 0].item() == pytest.approx(-6 / 7)
+    assert values[0, 0].item() == pytest.approx(-((0.8**2 + (6 / 7) ** 2) ** 0.5))
 
 
 def test_evidence_of_a_single_pixel_is_its_energy_under_a_gaussian():

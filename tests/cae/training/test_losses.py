@@ -122,6 +122,12 @@ def test_generated_class_is_the_last_and_never_wanted():
     assert losses.wanted_class(torch.tensor([[1.0, 0.0]]), logits).item() == pytest.approx(math.log(4))
 
 
+def test_wanted_class_weighs_the_logarithm_of_each_class_by_what_is_wanted():
+    logits = torch.log(torch.tensor([[0.1, 0.2, 0.3, 0.4]])) + 2.0
+    expected = -(0.5 * math.log(0.1) + 0.2 * math.log(0.2) + 0.3 * math.log(0.3))
+    assert losses.wanted_class(torch.tensor([[0.5, 0.2, 0.3]]), logits).tolist() == pytest.approx([expected])
+
+
 def test_r1_of_a_linear_score_is_its_squared_weight_and_trains_the_discriminator():
     weight = torch.tensor([3.0, 4.0], requires_grad=True)
     images = torch.rand(5, 2, 1, 1).requires_grad_()
@@ -148,6 +154,11 @@ def test_code_distance_reaches_neither_target_nor_scale():
     assert sigma.grad is None
 
 
+def test_code_distance_is_the_mean_absolute_difference_in_units_of_the_scale():
+    code, target = torch.tensor([[1.0, -2.0], [0.0, 0.5]]), torch.tensor([[0.0, 2.0], [0.0, 0.0]])
+    assert losses.normalised_code_distance(code, target, torch.tensor(2.0)).tolist() == [1.25, 0.125]
+
+
 @pytest.mark.parametrize("alpha", [0.1, 10.0])
 @pytest.mark.parametrize("shape", [(6, 8), (6, 4, 3, 3)])
 def test_code_distance_does_not_change_with_the_scale_of_the_codes(alpha, shape, generator):
@@ -165,6 +176,12 @@ def test_variance_term_asks_for_unit_standard_deviation():
     spread = torch.tensor([[1.0, -2.0], [-1.0, 2.0]])
     assert losses.variance_term(spread).item() == 0
     assert losses.variance_term(torch.full((7, 3), 5.0)).item() == pytest.approx(0.99, abs=1e-6)
+
+
+def test_variance_term_is_what_each_unbiased_deviation_lacks():
+    codes = torch.tensor([[0.0, 0.0], [0.5, 3.0], [1.0, 6.0]])  # variances 1/4 and 9
+    expected = (1 - math.sqrt(0.25 + 1e-4)) / 2
+    assert losses.variance_term(codes).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_variance_term_of_collapsed_codes_has_finite_gradients():
@@ -187,6 +204,14 @@ def test_covariance_stays_in_float32_under_autocast(generator):
     expected = losses.covariance_term(codes)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert losses.covariance_term(codes).item() == expected.item()
+
+
+def test_leakage_of_the_adversary_is_what_its_answer_lacks_of_the_classifiers():
+    logits = torch.log(torch.tensor([[0.2, 0.3, 0.5], [0.2, 0.3, 0.5]]))
+    found = losses.leakage_adversary(torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]), logits)
+    expected = [-math.log(0.3), 0.5 * math.log(0.5 / 0.2)]
+    torch.testing.assert_close(found, torch.tensor(expected))
+    torch.testing.assert_close(losses.leakage_encoder(torch.tensor([0.5, 0.0, 0.5]), logits)[0], found[1])
 
 
 def test_leakage_is_zero_when_the_adversary_gives_the_mean_probabilities():

@@ -76,7 +76,7 @@ def test_pairs_are_shuffled_by_seed_and_empty_without_a_partner():
 
 def direction(label: int) -> Direction:
     """Differences of 0.5, 0.25, 2 and 3, and undecided scores of three classes."""
-    image, code = torch.zeros(2, 1, 4, 4), torch.zeros(2, 3)
+    image, code = torch.full((2, 1, 4, 4), 0.125), torch.full((2, 3), -0.75)  # not 0, which hides a sign
     return Direction(
         original=image,
         reconstruction=image + 0.5,

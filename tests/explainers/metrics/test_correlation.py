@@ -28,6 +28,12 @@ def test_patches_are_squares_inside_the_image(size):
         assert patch.sum() == len(rows) ** 2
 
 
+def test_patches_have_sides_of_one_to_five_fourteenths_of_the_shorter_side():
+    sides = {int(patch.any(1).sum()) for patch in random_patches(200, 28, 42, generator(0))}
+    assert sides == {2, 4, 6, 8, 10}
+    assert {int(patch.any(1).sum()) for patch in random_patches(200, 3, 9, generator(0))} == {1, 2, 3}
+
+
 def test_patches_reach_every_border():
     patches = random_patches(2000, 28, 28, generator(1)).any(0)
     assert patches.all()
@@ -40,6 +46,17 @@ def test_correlation_of_what_does_not_vary_is_undefined():
     assert faithfulness_correlation(torch.ones(50), drops) is None
     assert sensitivity_n(torch.stack([drops, torch.ones(50)]), torch.stack([drops, drops])) == pytest.approx(1)
     assert sensitivity_n(torch.ones(2, 50), torch.stack([drops, drops])) is None
+
+
+def test_sensitivity_is_the_mean_of_the_correlations_of_all_sizes():
+    drops = torch.rand(3, 50, generator=generator(0))
+    sums = torch.stack([drops[0], drops[1], -drops[2]])
+    assert sensitivity_n(sums, drops) == pytest.approx(1 / 3)
+
+
+def test_infidelity_is_what_the_best_factor_leaves():
+    # the best factor is (2 + 10) / 5 = 2.4, which leaves 0.4 and -0.2
+    assert infidelity(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0])) == pytest.approx((0.16 + 0.04) / 2)
 
 
 def test_infidelity_by_hand():

@@ -83,6 +83,9 @@ def test_area_over_part_of_the_shares_is_divided_by_their_span():
     curve = Curve(torch.tensor([0.0, 0.3, 0.9], dtype=torch.float64), torch.full((3,), 0.7, dtype=torch.float64))
     assert curve.area == pytest.approx(0.7)
     assert len(curve.until(0.3).shares) == 2
+    late = Curve(torch.tensor([0.2, 0.6]).double(), torch.tensor([0.9, 0.1]).double())
+    assert late.area == pytest.approx(0.5)
+    assert Curve(late.shares[:1], late.scores[:1]).area == pytest.approx(0.9)  # of a single point, its height
 
 
 def test_rescaled_deletion_is_undefined_where_the_score_hardly_falls():
