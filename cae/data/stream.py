@@ -57,7 +57,17 @@ class BalancedStream(Sampler[list[int]]):
     def __len__(self) -> int:
         """Batches of the present epoch, those already done included; never 0, which Lightning would warn of."""
         done = self.progress.global_step
-        return max(1, min(self.epoch_steps, self.max_steps - (done - done % self.epoch_steps)))
+        begun = done - done % self.epoch_steps
+        if begun == done > 0 and self._is_resumed:
+            # Lightning (2.6) first ends the epoch at whose end the checkpoint was written; by the length of a shorter
+            # one to come it would find that one not ended yet, and take steps in it
+            begun -= self.epoch_steps
+        return max(1, min(self.epoch_steps, self.max_steps - begun))
+
+    @property
+    def _is_resumed(self) -> bool:
+        """Whether a Lightning trainer has taken up a checkpoint, and not gone on to another epoch yet."""
+        return bool(getattr(getattr(self.progress, "fit_loop", None), "is_resuming", False))
 
     def __iter__(self) -> Iterator[list[int]]:
         first, present = self.progress.global_step, -1

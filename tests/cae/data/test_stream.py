@@ -71,6 +71,14 @@ def test_the_last_epoch_ends_with_the_training(step, length):
     assert len(BalancedStream(CLASSES, 6, 5, 12, 0, progress)) == length
 
 
+@pytest.mark.parametrize(("step", "length"), [(0, 5), (3, 5), (5, 5), (10, 5), (11, 2)])
+def test_a_training_that_is_taken_up_first_ends_its_epoch(step, length):
+    progress = SimpleNamespace(
+        global_step=step, global_rank=0, world_size=1, fit_loop=SimpleNamespace(is_resuming=True)
+    )
+    assert len(BalancedStream(CLASSES, 6, 5, 12, 0, progress)) == length
+
+
 def test_two_processes_go_on_together_after_a_stop():
     whole = [batches(rank=rank, world=2) for rank in (0, 1)]
     assert [batches(step=9, rank=rank, world=2) for rank in (0, 1)] == [stream[9:] for stream in whole]
