@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,32 +48,46 @@ def adaptive_section(folder: Path) -> str:
     figures, intervals = result["figures"], result["intervals"]
     text = "\n## MultiReX: the default budget, on photographs that chose nothing\n\n"
     settings = [name.removesuffix("/explained") for name in figures if name.endswith("/explained") and figures[name]]
-    text += "| network | threshold | " + " | ".join(words for words, _ in ADAPTIVE.values()) + " |\n"
-    text += "|---|---|" + "---|" * len(ADAPTIVE) + "\n"
-    for setting in settings:
-        cells = [_cell(f"{setting}/{key}", shape, figures, intervals) for key, (_, shape) in ADAPTIVE.items()]
-        text += f"| {_setting_words(setting)} | " + " | ".join(cells) + " |\n"
+    rows = [[*_setting_words(setting), *_cells(setting, ADAPTIVE, figures, intervals)] for setting in settings]
+    text += _table(["network", "threshold", *(words for words, _ in ADAPTIVE.values())], rows)
     text += f"\n{figures['photographs_right']} of {figures['photographs']} photographs are classified right by Lite0; "
     text += "the others are explained for the class that is seen. In brackets: 95 % intervals, by bootstrap over "
     text += "photographs, of shares by Clopper and Pearson. Their order was fixed; the time ended the runs.\n\n"
-    text += "| network | threshold | " + " | ".join(JUDGED.values()) + " | share found of the last |\n"
-    text += "|---|---|" + "---|" * (len(JUDGED) + 1) + "\n"
+    rows = []
     for setting in settings:
-        cells = [str(figures[f"{setting}/{key}"]) for key in JUDGED]
-        cells.append(_cell(f"{setting}/found_where_two_exist", "{:.0%}", figures, intervals))
-        text += f"| {_setting_words(setting)} | " + " | ".join(cells) + " |\n"
+        share = _cell(f"{setting}/found_where_two_exist", "{:.0%}", figures, intervals)
+        rows.append([*_setting_words(setting), *(str(figures[f"{setting}/{key}"]) for key in JUDGED), share])
+    text += _table(["network", "threshold", *JUDGED.values(), "share found of the last"], rows)
     text += "\nWanted: found on at least 96 % of those where two exist, by a median of at most 511 evaluations.\n\n"
     for setting, names in result["ran_out"].items():
         if names:
-            shown = ", ".join(name.partition("_")[2].replace("_", " ") or name for name in names)
+            shown = ", ".join(map(_photograph, names))
             network, threshold = setting.split("/")
             text += f"Ran out with fewer than two ({NETWORKS[network]}, {threshold.replace('_', ' ')}): {shown}.\n\n"
     return text + f"* seed {result['seeds'][0]}, {result['machine']}: `{result['command']}`\n"
 
 
-def _setting_words(setting: str) -> str:
+def _setting_words(setting: str) -> list[str]:
     network, threshold = setting.split("/")
-    return f"{NETWORKS[network]} | {threshold.partition('_')[2]}"
+    return [NETWORKS[network], threshold.partition("_")[2]]
+
+
+def _photograph(name: str) -> str:
+    return name.partition("_")[2].replace("_", " ") or name
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(cells)} |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:], ""])
+
+
+def _cells(
+    setting: str,
+    columns: Mapping[str, tuple[str, str]],
+    figures: dict[str, Any],
+    intervals: dict[str, list[float]],
+) -> list[str]:
+    return [_cell(f"{setting}/{name}", shape, figures, intervals) for name, (_, shape) in columns.items()]
 
 
 def multirex_section(folder: Path) -> str:
@@ -97,15 +112,13 @@ def multirex_section(folder: Path) -> str:
 
 def _settings(figures: dict[str, Any], intervals: dict[str, Any], groups: tuple[str, ...]) -> str:
     """A table with one row for each threshold, budget and group of photographs."""
-    text = "| threshold | budget | | " + " | ".join(words for words, _ in COLUMNS.values()) + " |\n"
-    text += "|---|---|---|" + "---|" * len(COLUMNS) + "\n"
     found = {name.rsplit("/", 1)[0] for name in figures if "/threshold_" in name and name.split("/")[0] in groups}
+    rows = []
     for setting in sorted(found, key=lambda name: (*_order(name), groups.index(name.split("/")[0]))):
         threshold, budget = _order(setting)
-        cells = [_cell(f"{setting}/{name}", shape, figures, intervals) for name, (_, shape) in COLUMNS.items()]
         group = setting.split("/")[0].replace("_", " ")
-        text += f"| {threshold:g} | {budget} | {group} | " + " | ".join(cells) + " |\n"
-    return text
+        rows.append([f"{threshold:g}", str(budget), group, *_cells(setting, COLUMNS, figures, intervals)])
+    return _table(["threshold", "budget", "", *(words for words, _ in COLUMNS.values())], rows)
 
 
 def _order(setting: str) -> tuple[float, int]:
@@ -169,6 +182,5 @@ def _beside(rows: dict[str, dict[str, Any]]) -> str:
     text = "| held-out photograph | ours | official | evaluations, ours | official |\n|---|---|---|---|---|\n"
     for name, row in rows.items():
         keys = ("explanations_ours", "explanations", "evaluations_ours", "evaluations")
-        shown = name.partition("_")[2].replace("_", " ") or name
-        text += f"| {shown} | " + " | ".join(str(row[key]) for key in keys) + " |\n"
+        text += f"| {_photograph(name)} | " + " | ".join(str(row[key]) for key in keys) + " |\n"
     return text + "\n"
