@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from cae.classifiers.checkpoints import existing_file, load_weights, read_state_dict, scores_of_head
+from cae.classifiers.checkpoints import load_weights, read_state_dict, scores_of_head
 from cae.classifiers.features import last_linear
-from cae.classifiers.imagenet import PRETRAINED
-from cae.classifiers.libraries import comes_trained, fit_first_convolution, trained, untrained
+from cae.classifiers.libraries import STATE_DICT, comes_trained, fit_first_convolution, trained, untrained, weights_file
 from cae.config import ClassifierConfig
 from cae.errors import UserError
 
@@ -47,12 +46,7 @@ def starting_network(config: ClassifierConfig, classes: int) -> StartingNetwork:
         return StartingNetwork(
             with_new_head(found.network, classes, config.model), mean or found.mean, std or found.std
         )
-    if config.weights is None:
-        raise UserError(
-            f"`classifier.finetune=true` trains `{config.model}` further: give its weights, a file or "
-            f"`classifier.weights={PRETRAINED}` for those of the library (fetched)."
-        )
-    path = existing_file(config.weights)
+    path = weights_file(config, STATE_DICT)
     build, state = untrained(config.model), read_state_dict(path)
     scores = scores_of_head(build(classes), state) or classes
     network = fit_first_convolution(build(scores), state)

@@ -50,6 +50,7 @@ def _timm(name: str) -> Callable[[int], nn.Module]:
     return lambda scores: timm.create_model(name, pretrained=False, num_classes=scores)
 
 
+STATE_DICT = "its state dict (.safetensors, .pt, .pth)"
 BUILDERS: dict[str, Callable[[str], Callable[[int], nn.Module]]] = {"torchvision": _torchvision, "timm": _timm}
 FETCHERS: dict[str, Callable[[str], TrainedNetwork]] = {"torchvision": torchvision_pretrained, "timm": timm_pretrained}
 

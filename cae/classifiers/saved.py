@@ -18,9 +18,14 @@ from cae.errors import UserError
 from cae.files import check_finite, check_sizes, write_json, write_weights
 
 
+def is_own(config: ClassifierConfig) -> bool:
+    """Whether the options name a classifier that the program trains, wherever its file lies."""
+    return config.finetune or config.model in OWN_NETWORKS
+
+
 def is_trained_here(config: ClassifierConfig) -> bool:
     """Whether ``train.py classifier`` trains the classifier that the options name, and leaves it in the run folder."""
-    return config.finetune or (config.model in OWN_NETWORKS and config.weights is None)
+    return is_own(config) and (config.finetune or config.weights is None)
 
 
 def build_network(model: str, classes: int, channels: int, width: int, reductions: int = 0) -> nn.Module:

@@ -19,6 +19,7 @@ from cae.classifiers.imagenet import LITE0, LITE0_SIZE, PRETRAINED, TrainedNetwo
 from cae.classifiers.libraries import (
     BUILDERS,
     FETCHERS,
+    STATE_DICT,
     comes_trained,
     load_foreign,
     trained,
@@ -26,8 +27,7 @@ from cae.classifiers.libraries import (
     untrained,
     weights_file,
 )
-from cae.classifiers.networks import OWN_NETWORKS
-from cae.classifiers.saved import is_trained_here, load_own_for
+from cae.classifiers.saved import is_own, load_own_for
 from cae.classifiers.target import TargetClassifier
 from cae.config import ClassifierConfig
 from cae.errors import UserError, did_you_mean
@@ -99,7 +99,7 @@ def _load(
         )
     if kind == "callable":
         return _wrap(_load_callable(config), config, classes, image_shape, identity=config.model)
-    if config.model in OWN_NETWORKS or is_trained_here(config):
+    if is_own(config):
         return load_own_for(config, classes, image_shape, _own_path(config, folder))
     if config.model == "torchscript":
         path = weights_file(config, "a TorchScript file")
@@ -111,7 +111,7 @@ def _load(
             scores, config, classes, image_shape, file_digest(path), size=scores.size, channels=scores.channels
         )
     if kind in BUILDERS and name:
-        build, path = untrained(config.model), weights_file(config, "its state dict (.safetensors, .pt, .pth)")
+        build, path = untrained(config.model), weights_file(config, STATE_DICT)
         if read_metadata(path):  # what a training of this program has written
             return load_own_for(config, classes, image_shape, path)
         network = load_foreign(build, config, path, len(classes))

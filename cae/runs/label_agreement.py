@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cae.classifiers import OWN_NETWORKS, TargetClassifier
+from cae.classifiers import TargetClassifier
 from cae.classifiers.other_inputs import logits_given, other_inputs
+from cae.classifiers.saved import is_own
 from cae.config import ClassifierConfig
 from cae.data import CAEDataModule, ImageSet
 from cae.data.notes import printable
@@ -266,7 +267,7 @@ def report_agreement(
     Returns:
         what was measured; None where there is nothing to measure, or another process does it.
     """
-    images, most, foreign = data.dataset(split), config.check_images, config.model not in OWN_NETWORKS
+    images, most, foreign = data.dataset(split), config.check_images, not is_own(config)
     if most == 0 or len(images) == 0 or not is_first_process():
         return None
     path = folder / FILE

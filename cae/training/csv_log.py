@@ -31,7 +31,6 @@ class ContinuedCSVLogger(CSVLogger):
             refuse_link(written_on)
         if keep and path.exists():
             self._history = read_log(path)
-        self._resumed = bool(self._history)
 
     @property
     @rank_zero_experiment
@@ -44,9 +43,9 @@ class ContinuedCSVLogger(CSVLogger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Append one line and write it to the disk."""
-        if self._resumed and step is not None:
+        if self._history and step is not None:
             self.experiment.before = [row for row in self._history if int(row["step"]) < step]
-            self._resumed = False
+            self._history = []
         super().log_metrics(dict(metrics), step)
         self.save()
 

@@ -10,8 +10,7 @@ from typing import Any
 from cae.classifiers import TargetClassifier
 from cae.classifiers.checkpoints import read_metadata
 from cae.classifiers.identity import weights_digest
-from cae.classifiers.networks import OWN_NETWORKS
-from cae.classifiers.saved import is_trained_here, load_own_for
+from cae.classifiers.saved import is_own, is_trained_here, load_own_for
 from cae.config import Config
 from cae.continuing import UNFINISHED, read_note
 from cae.data.fingerprint import same_data
@@ -128,9 +127,9 @@ class _Present:
 def _own_classifier(config: Config, classes: Sequence[str], folder: Path) -> TargetClassifier | None:
     """The classifier, where it is one that the program has trained and its file is there; others lie elsewhere."""
     options = config.classifier
-    here = is_trained_here(options)
-    path = folder / "classifier.safetensors" if here else Path(options.weights or "").expanduser()
-    if not (here or options.model in OWN_NETWORKS) or not path.is_file():
+    in_run = is_trained_here(options)
+    path = folder / "classifier.safetensors" if in_run else Path(options.weights or "").expanduser()
+    if not is_own(options) or not path.is_file():
         return None
     described = read_metadata(path).get("classes", classes)
     names = classes if set(classes) == set(described) else described
