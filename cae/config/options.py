@@ -120,7 +120,12 @@ class ModelConfig:
         "auto: the classifier, where it shows features and gradients",
         choices=("auto", "classifier", "encoder"),
     )
-    individual_channels: int = option(16, "channels of the individual code", low=1)
+    individual_channels: int | None = option(
+        None,
+        "channels of the individual code; by default one for every value of the patch of the image that a place stands "
+        "for, so that nothing is lost",
+        low=1,
+    )
     width: int = option(16, "channels at the first stage of encoder and decoder", low=4)
     individual_downsampling: int | None = option(
         None,

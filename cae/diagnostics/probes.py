@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from cae.metrics import agreement
 
-LARGEST_SIDE = 16  # individual codes are average-pooled to this side for the convolutional probe
+LARGEST_SIDE = 16  # individual codes are average-pooled to this side for the convolutional probe …
+MOST_VALUES = 65_536  # … and further while one of them holds more
 
 
 def balanced_accuracy(predicted: Tensor, truth: Tensor) -> float:
@@ -61,11 +62,18 @@ def channel_statistics(individual_codes: Tensor) -> Tensor:
 
 
 def pooled(individual_codes: Tensor) -> Tensor:
-    """Individual codes averaged down to at most 16 x 16 positions, so that thousands of them fit into memory."""
-    height, width = individual_codes.shape[2:]
-    if max(height, width) <= LARGEST_SIDE:
+    """Individual codes averaged down to at most 16 x 16 positions, so that thousands of them fit into memory.
+
+    >>> [tuple(pooled(torch.zeros(1, channels, 24, 12)).shape[1:]) for channels in (16, 768)]
+    [(16, 16, 12), (768, 8, 8)]
+    """
+    channels, height, width = individual_codes.shape[1:]
+    side = LARGEST_SIDE
+    while side > 1 and channels * min(height, side) * min(width, side) > MOST_VALUES:
+        side //= 2
+    if max(height, width) <= side:
         return individual_codes
-    return F.adaptive_avg_pool2d(individual_codes, (min(height, LARGEST_SIDE), min(width, LARGEST_SIDE)))
+    return F.adaptive_avg_pool2d(individual_codes, (min(height, side), min(width, side)))
 
 
 class ConvProbe(nn.Module):

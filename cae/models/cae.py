@@ -21,7 +21,7 @@ from cae.files import check_sizes, read_tensors, write_weights
 from cae.models.feature_encoder import FeatureEncoder, FeatureReader
 from cae.models.networks import ClassEncoder, Editor, Evidence, IndividualEncoder, Trunk, channels_at, fixed_statistics
 from cae.models.resampling import surroundings
-from cae.models.sizes import depths
+from cae.models.sizes import network_sizes
 
 
 @dataclass(frozen=True)
@@ -123,10 +123,9 @@ class CAE(nn.Module):
         self.image_shape = image_shape[0], image_shape[1], image_shape[2]
         code = "encoder" if reader is None else "classifier"
         model = model or ModelConfig()
-        levels, class_depth = depths(model, image_shape)
-        self.model = model = replace(
-            model, class_code=code, individual_downsampling=levels, class_downsampling=class_depth
-        )
+        sizes = network_sizes(model, image_shape)
+        self.model = model = replace(model, class_code=code, **sizes._asdict())
+        levels, class_depth, code_channels = sizes
         self.unit = 2**levels  # pixels a side for each place of the individual code
         channels, width = image_shape[0], model.width
         self.class_encoder: ClassEncoder | FeatureEncoder
@@ -138,10 +137,8 @@ class CAE(nn.Module):
             self.class_encoder = FeatureEncoder(reader, model.class_dim)
             class_levels = [_level(image_shape[1:], size) for _, *size in reader.map_shapes]
             class_channels = [shape[0] for shape in reader.map_shapes]
-        self.individual_encoder = IndividualEncoder(
-            channels, model.individual_channels, width, levels, model.residual_blocks
-        )
-        self.trunk = Trunk(channels, model.individual_channels, width, levels, model.residual_blocks)
+        self.individual_encoder = IndividualEncoder(channels, code_channels, width, levels, model.residual_blocks)
+        self.trunk = Trunk(channels, code_channels, width, levels, model.residual_blocks)
         self.trunk.start_from(self.individual_encoder)
         self.evidence: Evidence | None = None
         if model.evidence:

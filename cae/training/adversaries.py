@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cae.config import CAEConfig, ModelConfig
+from cae.config import CAEConfig
 from cae.models.networks import Discriminator, LeakageAdversary, fixed_statistics
-from cae.models.sizes import depths
+from cae.models.sizes import network_sizes
 from cae.training import losses
 from cae.training.augmentation import clamp_straight_through
 from cae.training.swaps import Swaps
@@ -34,7 +34,7 @@ class DiscriminatorTerms(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int, config: CAEConfig):
         super().__init__()
         self.classes, self.config = classes, config
-        model, halvings = config.model, depths(config.model, image_shape).classes
+        model, halvings = config.model, network_sizes(config.model, image_shape).class_downsampling
         self.discriminator = Discriminator(image_shape[0], classes, model.discriminator_width, halvings)
 
     @property
@@ -110,15 +110,16 @@ class LeakageTerms(nn.Module):
 
     Args:
         classes: K.
-        model: sizes.
+        code_channels: S of the individual codes.
+        width: channels of the CAE's first stage.
         mean_probabilities: ``(K,)`` of the classifier over the training split.
     """
 
     mean_probabilities: Tensor
 
-    def __init__(self, classes: int, model: ModelConfig, mean_probabilities: Tensor):
+    def __init__(self, classes: int, code_channels: int, width: int, mean_probabilities: Tensor):
         super().__init__()
-        self.adversary = LeakageAdversary(model.individual_channels, classes, model.width)
+        self.adversary = LeakageAdversary(code_channels, classes, width)
         self.register_buffer("mean_probabilities", mean_probabilities.float())
 
     def encoder_term(self, individual_code: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from cae.config import ModelConfig
@@ -68,6 +69,16 @@ def test_a_swap_follows_the_donors_class_code_alone_and_both_codes_of_the_recipi
         cae.swap(Codes(other.class_code, recipient.individual_code), donor),
     ):
         assert (changed - swap).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 64), (1, 128, 96), (3, 128, 128), (3, 256, 256)])
+@torch.no_grad()
+def test_the_linear_maps_of_patches_lose_nothing(shape):
+    cae, images = CAE(shape, ModelConfig(width=4, residual_blocks=0)), images_of(shape, 1)
+    encoder, trunk = cae.individual_encoder, cae.trunk
+    code = encoder.patches(F.pixel_unshuffle(images, encoder.unit))
+    assert code.numel() == images.numel()
+    torch.testing.assert_close(F.pixel_shuffle(trunk.patches(code), trunk.unit), images, atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
