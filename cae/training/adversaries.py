@@ -52,9 +52,9 @@ class DiscriminatorTerms(nn.Module):
         return self.frozen_logits(images)[:, : self.classes]
 
     def adversarial(self, shown: Tensor, donor_probabilities: Tensor) -> Tensor:
-        """L_adv, a scalar: swaps ``(P, C, H, W)`` look like images of the donors' classes ``(P, K)``."""
+        """L_adv of each swap, ``(P,)``: swaps ``(P, C, H, W)`` look like images of the donors' classes ``(P, K)``."""
         logits = self.frozen_logits(clamp_straight_through(shown))
-        return losses.wanted_class(donor_probabilities, logits).mean()
+        return losses.wanted_class(donor_probabilities, logits)
 
     def warmup_terms(self, images: Tensor, logits: Tensor) -> dict[str, Tensor]:
         """The classes of real images ``(B, C, H, W)``, so that D can tell what a swap lacks from the first one on."""

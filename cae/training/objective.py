@@ -18,7 +18,8 @@ from cae.training.code_terms import CodeTerms
 from cae.training.known_edits import patch_swap_term, undo_term
 from cae.training.swaps import Swaps, decode_swaps, encode
 
-CONVINCED = 0.25  # nats of divergence at which the pull towards smaller edits has fallen to 1/e
+CONVINCED = 0.25  # nats of divergence at which what is asked of edits that convince has fallen to 1/e
+REALISM = 4.0  # how much more an edit that convinces has to look real
 LABEL_LOGIT = 6.0  # a label as logits: nearly certain, yet finite
 
 
@@ -118,7 +119,8 @@ class Objective(nn.Module):
             # only an edit that convinces is asked to be smaller: before that, the smallest edit would be none
             terms["minimal"] = (convinced * losses.minimal_edit(shown, swaps.images[swaps.recipients])).mean()
         if weights.adversarial > 0:
-            terms["adversarial"] = self.discriminator_terms.adversarial(shown, swaps.donor_probabilities)
+            unreal = self.discriminator_terms.adversarial(shown, swaps.donor_probabilities)
+            terms["adversarial"] = ((1 + REALISM * convinced) * unreal).mean()
         if weights.leakage > 0:
             terms["leakage"] = self.leakage_terms.encoder_term(swaps.codes.individual_code)
         if weights.undo > 0 and mask is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -77,6 +78,17 @@ def test_weight_zero_removes_a_term(batch, name):
 def test_the_gradient_penalty_comes_only_when_asked_for(batch):
     objective = build()
     assert "r1" not in objective.other_terms(swaps_of(objective, batch), penalise=False, query=True)
+
+
+def test_an_edit_that_convinces_has_to_look_real_five_times_as_much(batch, monkeypatch):
+    objective = build(weights={"coherency": 1.0, "adversarial": 1.0})
+    swaps = swaps_of(objective, batch)
+    divergence, factors = torch.full((len(swaps.recipients),), 1e6), torch.ones(len(swaps.recipients))
+    divergence[:2], factors[:2] = torch.tensor([0, 0.25]), torch.tensor([5, 1 + 4 / math.e])
+    monkeypatch.setattr(objective, "_divergence", lambda *_: (divergence, None))
+    shown = swaps.shown(objective.config.coherency_on)
+    each = objective.discriminator_terms.adversarial(shown, swaps.donor_probabilities)
+    torch.testing.assert_close(objective.generator_terms(swaps)["adversarial"], (factors * each).mean())
 
 
 # --- whom a loss reaches ----------------------------------------------------------------------------------------------
