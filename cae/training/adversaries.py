@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cae.config import CAEConfig
+from cae.config import CAEConfig, ModelConfig
 from cae.models.networks import Discriminator, LeakageAdversary, fixed_statistics
 from cae.models.sizes import network_sizes
 from cae.training import losses
@@ -109,17 +109,18 @@ class LeakageTerms(nn.Module):
     """A, which reads the class from the individual code, and what keeps the individual encoder from telling it.
 
     Args:
+        image_shape: ``(C, H, W)``.
         classes: K.
-        code_channels: S of the individual codes.
-        width: channels of the CAE's first stage.
+        model: sizes.
         mean_probabilities: ``(K,)`` of the classifier over the training split.
     """
 
     mean_probabilities: Tensor
 
-    def __init__(self, classes: int, code_channels: int, width: int, mean_probabilities: Tensor):
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, model: ModelConfig, mean_probabilities: Tensor):
         super().__init__()
-        self.adversary = LeakageAdversary(code_channels, classes, width)
+        channels = network_sizes(model, image_shape).individual_channels
+        self.adversary = LeakageAdversary(channels, classes, model.width)
         self.register_buffer("mean_probabilities", mean_probabilities.float())
 
     def encoder_term(self, individual_code: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ from cae.classifiers import ClassifierReader, TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
 from cae.models.cae import CAE, Codes
-from cae.models.sizes import network_sizes
 from cae.training import losses
 from cae.training.adversaries import DiscriminatorTerms, LeakageTerms
 from cae.training.augmentation import clamp_straight_through, random_view
@@ -54,8 +53,7 @@ class Objective(nn.Module):
         # in lists, the two stay out of this module's parameters: the CAE is the caller's, the classifier is frozen
         self._cae, self._classifier, self._reader = [cae], [classifier], reader
         self.discriminator_terms = DiscriminatorTerms(cae.image_shape, classes, config)
-        channels = network_sizes(config.model, cae.image_shape).individual_channels
-        self.leakage_terms = LeakageTerms(classes, channels, config.model.width, mean_probabilities)
+        self.leakage_terms = LeakageTerms(cae.image_shape, classes, config.model, mean_probabilities)
         self.code_terms = CodeTerms(classes, config)
 
     @property
