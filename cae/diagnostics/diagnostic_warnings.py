@@ -36,7 +36,7 @@ def _code_warnings(metrics: Mapping[str, float], classes: int) -> list[str]:
         found.append(
             f"the class can be read from the individual code with balanced accuracy {leak:.2f} (expected at most "
             f"{limit:.2f}): class evidence leaks past the class code. Raise cae.loss.leakage or lower "
-            "cae.model.individual_channels."
+            "cae.model.individual_channels, which costs detail."
         )
     return found
 
