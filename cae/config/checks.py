@@ -169,10 +169,11 @@ def _normalisation(config: Config) -> Iterator[str]:
 
 def _cae(config: Config) -> Iterator[str]:
     cae, size = config.cae, min(config.data.sides)
-    if cae.warmup_steps + cae.ramp_steps >= cae.max_steps:
+    warmup = "" if cae.warmup_steps is None else f"cae.warmup_steps ({cae.warmup_steps}) + "
+    if (cae.warmup_steps or 0) + cae.ramp_steps >= cae.max_steps:
         yield (
-            f"cae.warmup_steps ({cae.warmup_steps}) + cae.ramp_steps ({cae.ramp_steps}) must be smaller than "
-            f"cae.max_steps ({cae.max_steps}): lower them for a short training"
+            f"{warmup}cae.ramp_steps ({cae.ramp_steps}) must be smaller than cae.max_steps ({cae.max_steps}): lower "
+            f"{'them' if warmup else 'it'} for a short training"
         )
     for name in ("individual_downsampling", "class_downsampling"):
         halvings = getattr(cae.model, name)

@@ -170,7 +170,7 @@ class LossConfig:
         0.5, "L_undo: the original's class code paints back what a swap has changed (needs model.mask)", low=0
     )
     patch_swap: float = option(
-        1.0, "L_patch, in the warm-up: patches of other images that change the prediction (not for black boxes)", low=0
+        1.0, "L_patch: patches of other images that change the prediction (not for black boxes)", low=0
     )
     variance: float = option(1.0, "L_var: no dead dimension of the class code", low=0)
     covariance: float = option(0.2, "L_cov: no duplicate dimension of the class code", low=0)
@@ -196,12 +196,19 @@ class CAEConfig:
     black_box: bool = option(False, "use no gradient of the classifier: distil it into the discriminator's class head")
     query_every: int = option(1, "black box: ask the classifier about swaps every so many steps", low=1)
     max_steps: int = option(1200, "training steps", low=1)
-    warmup_steps: int = option(300, "steps of reconstruction alone before any other term", low=0)
+    warmup_steps: int | None = option(
+        None,
+        "steps of reconstruction and L_patch alone before any other term; by default 100, or 300 where class codes are "
+        "not read in the classifier, but learnt",
+        low=0,
+    )
     ramp_steps: int = option(100, "steps over which the classifier's terms rise to full weight", low=0)
     recipients: int = option(
         16, "images autoencoded in one step; class codes to swap in come from the whole batch", low=1
     )
-    patch_swaps: int = option(16, "patches of another image tried for each recipient in a step of the warm-up", low=1)
+    patch_swaps: int = option(
+        16, "patches of another image tried for each recipient in a step of the warm-up; half as many later", low=1
+    )
     pairs: int = option(16, "swaps decoded in one step (recipient, donor), off the diagonal", low=1)
     learning_rate: float = option(1e-3, "learning rate of encoder and decoder", low=0)
     discriminator_learning_rate: float = option(1e-3, "learning rate of discriminator and leakage adversary", low=0)

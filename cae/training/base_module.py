@@ -102,6 +102,11 @@ class CAETrainingModule(pl.LightningModule, ABC):
         self.on_training_images = SwapValidation(asked, few)
         self.build_networks(image_shape)
 
+    @property
+    def warmup_steps(self) -> int:
+        """Steps before swaps are asked to change their class."""
+        return self.config.warmup_steps or 0
+
     @abstractmethod
     def build_networks(self, image_shape: tuple[int, int, int]) -> None:
         """Make the networks of the preset for images ``(C, H, W)``."""

@@ -21,8 +21,11 @@ from cae.training.objective import Objective
 from cae.training.step import average_weights
 
 R1_EVERY = 16  # steps between two gradient penalties of the discriminator
+PATCHES_EVERY = 2  # steps after the warm-up between two that lay patches into images
 # these pull on swaps and would keep the autoencoder from learning first
 RAMPED = {"coherency", "adversarial", "minimal", "mask_area"}
+# until class codes tell the classes: at once where they are read in the classifier, else they have to be learnt
+WARMUP_STEPS, WARMUP_STEPS_LEARNT = 100, 300
 
 
 class CAEModule(CAETrainingModule):
@@ -40,13 +43,22 @@ class CAEModule(CAETrainingModule):
         target, mean_probabilities = self.classifiers.target, self.classifiers.training_logits.softmax(1).mean(0)
         self.objective = Objective(self.cae, len(target.classes), self.config, target, mean_probabilities, reader)
 
+    @property
+    def warmup_steps(self) -> int:
+        """As the options say; else until class codes tell the classes, or half of what a short training has."""
+        config = self.config
+        if config.warmup_steps is not None:
+            return config.warmup_steps
+        usual = WARMUP_STEPS if isinstance(self.cae.class_encoder, FeatureEncoder) else WARMUP_STEPS_LEARNT
+        return min(usual, (config.max_steps - config.ramp_steps) // 2)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The summed loss of all networks for one batch."""
         step, objective = self.global_step, self.objective
         batch = self.augmented(batch)
         of_labels = self.config.target == "labels"
         logits, features = (objective.logits(batch), None) if of_labels else self.classifiers.read(batch)
-        if step < self.config.warmup_steps:
+        if step < self.warmup_steps:
             terms = objective.warmup_terms(batch.images, logits, features)
             others = objective.warmup_other_terms(batch.images, logits)
         else:
@@ -54,6 +66,8 @@ class CAEModule(CAETrainingModule):
             query = step % self.config.query_every == 0
             others = objective.other_terms(swaps, penalise=step % R1_EVERY == 0, query=query)
             terms = objective.generator_terms(swaps)
+            if step % PATCHES_EVERY == 0:
+                terms |= objective.patch_terms(swaps)
             objective.code_terms.remember(swaps.codes)
         loss = self._weighted(terms, step) + objective.weighted_others(others, R1_EVERY)
         logged = {name: term.detach() for name, term in (terms | others).items()}
@@ -62,7 +76,7 @@ class CAEModule(CAETrainingModule):
         return loss
 
     def _weighted(self, terms: dict[str, Tensor], step: int) -> Tensor:
-        ramp = min(1.0, (step - self.config.warmup_steps + 1) / max(1, self.config.ramp_steps))
+        ramp = min(1.0, (step - self.warmup_steps + 1) / max(1, self.config.ramp_steps))
         factors = {name: getattr(self.config.loss, name) * (ramp if name in RAMPED else 1.0) for name in terms}
         return torch.stack([factors[name] * term for name, term in terms.items()]).sum()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytorch_lightning as pl
 
 from cae.config import Config
 from cae.errors import UserError
+from cae.training.base_module import CAETrainingModule
 from cae.training.finite import rate_words, saved_words
 
 BAD_ERRORS = 2  # validations in a row whose reconstruction error is above its bound, after one within it
@@ -37,8 +40,7 @@ class CollapseGuard(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Judge the figures of a validation."""
-        options = self.config.cae
-        if trainer.global_step <= options.warmup_steps + options.ramp_steps:
+        if trainer.global_step <= cast(CAETrainingModule, pl_module).warmup_steps + self.config.cae.ramp_steps:
             return
         error = float(trainer.callback_metrics["val/reconstruction_mae"])
         share = float(trainer.callback_metrics["val/swaps_of_one_class"])

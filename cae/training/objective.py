@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cae.classifiers import ClassifierReader, TargetClassifier
 from cae.config import CAEConfig
 from cae.data import Batch
-from cae.models.cae import CAE, Codes
+from cae.models.cae import CAE, Base, Codes
 from cae.training import losses
 from cae.training.adversaries import DiscriminatorTerms, LeakageTerms
 from cae.training.augmentation import clamp_straight_through, random_view
@@ -93,9 +93,20 @@ class Objective(nn.Module):
             return self._own_terms(reconstruction, images[:count], codes, logits)
         base = self.cae.base(codes.individual_code, codes.class_code[:count])
         terms = self._own_terms(self.cae.to_unit(base.image), images[:count], codes, logits)
-        classify, tries = self.classifier.logits, self.config.patch_swaps
-        found = patch_swap_term(self.cae, classify, images, logits.argmax(1), codes, base, tries)
-        return terms | {"patch_swap": found}
+        return terms | self._patch_swaps(images, logits, codes, base, self.config.patch_swaps)
+
+    def patch_terms(self, swaps: Swaps) -> dict[str, Tensor]:
+        """L_patch of a step after the warm-up, by name; half as many patches are tried, none where it is not wanted."""
+        if not self._has_patch_swaps:
+            return {}
+        tries = max(1, self.config.patch_swaps // 2)
+        return self._patch_swaps(swaps.images, swaps.logits, swaps.codes, swaps.base, tries)
+
+    def _patch_swaps(self, images: Tensor, logits: Tensor, codes: Codes, base: Base, tries: int) -> dict[str, Tensor]:
+        predictions = logits.argmax(1)
+        return {
+            "patch_swap": patch_swap_term(self.cae, self.classifier.logits, images, predictions, codes, base, tries)
+        }
 
     @property
     def _has_patch_swaps(self) -> bool:

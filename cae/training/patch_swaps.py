@@ -2,7 +2,8 @@
 
 They teach the editor before the classifier's gradient does. That gradient does not know evidence which an image lacks:
 between a black corner and a white mark in it lie grey ones that mean nothing to the classifier, and the way downhill
-leads to adversarial patterns elsewhere. A patch that holds the mark is a jump across.
+leads to adversarial patterns elsewhere. A patch that holds the mark is a jump across. After the warm-up patches go on:
+swaps that already convince are taught by what convinced in another image, not by that gradient alone.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cae.config import CAEConfig
 from cae.manifold.smote import smote
-from cae.models.cae import CAE, Codes, Decoded
+from cae.models.cae import CAE, Base, Codes, Decoded
 from cae.models.networks import fixed_statistics
 
 SAME_CLASS_SHARE = 0.25  # of the donors are predicted as the recipient is
@@ -24,6 +24,7 @@ class Swaps:
     images: Tensor  # (B, C, H, W)
     logits: Tensor  # (B, K) of the classifier, or made of the labels
     codes: Codes  # class codes (B, D), individual codes (R, S, h, w) of the first R images
+    base: Base  # of the first R images
     reconstruction: Tensor  # (R, C, H, W): the base images, for their own codes change nothing of them
     recipients: Tensor  # (P,) indices below R
     donor_codes: Tensor  # (P, D)
@@ -84,7 +85,7 @@ def decode_swaps(cae: CAE, images: Tensor, logits: Tensor, config: CAEConfig, fe
     recipients = torch.arange(config.pairs, device=images.device) % count
     donor_codes, donor_probabilities = _donors(codes.class_code, logits, recipients, config)
     decoded = cae.join(donor_codes, base[recipients])
-    return Swaps(images, logits, codes, reconstruction, recipients, donor_codes, donor_probabilities, decoded)
+    return Swaps(images, logits, codes, base, reconstruction, recipients, donor_codes, donor_probabilities, decoded)
 
 
 def _donors(codes: Tensor, logits: Tensor, recipients: Tensor, config: CAEConfig) -> tuple[Tensor, Tensor]:

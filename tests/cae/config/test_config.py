@@ -96,7 +96,11 @@ BAD_ARGUMENTS = [
         ["cae", "data.lesions.classes=[healthy,cyst]", "data.lesions.shortcut=0.5"],
         ["'data.lesions.shortcut_class' is 'mass'", "[healthy, cyst]"],
     ),
-    (["cae", "cae.max_steps=250"], ["cae.warmup_steps (300)", "cae.ramp_steps (100)", "cae.max_steps (250)"]),
+    (["cae", "cae.max_steps=90"], ["cae.ramp_steps (100)", "cae.max_steps (90)", "lower it"]),
+    (
+        ["cae", "cae.warmup_steps=200", "cae.max_steps=250"],
+        ["cae.warmup_steps (200)", "cae.ramp_steps (100)", "cae.max_steps (250)"],
+    ),
     (["cae", "counterfactual.reference=image"], ["needs counterfactual.reference_image"]),
     (["cae", "classifier.mean=[0.5]"], ["'classifier.mean' has 1", "'classifier.std' 0"]),
     (["cae", "classifier.mean=[0.5,0.5]", "classifier.std=[1,1]"], ["0, 1 (grey) or 3 (RGB)", "got 2"]),
