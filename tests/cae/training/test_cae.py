@@ -146,6 +146,13 @@ def test_the_classifier_is_bit_for_bit_the_same_after_training():
     assert same(before, dict(classifier.state_dict()))
 
 
+def test_patches_are_laid_in_at_every_step_of_the_warm_up_and_every_second_one_later():
+    classifier = level_classifier()
+    train_few_steps(tiny_config("cae.patch_swaps=10", "cae.loss.coherency=0"), classifier, 7)
+    # 30 training and 15 validation images; patches for 4 recipients in steps 0 and 1, half as many in 2, 4 and 6
+    assert classifier.evaluations == 30 + 15 + 4 * (2 * 10 + 3 * 5)
+
+
 @pytest.mark.parametrize(("query_every", "queried"), [(1, 5), (3, 2)])
 def test_a_black_box_is_asked_once_about_images_and_once_about_each_queried_swap(query_every, queried):
     asked = []

@@ -61,6 +61,22 @@ def test_features_that_are_asked_for_and_not_there_are_an_error_in_words():
         reader_for(dataclasses.replace(config, black_box=True), classifier())
 
 
+@pytest.mark.parametrize(
+    ("own", "options", "steps"),
+    [
+        (True, ("cae.max_steps=1000",), 100),
+        (False, ("cae.max_steps=1000",), 300),
+        (False, ("cae.max_steps=250",), 75),  # half of what the ramp leaves
+        (False, ("cae.max_steps=250", "cae.warmup_steps=0"), 0),
+    ],
+)
+def test_the_warm_up_is_longer_where_class_codes_have_to_be_learnt(own, options, steps):
+    config = tiny_config("cae.warmup_steps=null", "cae.ramp_steps=100", *options)
+    data, target = tiny_data(config), classifier() if own else level_classifier()
+    module = build_module(config, data.image_shape, gather_classifiers(config.cae, data, target, level_classifier()))
+    assert module.warmup_steps == steps
+
+
 def test_training_images_are_read_once_and_altered_ones_anew():
     config = tiny_config()
     data, target = tiny_data(config), classifier()

@@ -148,6 +148,19 @@ def test_patch_swaps_teach_trunk_and_editor_and_no_class_encoder(batch):
     assert not reached(objective.cae.class_encoder)
 
 
+def test_patches_go_on_after_the_warm_up_with_half_the_tries(batch):
+    target = TargetClassifier(CornerNet(), CLASSES, image_shape=(1, SIDE, SIDE))
+    objective = build(target, weights={"patch_swap": 1.0}, patch_swaps=100)
+    swaps = swaps_of(objective, batch)
+    before = target.evaluations
+    terms = objective.patch_terms(swaps)
+    assert target.evaluations == before + 50 * objective.config.recipients
+    assert set(terms) == {"patch_swap"}
+    terms["patch_swap"].backward()
+    assert reached(objective.cae.editor)
+    assert not reached(objective.cae.class_encoder)
+
+
 def test_where_no_patch_changes_the_prediction_nothing_is_learned_of_patches(batch):
     objective = build(weights={"patch_swap": 1.0})  # half of the image at most does not change the mean level enough
     assert objective.warmup_terms(batch.images, objective.logits(batch))["patch_swap"] == 0
@@ -158,6 +171,7 @@ def test_no_patch_swaps_without_a_mask_or_with_a_classifier_that_is_not_to_be_as
     for options in ({"model": model}, {"target": "labels"}, {"black_box": True}):
         objective = build(weights={"patch_swap": 1.0}, **options)
         assert objective.warmup_terms(batch.images, objective.logits(batch)) == {}
+        assert objective.patch_terms(swaps_of(objective, batch)) == {}
 
 
 @pytest.mark.parametrize("black_box", [False, True])
