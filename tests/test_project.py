@@ -63,6 +63,7 @@ def test_the_commented_lines_of_the_complete_recipe_are_the_defaults(tmp_path):
     assert len(settings) > 45
     expected = Config()
     expected.classifier.epochs, expected.oracle.epochs = 8, 6  # so that the demo takes a known time
+    expected.cae.max_steps, expected.cae.validate_every = 800, 400  # likewise
     assert load_config([path]) == expected
 
 
