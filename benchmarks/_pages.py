@@ -92,7 +92,7 @@ def filled(text: str, results: Mapping[str, Mapping[str, Any]]) -> str:
 
     def figure(match: re.Match[str]) -> str:
         result, key, form = results[match["stem"]], match["key"], match["form"] or ".2f"
-        shape = form.removeprefix("i")
+        shape = form.removeprefix("i") or ".2f"
         shown = _rounded(result["figures"][key], shape)
         if shape == form or key not in result.get("intervals", {}):
             return shown
