@@ -76,7 +76,7 @@ def parse(argv: Sequence[str], commands: Mapping[str, str], prog: str) -> Parsed
 
 
 def load_config(
-    files: Iterable[str | Path] = (),
+    files: str | Path | Iterable[str | Path] = (),
     overrides: Iterable[str] = (),
     former: bool = False,
     base: Config | None = None,
@@ -87,7 +87,7 @@ def load_config(
     4
 
     Args:
-        files: recipes by their names, or YAML files.
+        files: recipes by their names, or YAML files; one, or several.
         overrides: ``key=value`` settings.
         former: the files are the saved configuration of a run, which an older version may have written: pass over
             options that the program no longer has, and give those that it did not have yet their ``FORMER_DEFAULTS``.
@@ -96,6 +96,7 @@ def load_config(
     Raises:
         UserError: listing everything that is wrong, at once.
     """
+    files = [files] if isinstance(files, (str, Path)) else files  # a string has letters, none of which is a file
     problems: list[str] = []
     settings, complete, _ = _read_all([*map(Path, files), *overrides], problems)
     if former:

@@ -461,7 +461,7 @@ def test_a_recipe_is_found_by_its_name_and_by_its_path(word, tmp_path, monkeypat
 
 def test_recipes_are_found_by_name_from_everywhere_and_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert load_config(["digits"]).data.source == "digits"
+    assert load_config(["digits"]).data.source == load_config("digits").data.source == "digits"
     (tmp_path / "lesions").mkdir()
     assert load_config(["lesions"]).name == "lesions"
     (tmp_path / "digits").write_text("name: mine\n")
