@@ -205,6 +205,21 @@ def test_images_of_one_patient_are_drawn_together():
     assert grouped.mean == pytest.approx(alone.mean)
 
 
+def test_intervals_over_unequal_groups_agree_with_scipys_of_the_ratio():
+    sizes = np.array([1, 1, 1, 2, 2, 3, 3, 4, 30, 60])
+    sums = sizes * rng(3).exponential(size=10) ** 2  # the largest groups weigh most, also where one is left out
+    values = np.repeat(sums / sizes, sizes)
+    mine = Bootstrap(np.repeat(np.arange(10), sizes).tolist(), seed=1).mean(values)
+
+    def ratio(total, count, axis):
+        return total.sum(axis) / count.sum(axis)
+
+    theirs = stats.bootstrap(
+        (sums, sizes), ratio, paired=True, n_resamples=10_000, method="BCa", rng=rng(2)
+    ).confidence_interval
+    assert (mine.low, mine.high) == pytest.approx(tuple(theirs), rel=0.03)
+
+
 def test_binomial_intervals_are_exact():
     assert binomial_interval(0, 10) == (0, pytest.approx(1 - 0.025**0.1))
     assert binomial_interval(10, 10) == (pytest.approx(0.025**0.1), 1)
