@@ -1,4 +1,4 @@
-"""The tables of ``benchmarks/results/generators_lesions.json`` for ``docs/results``."""
+"""The tables of ``benchmarks/results/generators_*.json`` for ``docs/results``."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ COSTS = ("classifier_passes", "own_passes", "seconds", "training_minutes")
 
 
 def generators_section(folder: Path) -> str:
-    """The section, or nothing where the benchmark has not run."""
-    path = folder / "generators_lesions.json"
-    if not path.exists():
-        return ""
-    result = json.loads(path.read_text(encoding="utf-8"))
+    """A section for every data set that was measured; nothing where none was."""
+    files = sorted(folder.glob("generators_*.json"))
+    return "".join(
+        _section(path.stem.removeprefix("generators_"), json.loads(path.read_text(encoding="utf-8"))) for path in files
+    )
+
+
+def _section(data: str, result: Mapping[str, Any]) -> str:
     arms = [*result["arms"], "other originals"]
-    text = "\n## Generators compared: lesions\n\n" + _table(result, arms, COLUMNS) + "\n"
+    text = f"\n## Generators compared: {data}\n\n" + _table(result, arms, COLUMNS) + "\n"
     text += _table(result, arms[:-1], PLACES)
     text += (
         "\nMean, in brackets the 95 % bootstrap interval over images; * where the interval of the paired difference to "

@@ -1,11 +1,14 @@
-"""Generators of counterfactuals compared: the shipped embedding of the lesions beside the others, on a CPU.
+"""Generators of counterfactuals compared on the runs of ``pipeline.py``, on a CPU.
 
-    python benchmarks/generators.py                          48 images, 800 steps for the trained generators
+    python benchmarks/generators.py                          lesions: 48 images, 800 steps for the trained generators
+    python benchmarks/generators.py --data pneumonia --path data/pneumoniamnist.npz
+    python benchmarks/generators.py --data folder --path data/my_images --as my_images --arms ours gradient shuffled
     python benchmarks/generators.py --limit 240 --steps 5000 --width 64 --arms ours residual residual@1 residual@2
 
-The command is ``explain.py compare-generators`` on the models that the package carries: it is stopped and continued
-like that one, in the folder ``--runs``. Results go to ``benchmarks/results/generators_lesions.json``, the picture to
-``docs/images/generators_lesions.png``.
+The run has to be there: ``benchmarks/pipeline.py --only DATA`` with the same ``--seed`` and ``--runs``. The command is
+``explain.py compare-generators`` on it, and is stopped and continued like that one. Results go to
+``benchmarks/results/generators_<data>.json``; the picture, of data that may be shown, to
+``docs/images/generators_<data>.png``.
 """
 
 from __future__ import annotations
@@ -21,36 +24,42 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import machine  # noqa: E402 (the script also runs without an installation)
+from benchmarks.pipeline import PATHS, RECIPES  # noqa: E402
 from cae.commands.compare_generators import compare_generators  # noqa: E402
 from cae.config import GeneratorsConfig  # noqa: E402
 from cae.config.command_line import parse, run_program  # noqa: E402
+from cae.errors import UserError  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.runs.run_config import explanation_config  # noqa: E402
 
-RESULT = ROOT / "benchmarks" / "results" / "generators_lesions.json"
-PICTURE = ROOT / "docs" / "images" / "generators_lesions.png"
-SEED = 0
+SHOWN = ("lesions", "pneumonia")  # data that the program draws, or whose licence allows it (CC BY 4.0)
 
 
 def main(argv: Sequence[str]) -> None:
     """Compare, then write figures and picture."""
     arguments = _arguments(argv)
+    data = arguments.called if arguments.data == "folder" else arguments.data
+    run = Path(arguments.runs) / f"{data}-{arguments.seed}"
+    if not (run / "cae.safetensors").exists():
+        raise UserError(f"There is no '{run}': make it with `python benchmarks/pipeline.py --only {arguments.data} …`.")
     options = [
-        "pretrained=true", "name=generators", f"runs={arguments.runs}", f"seed={SEED}",
+        *RECIPES[arguments.data], f"name={run.name}", f"runs={arguments.runs}", f"seed={arguments.seed}",
         f"generators.arms=[{','.join(arguments.arms)}]", f"generators.limit={arguments.limit}",
         f"generators.steps={arguments.steps}", f"generators.width={arguments.width}",
         f"cae.validate_every={arguments.steps}", "cae.validation_pairs=60", "trainer.accelerator=cpu",
-        "trainer.threads=1", "logging.progress=false",
+        "trainer.threads=1", "logging.progress=false", *([f"data.path={arguments.path}"] if arguments.path else []),
     ]  # fmt: skip
-    parsed = parse(["compare-generators", "lesions", *options], {"compare-generators": ""}, "benchmarks/generators.py")
+    parsed = parse(["compare-generators", *options], {"compare-generators": ""}, "benchmarks/generators.py")
     compare_generators(explanation_config(parsed))
-    folder = Path(arguments.runs) / "generators" / "explanations" / "generators"
-    command = " ".join(["python benchmarks/generators.py", *_without_runs(argv)])
-    facts = {"command": command, "machine": machine(1, "cpu"), "seeds": [SEED]}
+    folder = run / "explanations" / "generators"
+    facts = {"command": _command(arguments), "machine": machine(1, "cpu"), "seeds": [arguments.seed]}
     settings = {"steps": arguments.steps, "width": arguments.width}
-    write_json(RESULT, {**facts, "settings": settings, **collected(folder)})
-    shutil.copyfile(folder / "generators.png", PICTURE)
-    print(f"written: {RESULT.relative_to(ROOT)}, {PICTURE.relative_to(ROOT)}")
+    write_json(
+        ROOT / "benchmarks" / "results" / f"generators_{data}.json",
+        {**facts, "settings": settings, **collected(folder)},
+    )
+    if data in SHOWN:
+        shutil.copyfile(folder / "generators.png", ROOT / "docs" / "images" / f"generators_{data}.png")
 
 
 def collected(folder: Path) -> dict[str, Any]:
@@ -75,19 +84,27 @@ def collected(folder: Path) -> dict[str, Any]:
     }
 
 
-def _without_runs(argv: Sequence[str]) -> list[str]:
-    """The arguments but for the folder of runs, which says nothing of the figures."""
-    place = list(argv).index("--runs") if "--runs" in argv else len(argv)
-    return [*argv[:place], *argv[place + 2 :]]
+def _command(arguments: argparse.Namespace) -> str:
+    """The command, its paths as a reader would have them."""
+    words = ["python benchmarks/generators.py --data", arguments.data, "--arms", *arguments.arms]
+    if arguments.path:
+        words += ["--path", PATHS[arguments.data]]
+    if arguments.data == "folder":
+        words += ["--as", arguments.called]
+    return " ".join([*words, f"--limit {arguments.limit} --steps {arguments.steps} --width {arguments.width}"])
 
 
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", choices=list(RECIPES), default="lesions")
+    parser.add_argument("--path", type=Path, help="of data that are no part of the project")
+    parser.add_argument("--as", dest="called", default="folder", help="name of the folder's run and results")
+    parser.add_argument("--seed", type=int, default=0, help="of the run")
     parser.add_argument("--limit", type=int, default=48, help="images")
     parser.add_argument("--steps", type=int, default=800, help="training steps of each trained generator")
     parser.add_argument("--width", type=int, default=8, help="channels of the residual network (published: 64)")
     parser.add_argument("--arms", nargs="+", default=GeneratorsConfig().arms, help="generators")
-    parser.add_argument("--runs", default="runs", help="folder of runs")
+    parser.add_argument("--runs", default="runs/benchmarks", help="folder of the runs")
     return parser.parse_args(argv)
 
 

@@ -255,9 +255,24 @@ def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_a_sign_test_without_signs_says_nothing():
+    assert sign_test([]) == sign_test([0.0, math.nan]) == 1
+
+
 def test_otsu_separates_two_groups_exactly():
     values = np.array([0.1, 0.2, 0.15, 0.9, 0.95])
     assert otsu_threshold(values) == 0.2
+
+
+def test_otsu_separates_two_values_and_counts_each_as_often_as_it_is_there():
+    assert otsu_threshold(np.array([0.2, 0.9, 0.9])) == 0.2
+    values = np.repeat([0.0, 1.0, 2.0, 5.0], [4, 9, 1, 2])
+
+    def between(cut):  # variance between the groups, in units of that of all
+        low, high = values[values <= cut], values[values > cut]
+        return len(low) * len(high) * (high.mean() - low.mean()) ** 2
+
+    assert otsu_threshold(values) == max([0.0, 1.0, 2.0], key=between) == 2.0
 
 
 def test_otsu_finds_no_group_in_a_constant():
