@@ -19,7 +19,8 @@ def end_to_end_section(folder: Path) -> str:
     if not results:
         return ""
     text = "\n" + _table(results)
-    text += "\nIn brackets: 95 % bootstrap interval over images for one seed, range over seeds for several.\n\n"
+    text += "\nIn brackets: 95 % bootstrap interval over images for one seed, range over seeds for several. What the "
+    text += "oracle says is left out of seeds whose oracle agrees with less than 75 % of the classifier's answers.\n\n"
     for name, result in results.items():
         seeds = ", ".join(map(str, result["seeds"]))
         text += f"* **{name}**: {result['images']} test images, seeds {seeds}, {result['machine']}: "
@@ -42,4 +43,7 @@ def _cell(result: dict, figure: str) -> str:
         return ""
     digits = 0 if figure.startswith("seconds") else 3
     shown = f"{value:.{digits}f}"
-    return shown if interval is None else f"{shown} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    if interval is not None:
+        shown += f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    seeds = result.get("seeds_of", {}).get(figure)
+    return shown if seeds is None else f"{shown} ({seeds} of {len(result['seeds'])} seeds)"

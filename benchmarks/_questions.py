@@ -69,6 +69,7 @@ DATA_SETS = (
     Row("lesions, end to end", "pipeline_lesions", "", ours=True),
     Row("digits, end to end", "pipeline_digits", "", ours=True),
     Row("chest X-rays, end to end", "pipeline_pneumonia", "", ours=True),
+    Row("brain slices, 128 x 128, end to end", "pipeline_brain", "", ours=True),
     Row("lesions, recipe before", LESIONS, "ours/"),
     Row("lesions, 128 x 128, recipe before", SIZE_128, "ours/"),
     Row("digits, recipe before", DIGITS, "ours/"),
@@ -83,8 +84,8 @@ EXPLAINERS = {
     "random": "control: random map",
 }  # fmt: skip
 GENERATORS = {
-    "ours": "ours", "residual": "residual network, after COIN (few steps)", "latent_shift": "latent shift",
-    "gradient": "gradient in pixels: adversarial floor", "nearest": "nearest image of the class, faded in",
+    "ours": "ours", "residual": "residual network, after COIN", "latent_shift": "latent shift",
+    "gradient": "gradient in pixels (floor)", "nearest": "nearest image of the class, faded in",
     "shuffled": "control: our change, shuffled",
 }  # fmt: skip
 ABLATION = {
@@ -177,11 +178,13 @@ QUESTIONS = (
         RANGE + " Dashed: what is wanted.", ("counterfactual_quality",),
     ),
     Question(
-        "generators", _rows(GENERATORS, "generators_lesions", ("ours",)),
+        "generators",
+        (*_rows({name: f"lesions: {words}" for name, words in GENERATORS.items()}, "generators_lesions", ("ours",)),
+         *_rows({name: f"X-rays: {words}" for name, words in GENERATORS.items()}, "generators_pneumonia", ("ours",))),
         (Panel("found", "{}/found", range=SHARE),
          Panel("oracle agrees at the path's end", "{}/oracle_end", range=SHARE),
          Panel("Dice of the evidence", "{}/evidence_dice", range=SHARE),
-         Panel("mean change", "{}/end_l1", better="low")),
+         Panel("kernel distance", "{}/end_skid", better="low")),
         IMAGES + " Generators without a path are measured at the counterfactual.", ("generators",),
     ),
     Question(

@@ -67,11 +67,12 @@ def _draw_panel(axis: Any, panel: Panel, rows: tuple[Row, ...], results: Results
 def value_of(result: Mapping[str, Any], key: str) -> tuple[float | None, float | None, float | None]:
     """A figure with the ends of its interval, which are the figure itself where there is none.
 
-    Paired differences are kept apart from the figures, those of each half (``confirmation: a - b/figure``) as well.
+    Paired differences are kept apart from the figures, and have names of their own (``a - b/figure``), as have those of
+    each half (``confirmation: a - b/figure``). A difference by the name of a figure is that figure's to the baseline.
     """
     half, _, of_half = key.partition(": ")
     differences = result["choice"][half] if of_half else result.get("differences", {})
-    if (of_half or key) in differences:
+    if key not in result["figures"] and (of_half or key) in differences:
         value, low, high = differences[of_half or key]
         return value, low, high
     value = result["figures"].get(key)

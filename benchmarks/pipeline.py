@@ -85,16 +85,21 @@ def _call(command: list[str]) -> None:
 
 
 def _write(name: str, runs: list[dict[str, float]], arguments: argparse.Namespace) -> None:
-    """Means over seeds; the interval is the range over seeds, or for one seed the bootstrap interval over images."""
-    figures, intervals = {}, {}
+    """Means over seeds; the interval is the range over seeds, or for one seed the bootstrap interval over images.
+
+    ``seeds_of`` counts the seeds of figures that not all have, such as those of an oracle that not all can ask.
+    """
+    figures, intervals, seeds_of = {}, {}, {}
     for figure in (*END_TO_END, *KEPT):
         values = [run[figure] for run in runs if run.get(figure) is not None]
         if not values:
             continue
         figures[figure] = mean(values)
+        if len(values) < len(runs):
+            seeds_of[figure] = len(values)
         if len(values) > 1:
             intervals[figure] = [min(values), max(values)]
-        elif f"{figure}_low" in runs[0]:
+        elif len(runs) == 1 and f"{figure}_low" in runs[0]:
             intervals[figure] = [runs[0][f"{figure}_low"], runs[0][f"{figure}_high"]]
     words = [f"python benchmarks/pipeline.py --only {name} --seeds", *map(str, arguments.seeds)]
     if name in PATHS:
@@ -110,6 +115,7 @@ def _write(name: str, runs: list[dict[str, float]], arguments: argparse.Namespac
         "images": int(runs[0]["counterfactual/images"]),
         "figures": figures,
         "intervals": intervals,
+        "seeds_of": seeds_of,
     }
     write_json(ROOT / "benchmarks" / "results" / f"pipeline_{_called(name, arguments)}.json", result)
 
