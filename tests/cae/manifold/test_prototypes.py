@@ -1,10 +1,10 @@
-"""Medoids and farthest points."""
+"""Prototypes of a class, medoids and farthest points."""
 
 from __future__ import annotations
 
 import torch
 
-from cae.manifold.prototypes import farthest_points, k_medoids, medoid
+from cae.manifold.prototypes import class_prototypes, farthest_points, k_medoids, medoid
 
 
 def test_medoids_find_the_centres_of_three_blobs():
@@ -15,3 +15,15 @@ def test_medoids_find_the_centres_of_three_blobs():
     assert k_medoids(points[:2], 3).tolist() == [0, 1]
     assert medoid(points[:5]) == 0
     assert len(set(farthest_points(torch.zeros(4, 2), 2, 4).tolist())) == 4
+
+
+def test_prototypes_of_a_class_are_its_weighted_mean_its_middle_and_what_it_is_least_sure_of():
+    codes = torch.tensor([[0.0, 0.0], [99.0, 99.0], [4.0, 2.0], [1.0, 1.0]], dtype=torch.float64)
+    probabilities = torch.tensor([[0.5, 0.3, 0.2], [0.0, 1.0, 0.0], [0.8, 0.1, 0.1], [0.7, 0.1, 0.2]])
+    members = torch.tensor([0, 2, 3])  # the second is of another class
+    found = class_prototypes(codes, codes, probabilities.double(), members, target=0, clusters=3, boundary=2)
+    # (0.5 (0, 0) + 0.8 (4, 2) + 0.7 (1, 1)) / 2
+    torch.testing.assert_close(found.mean, torch.tensor([1.95, 1.15], dtype=torch.float64))
+    assert found.medoid == 3
+    assert sorted(found.medoids) == [0, 2, 3]
+    assert found.boundary == (0, 3)  # margins 0.2, 0.7 and 0.5
