@@ -27,3 +27,9 @@ def test_prototypes_of_a_class_are_its_weighted_mean_its_middle_and_what_it_is_l
     assert found.medoid == 3
     assert sorted(found.medoids) == [0, 2, 3]
     assert found.boundary == (0, 3)  # margins 0.2, 0.7 and 0.5
+
+
+def test_the_next_point_is_furthest_from_all_that_are_taken():
+    line = torch.tensor([[0.0], [1.0], [4.0], [6.0], [10.0]])
+    # 10 is furthest from 0; of the rest 4 is 4 from what is nearest, 6 as well and later; then 6, 2 from both
+    assert farthest_points(line, 0, 4).tolist() == [0, 4, 2, 3]
