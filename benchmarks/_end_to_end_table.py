@@ -20,7 +20,8 @@ def end_to_end_section(folder: Path) -> str:
         return ""
     text = "\n" + _table(results)
     text += "\nIn brackets: 95 % bootstrap interval over images for one seed, range over seeds for several. What the "
-    text += "oracle says is left out of seeds whose oracle agrees with less than 75 % of the classifier's answers.\n\n"
+    text += "oracle says is left out of seeds whose oracle agrees with less than 75 % of the classifier's answers; the "
+    text += "lower of both is then the classifier's.\n\n"
     for name, result in results.items():
         seeds = ", ".join(map(str, result["seeds"]))
         text += f"* **{name}**: {result['images']} test images, seeds {seeds}, {result['machine']}: "
