@@ -203,7 +203,7 @@ QUESTIONS = (
          Panel("peak memory, GiB", "{}/peak_gib", better="low"),
          Panel("minutes of the recipe's steps", "{}/training_minutes", better="low")),
         "Whole steps of all networks, medians; no intervals were measured.", ("training_cost",),
-        ("training_cost", "training_cost_measured", "pipeline_lesions"),
+        ("training_cost", "training_cost_measured", "training_step", "pipeline_lesions"),
     ),
     Question(
         "sanity", _rows(SANITY, "sanity"),
