@@ -47,4 +47,4 @@ def _cell(result: dict, figure: str) -> str:
     if interval is not None:
         shown += f" [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
     seeds = result.get("seeds_of", {}).get(figure)
-    return shown if seeds is None else f"{shown} ({seeds} of {len(result['seeds'])} seeds)"
+    return shown if seeds is None else f"{shown} ({len(seeds)} of {len(result['seeds'])} seeds)"

@@ -259,8 +259,8 @@ QUESTIONS = (
     ),
     Question(
         "multirex_adaptive",
-        _rows({f"lite{size}/threshold_0": f"EfficientNet-Lite{size}" for size in (0, 1)}, "multirex_adaptive",
-              ("lite0/threshold_0", "lite1/threshold_0")),
+        tuple(Row(f"EfficientNet-Lite{size}", "multirex_adaptive", f"lite{size}/threshold_0", ours=True)
+              for size in (0, 1)),
         (Panel("two found, of those where two exist", "{}/found_where_two_exist", 0.96, range=SHARE),
          Panel("two or more by 500 evaluations, of all", "{}/two_or_more_at_first", range=SHARE),
          Panel("two or more in the end, of all", "{}/two_or_more", range=SHARE),

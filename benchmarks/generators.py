@@ -5,8 +5,8 @@
     python benchmarks/generators.py --data folder --path data/my_images --as my_images --arms ours gradient shuffled
     python benchmarks/generators.py --limit 240 --steps 5000 --width 64 --arms ours residual residual@1 residual@2
 
-The run has to be there: ``benchmarks/pipeline.py --only DATA`` with the same ``--seed`` and ``--runs``. The command is
-``explain.py compare-generators`` on it, and is stopped and continued like that one. Results go to
+The run is that of ``benchmarks/pipeline.py --only DATA`` with the same seed and ``--runs``, and is trained where it is
+not there. The command is ``explain.py compare-generators`` on it, stopped and continued like that one. Results go to
 ``benchmarks/results/generators_<data>.json``; the picture, of data that may be shown, to
 ``docs/images/generators_<data>.png``.
 """
@@ -24,11 +24,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks._machine import machine  # noqa: E402 (the script also runs without an installation)
-from benchmarks.pipeline import PATHS, RECIPES  # noqa: E402
+from benchmarks.pipeline import PATHS, RECIPES, data_name, run_of, train  # noqa: E402
 from cae.commands.compare_generators import compare_generators  # noqa: E402
 from cae.config import GeneratorsConfig  # noqa: E402
 from cae.config.command_line import parse, run_program  # noqa: E402
-from cae.errors import UserError  # noqa: E402
 from cae.files import read_json, write_json  # noqa: E402
 from cae.runs.run_config import explanation_config  # noqa: E402
 
@@ -38,22 +37,20 @@ SHOWN = ("lesions", "pneumonia")  # data that the program draws, or whose licenc
 def main(argv: Sequence[str]) -> None:
     """Compare, then write figures and picture."""
     arguments = _arguments(argv)
-    data = arguments.called if arguments.data == "folder" else arguments.data
-    run = Path(arguments.runs) / f"{data}-{arguments.seed}"
-    if not (run / "cae.safetensors").exists():
-        raise UserError(f"There is no '{run}': make it with `python benchmarks/pipeline.py --only {arguments.data} …`.")
+    run = run_of(arguments.data, arguments.seed, arguments)
     options = [
-        *RECIPES[arguments.data], f"name={run.name}", f"runs={arguments.runs}", f"seed={arguments.seed}",
+        *train(arguments.data, arguments.seed, run, arguments.path),
         f"generators.arms=[{','.join(arguments.arms)}]", f"generators.limit={arguments.limit}",
         f"generators.steps={arguments.steps}", f"generators.width={arguments.width}",
         f"cae.validate_every={arguments.steps}", "cae.validation_pairs=60", "trainer.accelerator=cpu",
-        "trainer.threads=1", "logging.progress=false", *([f"data.path={arguments.path}"] if arguments.path else []),
+        "trainer.threads=1", "logging.progress=false",
     ]  # fmt: skip
     parsed = parse(["compare-generators", *options], {"compare-generators": ""}, "benchmarks/generators.py")
     compare_generators(explanation_config(parsed))
     folder = run / "explanations" / "generators"
     facts = {"command": _command(arguments), "machine": machine(1, "cpu"), "seeds": [arguments.seed]}
     settings = {"steps": arguments.steps, "width": arguments.width}
+    data = data_name(arguments.data, arguments)
     write_json(
         ROOT / "benchmarks" / "results" / f"generators_{data}.json",
         {**facts, "settings": settings, **collected(folder)},
@@ -91,6 +88,7 @@ def _command(arguments: argparse.Namespace) -> str:
         words += ["--path", PATHS[arguments.data]]
     if arguments.data == "folder":
         words += ["--as", arguments.called]
+    words += [f"--seed {arguments.seed}"] if arguments.seed else []
     return " ".join([*words, f"--limit {arguments.limit} --steps {arguments.steps} --width {arguments.width}"])
 
 
@@ -105,7 +103,10 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=8, help="channels of the residual network (published: 64)")
     parser.add_argument("--arms", nargs="+", default=GeneratorsConfig().arms, help="generators")
     parser.add_argument("--runs", default="runs/benchmarks", help="folder of the runs")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.data in PATHS and arguments.path is None:
+        parser.error(f"--data {arguments.data} needs --path PATH")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -62,20 +63,40 @@ def _arguments() -> argparse.Namespace:
 
 def _run(name: str, seed: int, arguments: argparse.Namespace) -> dict[str, float]:
     """One run of the commands; returns its metrics."""
-    called = f"{_called(name, arguments)}-{seed}"
-    options = [*RECIPES[name], f"name={called}", f"runs={arguments.runs}", f"seed={seed}"]
-    options += [f"data.seed={seed}", f"oracle.seed={1000 + seed}", *arguments.options]
-    if name in PATHS:
-        options.append(f"data.path={getattr(arguments, name).resolve()}")
-    for command in (["train.py", "classifier"], ["train.py", "cae"]):
-        _call([*command, *options, "resume=last"])
+    run, path = run_of(name, seed, arguments), getattr(arguments, name, None)
+    options = train(name, seed, run, path, arguments.options)
     _call(["explain.py", "traverse", *options, "traverse.pictures=24"])
     if name in EMPTY:
         _call(["explain.py", "traverse", *options, *towards_empty(name), "traverse.pictures=24"])
-    return metrics_of(ROOT / arguments.runs / called)
+    return metrics_of(ROOT / run)
 
 
-def _called(name: str, arguments: argparse.Namespace) -> str:
+def run_of(name: str, seed: int, arguments: argparse.Namespace) -> Path:
+    """Folder of a run."""
+    return Path(arguments.runs) / f"{data_name(name, arguments)}-{seed}"
+
+
+def train(name: str, seed: int, run: Path, path: Path | None, further: Sequence[str] = ()) -> list[str]:
+    """Train classifier and CAE where they are not yet; the options that the run's other commands take as well.
+
+    Args:
+        name: of the recipe.
+        seed: of everything.
+        run: folder of the run.
+        path: of data that are no part of the project.
+        further: options of the user's.
+    """
+    options = [*RECIPES[name], f"name={run.name}", f"runs={run.parent}", f"seed={seed}"]
+    options += [f"data.seed={seed}", f"oracle.seed={1000 + seed}", *further]
+    if path is not None:
+        options.append(f"data.path={path.resolve()}")
+    for stage in ("classifier", "cae"):
+        _call(["train.py", stage, *options, "resume=last"])
+    return options
+
+
+def data_name(name: str, arguments: argparse.Namespace) -> str:
+    """What a run and its results are called after: the recipe, or, of a user's folder of images, ``called``."""
     return arguments.called if name == "folder" else name
 
 
@@ -87,16 +108,19 @@ def _call(command: list[str]) -> None:
 def _write(name: str, runs: list[dict[str, float]], arguments: argparse.Namespace) -> None:
     """Means over seeds; the interval is the range over seeds, or for one seed the bootstrap interval over images.
 
-    ``seeds_of`` counts the seeds of figures that not all have, such as those of an oracle that not all can ask.
+    ``seeds_of`` lists the seeds of figures that not all have, such as those of an oracle that not all can ask.
     """
     figures, intervals, seeds_of = {}, {}, {}
     for figure in (*END_TO_END, *KEPT):
-        values = [run[figure] for run in runs if run.get(figure) is not None]
+        found = {
+            seed: run[figure] for seed, run in zip(arguments.seeds, runs, strict=True) if run.get(figure) is not None
+        }
+        values = list(found.values())
         if not values:
             continue
         figures[figure] = mean(values)
         if len(values) < len(runs):
-            seeds_of[figure] = len(values)
+            seeds_of[figure] = list(found)
         if len(values) > 1:
             intervals[figure] = [min(values), max(values)]
         elif len(runs) == 1 and f"{figure}_low" in runs[0]:
@@ -117,7 +141,7 @@ def _write(name: str, runs: list[dict[str, float]], arguments: argparse.Namespac
         "intervals": intervals,
         "seeds_of": seeds_of,
     }
-    write_json(ROOT / "benchmarks" / "results" / f"pipeline_{_called(name, arguments)}.json", result)
+    write_json(ROOT / "benchmarks" / "results" / f"pipeline_{data_name(name, arguments)}.json", result)
 
 
 if __name__ == "__main__":

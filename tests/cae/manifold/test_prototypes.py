@@ -31,5 +31,5 @@ def test_prototypes_of_a_class_are_its_weighted_mean_its_middle_and_what_it_is_l
 
 def test_the_next_point_is_furthest_from_all_that_are_taken():
     line = torch.tensor([[0.0], [1.0], [4.0], [6.0], [10.0]])
-    # 10 is furthest from 0; of the rest 4 is 4 from what is nearest, 6 as well and later; then 6, 2 from both
+    # 10 is furthest from 0; then 4, as far from 0 as 6 is from 10, and the first of the two; then 6, 2 from 4
     assert farthest_points(line, 0, 4).tolist() == [0, 4, 2, 3]
