@@ -14,6 +14,7 @@ from cae.classifiers.target import TargetClassifier
 from cae.metrics.agreement import accuracy, balanced_accuracy, beats_chance
 
 LEAST_AGREEMENT = 0.75  # of an oracle with the classifier's predictions of held-out images
+_SPLITS = {"test": "test", "val": "validation"}
 # figures that an oracle gives, by the command that writes them; null where it is not worth asking
 DIAGNOSTIC_FIGURES = ("cae/reassignment_oracle", "cae/reassignment_residual_oracle", "cae/smote_reassignment_oracle")
 TRAVERSE_FIGURES = (
@@ -47,34 +48,50 @@ def classifier_doubts(confusion: Tensor, classes: Sequence[str]) -> list[str]:
     ]
 
 
-def oracle_doubt(agreement: Tensor) -> str | None:
-    """Why an oracle is not worth asking, as a sentence; None if it is.
+def oracle_doubt(agreement: Tensor, split: str = "test") -> str | None:
+    """Why an oracle is not worth asking about the images of a split, as a sentence; None if it is.
 
     Args:
-        agreement: ``(K, K)`` held-out images by the classifier's prediction (rows) and the oracle's.
+        agreement: ``(K, K)`` images of the split by the classifier's prediction (rows) and the oracle's.
+        split: ``test`` or ``val``.
     """
     images, rate = int(agreement.sum()), accuracy(agreement)
     several = int((agreement.sum(1) > 0).sum()) > 1
     if rate < LEAST_AGREEMENT:
-        fault = f"agrees with the classifier on {rate:.1%} of {images} held-out images, less than {LEAST_AGREEMENT:.0%}"
+        fault = (
+            f"agrees with the classifier on {rate:.1%} of {images} {_SPLITS[split]} images, less than "
+            f"{LEAST_AGREEMENT:.0%}"
+        )
     elif several and not beats_chance(agreement):
-        fault = f"follows the classifier no better than a guess ({balanced_accuracy(agreement):.1%}, balanced)"
+        fault = (
+            f"follows the classifier no better than a guess on {_SPLITS[split]} images "
+            f"({balanced_accuracy(agreement):.1%}, balanced)"
+        )
     else:
         return None
     return (
-        f"the oracle {fault}: what it says of edits means nothing, and its figures are left out. Train it longer, "
-        "wider or of the classifier's own kind (classifier.patience, oracle.width, oracle.model), or on more images: "
+        f"the oracle {fault}: what it says of their edits means nothing, and is left out. Train it longer, wider or of "
+        "the classifier's own kind (classifier.patience, oracle.width, oracle.model), or on more images: "
         "`python train.py oracle … overwrite=true`."
     )
 
 
-def load_oracle(folder: str | Path, classifier: TargetClassifier) -> tuple[TargetClassifier | None, str | None]:
+def load_oracle(
+    folder: str | Path, classifier: TargetClassifier, split: str = "test"
+) -> tuple[TargetClassifier | None, str | None]:
     """The oracle of a run folder, None where there is none or it is not worth asking, and why it is not.
+
+    Args:
+        folder: of the run.
+        classifier: to be explained.
+        split: of the images that it would be asked about: ``test``, or ``val``, as the training of the CAE asks it. A
+            test split of other origin (other scans, another scanner) can be beyond an oracle that knows the validation
+            images well.
 
     Raises:
         UserError: if it learnt the predictions of another classifier.
     """
-    path, doubt = Path(folder) / "oracle.safetensors", saved_oracle_doubt(folder)
+    path, doubt = Path(folder) / "oracle.safetensors", saved_oracle_doubt(folder, split)
     return (load_own_oracle(folder, classifier) if path.exists() and doubt is None else None), doubt
 
 
@@ -83,10 +100,15 @@ def null_figures(doubt: str | None, names: Sequence[str]) -> dict[str, str | Non
     return {} if doubt is None else {**dict.fromkeys(names), "oracle/doubt": doubt}
 
 
-def saved_oracle_doubt(folder: str | Path) -> str | None:
-    """Why the oracle of a run folder is not worth asking, by what its file says; None if it is, or nothing is known."""
+def saved_oracle_doubt(folder: str | Path, split: str = "test") -> str | None:
+    """Why the oracle of a run folder is not worth asking, by what its file says; None if it is, or nothing is known.
+
+    Of validation images, files of former versions say nothing; the test images stand for them there.
+    """
     path = Path(folder) / "oracle.safetensors"
     description = read_metadata(path) if path.exists() else {}
+    if split == "val" and description.get("validation_agreement"):
+        return oracle_doubt(torch.tensor(description["validation_agreement"]), split)
     if description.get("agreement"):
         return oracle_doubt(torch.tensor(description["agreement"]))
     rate = (description.get("metrics") or {}).get("oracle/agreement")

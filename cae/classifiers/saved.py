@@ -60,7 +60,8 @@ def save_classifier(
 
     The description is also in the header of the weights, so that they can be moved alone. The weights come last: they
     mark a training as finished. ``matrices (K, K)`` of test images may be ``confusion``, by label and prediction, and
-    of an oracle ``agreement``, by the classifier's prediction and its own. ``teacher`` is the fingerprint of the
+    of an oracle ``agreement``, by the classifier's prediction and its own, and ``validation_agreement``, the same of
+    validation images. ``teacher`` is the fingerprint of the
     classifier whose predictions were learnt, ``data`` that of the images. ``normalisation`` is the mean and the
     standard deviation of the channels of its input; by default those of the options.
     """

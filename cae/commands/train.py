@@ -72,17 +72,20 @@ def cae_stage(config: Config) -> None:
     oracle, doubt = load_oracle(run.path, classifier)
     if doubt is not None:
         say(f"warning: {doubt}")
-    run.depends_on("cae", {"oracle": "" if oracle is None else oracle.fingerprint()})
+    judge, _ = load_oracle(run.path, classifier, "val")  # of the validations, by which the best weights are chosen
+    if judge is not None and oracle is None:
+        say("On validation images it agrees often enough, so the validations of the training ask it all the same.")
+    run.depends_on("cae", {"oracle": "" if judge is None else judge.fingerprint()})
     if not start.finished and config.cae.weights is not None:
         cae: CAE | PublishedCAE = take_over_cae(config, data, classifier, run.path)
-        if oracle is not None:
-            oracle.to(device_of(cae))
     elif not start.finished:
-        cae = train_cae(config, data, classifier, oracle, run.path, start.checkpoint)
+        cae = train_cae(config, data, classifier, judge, run.path, start.checkpoint)
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
         return
     else:  # stopped between training and measuring
         cae, _ = load_cae(run.path / "cae.safetensors", lambda _: readable(classifier))
+    if oracle is not None:
+        oracle.to(device_of(cae))
     update_json(run.path / "metrics.json", null_figures(doubt, DIAGNOSTIC_FIGURES))  # before those that tell the end
     _measure(config, data, cae, classifier, oracle, run)
 

@@ -81,8 +81,8 @@ def train_oracle(
 
     Writes ``oracle.safetensors``, ``oracle.json``, ``oracle_checkpoints/``, ``oracle_logs/`` and the metrics of a
     classifier (against the labels), ``oracle/agreement`` and ``oracle/balanced_agreement`` (with the target's
-    predictions), on the test split, each in [0, 1], into ``metrics.json``. Learning rate, augmentation and patience are
-    those of the classifier.
+    predictions), on the test split, and ``oracle/validation_agreement``, each in [0, 1], into ``metrics.json``. Learning
+    rate, augmentation and patience are those of the classifier.
 
     Raises:
         UserError: if the folder already holds an oracle.
@@ -140,11 +140,8 @@ def _train_and_save(
         teacher=teacher,
         **settings,
     )
-    trainer = _fit(module, config, data, folder, name, labels)
+    trainer, matrices = _fit(module, config, data, folder, name, labels)
     calibrate(module.network, float(module.temperature))
-    matrices = {"confusion": module.confusion.cpu()}
-    if name == "oracle":
-        matrices["agreement"] = module.agreement.cpu()
     metrics = {f"{name}/temperature": float(module.temperature)} | test_metrics(matrices, name, data.classes)
     if trainer.is_global_zero:  # the weights come last, since they mark the stage as finished
         check_finite(folder / f"{name}.safetensors", module.network.state_dict())
@@ -198,8 +195,8 @@ def _fit(
     folder: Path,
     stage: str,
     labels: Sequence[Tensor] | None,
-) -> pl.Trainer:
-    """Train or continue, load the weights of the best epoch, and count on the test split.
+) -> tuple[pl.Trainer, dict[str, Tensor]]:
+    """Train or continue, load the weights of the best epoch, and count on the test split: the matrices of that.
 
     Every process of a distributed training validates and tests on whole splits: dealt out, some images would be
     counted twice.
@@ -237,10 +234,17 @@ def _fit(
     trainer.fit(module, loader, data.loader(val), ckpt_path=last, weights_only=True)
     best = read_checkpoint(folder / f"{stage}_checkpoints" / f"{BEST}.ckpt")
     module.load_state_dict(best["state_dict"])
+    matrices = {}
+    if stage == "oracle":
+        trainer.test(module, data.loader(data.val), verbose=False)
+        matrices["validation_agreement"] = module.agreement.cpu().clone()
     data.setup("test")
     trainer.test(module, data.test_dataloader(), verbose=False)
+    matrices["confusion"] = module.confusion.cpu()
+    if stage == "oracle":
+        matrices["agreement"] = module.agreement.cpu()
     close_loggers(trainer)
-    return trainer
+    return trainer, matrices
 
 
 def _relabelled(data: CAEDataModule, labels: Sequence[Tensor]) -> list[ImageSet]:
@@ -287,7 +291,8 @@ def test_metrics(matrices: Mapping[str, Tensor], name: str, classes: Sequence[st
     """Figures of the test split, each in [0, 1]: accuracy, balanced accuracy, recalls; of an oracle also its agreement.
 
     Args:
-        matrices: ``confusion (K, K)`` by label and prediction; ``agreement (K, K)`` by the classifier's prediction.
+        matrices: ``confusion (K, K)`` by label and prediction; ``agreement (K, K)`` by the classifier's prediction, with
+            ``validation_agreement (K, K)`` of the validation split.
         name: ``classifier`` or ``oracle``.
         classes: names of the K classes; those without images have no recall.
     """
@@ -299,5 +304,7 @@ def test_metrics(matrices: Mapping[str, Tensor], name: str, classes: Sequence[st
     if agreement is not None:
         found[f"{name}/agreement"] = accuracy(agreement)
         found[f"{name}/balanced_agreement"] = balanced_accuracy(agreement)
+    if "validation_agreement" in matrices:
+        found[f"{name}/validation_agreement"] = accuracy(matrices["validation_agreement"])
     shares = zip(classes, recalls(confusion).tolist(), strict=True)
     return found | {f"{name}/recall/{cls}": share for cls, share in shares if not math.isnan(share)}

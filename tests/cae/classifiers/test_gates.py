@@ -47,12 +47,12 @@ def test_a_class_without_test_images_is_not_missed():
 def test_an_oracle_must_agree_on_three_quarters(right, worth):
     doubt = oracle_doubt(torch.tensor([[right, 100 - right], [0, 0]]))
     assert (doubt is None) == worth
-    assert worth or "agrees with the classifier on 74.0% of 100 held-out images, less than 75%" in doubt
+    assert worth or "agrees with the classifier on 74.0% of 100 test images, less than 75%" in doubt
 
 
 def test_an_oracle_of_one_answer_is_no_oracle_however_often_it_is_right():
     doubt = oracle_doubt(torch.tensor([[90, 0], [10, 0]]))
-    assert "no better than a guess (50.0%, balanced)" in doubt
+    assert "no better than a guess on test images (50.0%, balanced)" in doubt
 
 
 def test_an_oracle_is_loaded_if_it_is_worth_asking(tmp_path):
@@ -70,6 +70,18 @@ def test_an_oracle_is_loaded_if_it_is_worth_asking(tmp_path):
         save_classifier(tmp_path, network, OracleConfig(width=4), CLASSES, shape, metrics, "oracle", matrices)
         oracle, doubt = load_oracle(tmp_path, classifier)
         assert (oracle is not None) == (doubt is None) == worth
+
+
+def test_the_training_may_ask_an_oracle_that_only_the_test_images_are_beyond(tmp_path):
+    network, shape = PlainConvNet(3, width=4), (1, 16, 16)
+    classifier = TargetClassifier(network, CLASSES, image_shape=shape)
+    for on_test, on_validation in ((GUESSES, SOUND), (SOUND, GUESSES)):
+        matrices = {"agreement": on_test, "validation_agreement": on_validation}
+        save_classifier(tmp_path, network, OracleConfig(width=4), CLASSES, shape, name="oracle", matrices=matrices)
+        for split, matrix in (("test", on_test), ("val", on_validation)):
+            oracle, doubt = load_oracle(tmp_path, classifier, split)
+            assert (oracle is None) == (matrix is GUESSES)
+            assert doubt == oracle_doubt(matrix, split)
 
 
 def test_figures_without_an_oracle_are_null_with_the_reason():

@@ -102,6 +102,27 @@ def test_other_images_of_the_same_names_are_refused(begun, images, tmp_path):
         continued(begun, tmp_path / "images")
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_training_asks_an_oracle_that_its_validation_images_speak_for(asked, images, tmp_path, monkeypatch, capsys):
+    run, agrees, guesses = tmp_path / "own", 10 * torch.eye(2), torch.full((2, 2), 5)
+    write_classifier(run, 0)
+    matrices = {"agreement": guesses, "validation_agreement": agrees if asked else guesses}
+    write_classifier(run, 0, "oracle", matrices=matrices)
+    judges = []
+
+    def trained(config, data, classifier, oracle, folder, checkpoint=None):
+        judges.append(oracle and oracle.fingerprint())
+        raise Interrupted
+
+    monkeypatch.setattr(train, "train_cae", trained)
+    with pytest.raises(Interrupted):
+        train.cae_stage(config_in(tmp_path, images))
+    assert judges == [load_own(run, "oracle").fingerprint() if asked else None]
+    told = capsys.readouterr().out
+    assert "50.0% of 20 test images" in told
+    assert ("the validations of the training ask it all the same" in told) == asked
+
+
 def test_another_classifier_or_oracle_is_refused(begun, images):
     before = load_own(begun, "oracle").fingerprint()
     write_classifier(begun, 1, "oracle")

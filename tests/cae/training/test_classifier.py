@@ -219,7 +219,8 @@ def test_the_oracle_learns_predictions_or_labels(data, tmp_path, labels, accurac
     metrics = train_oracle(config, data, target, tmp_path)
     found = {name: metrics[f"oracle/{name}"] for name in ("test_accuracy", "test_balanced_accuracy")}
     assert found == {"test_accuracy": accuracy, "test_balanced_accuracy": accuracy}
-    assert (metrics["oracle/agreement"], metrics["oracle/balanced_agreement"]) == (agreement, agreement)
+    agreements = ("agreement", "balanced_agreement", "validation_agreement")
+    assert {metrics[f"oracle/{name}"] for name in agreements} == {agreement}
     oracle = load_own(tmp_path, "oracle")
     batch = next(iter(data.test_dataloader()))
     predictions = oracle.logits(batch.images).argmax(1)

@@ -63,7 +63,7 @@ def test_three_sentences_say_what_was_found():
 
 
 def test_an_oracle_that_is_not_worth_asking_is_shown_with_the_reason():
-    doubt = "the oracle agrees with the classifier on 55.0% of 60 held-out images, less than 75%"
+    doubt = "the oracle agrees with the classifier on 55.0% of 60 test images, less than 75%"
     known = {"oracle/agreement": 0.55, "classifier/test_accuracy": 0.95}
     light = lights(known, {}, ["a", "b"], 0.5, "explain.py {}", Doubts(oracle=doubt))[1]
     assert (light.state, light.number[:2], light.advice) == ("bad", "55", "T" + doubt[1:])
