@@ -23,11 +23,13 @@ class StartingNetwork:
         network: from normalised images ``(B, C, H, W)`` to logits ``(B, K)``, with a random last layer.
         mean: per-channel mean on [0, 1] that it was trained with; empty for none.
         std: per-channel standard deviation, likewise.
+        size: side of its input in pixels, where that is known.
     """
 
     network: nn.Module
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    size: int | None = None
 
 
 def starting_network(config: ClassifierConfig, classes: int) -> StartingNetwork:
@@ -43,9 +45,8 @@ def starting_network(config: ClassifierConfig, classes: int) -> StartingNetwork:
     mean, std = tuple(config.mean), tuple(config.std)
     if comes_trained(config):
         found = trained(config)
-        return StartingNetwork(
-            with_new_head(found.network, classes, config.model), mean or found.mean, std or found.std
-        )
+        network = with_new_head(found.network, classes, config.model)
+        return StartingNetwork(network, mean or found.mean, std or found.std, found.size)
     path = weights_file(config, STATE_DICT)
     build, state = untrained(config.model), read_state_dict(path)
     scores = scores_of_head(build(classes), state) or classes

@@ -55,6 +55,7 @@ def save_classifier(
     teacher: str | None = None,
     data: Mapping[str, Any] | None = None,
     normalisation: tuple[Sequence[float], Sequence[float]] | None = None,
+    input_size: int | None = None,
 ) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` into a folder and return the path of the weights.
 
@@ -63,7 +64,8 @@ def save_classifier(
     of an oracle ``agreement``, by the classifier's prediction and its own, and ``validation_agreement``, the same of
     validation images. ``teacher`` is the fingerprint of the
     classifier whose predictions were learnt, ``data`` that of the images. ``normalisation`` is the mean and the
-    standard deviation of the channels of its input; by default those of the options.
+    standard deviation of the channels of its input, ``input_size`` the side at which it sees the images; by default
+    those of the options.
     """
     target = config if isinstance(config, ClassifierConfig) else None
     mean, std = normalisation or ((target.mean, target.std) if target else ((), ()))
@@ -74,7 +76,7 @@ def save_classifier(
         "classes": list(classes),
         "channels": image_shape[0],
         "image_size": list(image_shape[1:]),
-        "input_size": target.input_size if target else None,
+        "input_size": input_size or (target.input_size if target else None),
         "mean": list(mean),
         "std": list(std),
         "metrics": dict(metrics or {}),

@@ -129,6 +129,16 @@ def _classifier(config: Config) -> Iterator[str]:
             f"classifier.finetune=true trains a network further that comes trained: {', '.join(TRAINED_CLASSIFIERS)}, "
             f"torchvision:NAME or timm:NAME, not classifier.model={classifier.model}"
         )
+    if classifier.freeze and not classifier.finetune:
+        yield (
+            "classifier.freeze=true trains a new last layer on what a trained network sees: it needs "
+            "classifier.finetune=true"
+        )
+    if config.oracle.freeze and config.oracle.model not in TRAINED_CLASSIFIERS:
+        yield (
+            f"oracle.freeze=true trains a new last layer on what a trained network sees: it needs "
+            f"oracle.model={TRAINED_CLASSIFIERS[0]}, but oracle.model is {config.oracle.model}"
+        )
     plain_names = (*OWN_CLASSIFIERS, *TRAINED_CLASSIFIERS, *CLASSIFIER_FILES)
     if kind not in NAMED_CLASSIFIERS and classifier.model not in plain_names:
         known = (*plain_names, *NAMED_CLASSIFIERS.values())

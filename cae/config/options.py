@@ -33,6 +33,11 @@ class ClassifierConfig:
         "train the network of classifier.model further, from its weights on, with a new last layer for the classes of "
         "the data: efficientnet_lite0, or torchvision:NAME and timm:NAME with classifier.weights",
     )
+    freeze: bool = option(
+        False,
+        "with classifier.finetune: only the new last layer is trained, on features that are computed once; minutes "
+        "instead of an hour, and right more often where images are few and photographs",
+    )
     weights: str | None = option(
         None, "your .safetensors, .pt/.pth state dict, TorchScript or .onnx file; `pretrained`: the library's own"
     )
@@ -98,6 +103,12 @@ class OracleConfig:
         "architecture of the oracle, best unlike the target's; efficientnet_lite0 is trained further, from the weights "
         "that it brings",
         choices=("plain", "resnet", "efficientnet_lite0"),
+    )
+    freeze: bool = option(False, "of efficientnet_lite0, train only the new last layer, as classifier.freeze does")
+    fallback: bool = option(
+        True,
+        "where it agrees on less than nine tenths of the validation images, try a frozen efficientnet_lite0 (extra "
+        "`imagenet`) too, and keep the better",
     )
     width: int = option(16, "channels of its first stage", low=4, high=512)
     labels: str = option(

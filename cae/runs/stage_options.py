@@ -14,7 +14,8 @@ from cae.files import read_json, update_json
 NOTE = "stages.json"
 _TRAINING = ("classifier.learning_rate", "classifier.weight_decay", "classifier.noise", "classifier.shift")
 _NETWORK = tuple(
-    f"classifier.{name}" for name in ("model", "width", "input_size", "channels", "mean", "std", "epochs", "finetune")
+    f"classifier.{name}"
+    for name in ("model", "width", "input_size", "channels", "mean", "std", "epochs", "finetune", "freeze")
 )
 # Sections and options that the result of a stage depends on.
 DECIDING = {

@@ -8,8 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cae.config import ClassifierConfig
+
 SHIFT = 1 / 16  # largest shift, as a share of the side
 NOISE = 0.1  # largest standard deviation of the noise, on [0, 1]
+NOISY = 0.5  # share of a classifier's training images; in all of them, noise would hide evidence of a few pixels
 
 
 class _ClampStraightThrough(torch.autograd.Function):
@@ -107,3 +110,11 @@ def random_blur(images: Tensor, share: float = 0.5) -> Tensor:
 def random_view(images: Tensor) -> Tensor:
     """One random view of each image, differentiable."""
     return random_noise(random_blur(random_shift(images, round(images.shape[-1] * SHIFT))), NOISE)
+
+
+def class_preserving(images: Tensor, options: ClassifierConfig) -> Tensor:
+    """Images turned, scaled, moved, of other grey levels and noisy, as ``options`` bound it: still of their class."""
+    shift = round(min(images.shape[-2:]) / 20) if options.shift is None else options.shift
+    images = random_affine(images, options.rotation, options.scale, shift)
+    images = random_grey_levels(images, options.grey_levels)
+    return random_noise(images, options.noise, clamp=True, share=NOISY)

@@ -76,3 +76,18 @@ class WithLabels:
     def __getitem__(self, index: int) -> Sample:
         sample = self.images[index]
         return Sample(sample.image, int(self.labels[index]), sample.id, sample.mask)
+
+
+class SpreadOver:
+    """At most ``most`` images of a set, evenly spread over it."""
+
+    def __init__(self, images: ImageSet, most: int):
+        self.images = images
+        self.indices = torch.linspace(0, len(images) - 1, min(len(images), most)).round().long()
+        self.labels = images.labels[self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.images[int(self.indices[index])]

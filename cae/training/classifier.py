@@ -25,6 +25,8 @@ from cae.training.cae import logits_of
 from cae.training.callbacks import MovableCheckpoint, Patience
 from cae.training.class_balance import BalancedOrder, WithLabels
 from cae.training.classifier_module import ClassifierModule, calibrate
+from cae.training.linear_head import FittedNetwork, train_head
+from cae.training.oracle_fallback import better_oracle
 from cae.training.trainer import build_trainer, check_same_options, checkpoint_to_continue, close_loggers
 
 if TYPE_CHECKING:
@@ -81,8 +83,8 @@ def train_oracle(
 
     Writes ``oracle.safetensors``, ``oracle.json``, ``oracle_checkpoints/``, ``oracle_logs/`` and the metrics of a
     classifier (against the labels), ``oracle/agreement`` and ``oracle/balanced_agreement`` (with the target's
-    predictions), on the test split, and ``oracle/validation_agreement``, each in [0, 1], into ``metrics.json``. Learning
-    rate, augmentation and patience are those of the classifier.
+    predictions), on the test split, and ``oracle/validation_agreement``, each in [0, 1], into ``metrics.json``.
+    Learning rate, augmentation and patience are those of the classifier.
 
     Raises:
         UserError: if the folder already holds an oracle.
@@ -94,9 +96,7 @@ def train_oracle(
     if options.labels == "predictions":
         classifier.to(device_for(config.trainer.accelerator, config.trainer.devices))
         labels = [_predictions(classifier, data, split) for split in ("train", "val")]
-    metrics = _train_and_save(
-        "oracle", config, data, Path(folder), options, options.seed, labels, classifier, learn_predictions=bool(labels)
-    )
+    metrics = _train_and_save("oracle", config, data, Path(folder), options, options.seed, labels, classifier)
     classifier.to(before)
     return metrics
 
@@ -119,12 +119,46 @@ def _train_and_save(
 ) -> dict[str, float]:
     """Train a network as ``options`` say and write it with its metrics; ``settings`` go to ``ClassifierModule``.
 
-    ``labels`` of the training and the validation split take the place of those of the data.
+    ``labels`` of the training and the validation split, a teacher's predictions, take the place of those of the data.
     """
     pl.seed_everything(seed, workers=True, verbose=False)
+    start, learnt = _start(options, len(data.classes)), labels is not None
+    if start is not None and options.freeze:
+        size = settings.get("input_size")
+        found = train_head(name, config, data, folder, start, seed, size, teacher, learnt)
+    else:
+        found = _train(name, config, data, folder, options, seed, labels, teacher, start, **settings)
+    if isinstance(options, OracleConfig) and options.fallback and learnt and teacher is not None:
+        found, options = better_oracle(found, config, data, folder, teacher)
+    calibrate(found.network, found.temperature)
+    metrics = {f"{name}/temperature": found.temperature} | test_metrics(found.matrices, name, data.classes)
+    if found.trainer.is_global_zero:  # the weights come last, since they mark the stage as finished
+        check_finite(folder / f"{name}.safetensors", found.network.state_dict())
+        update_json(folder / "metrics.json", metrics)
+        fingerprint = teacher.fingerprint() if teacher is not None and learnt else None
+        save_classifier(
+            folder, found.network, options, data.classes, data.image_shape, metrics, name, found.matrices, fingerprint,
+            data.fingerprint, found.normalisation, found.input_size,
+        )  # fmt: skip
+    found.trainer.strategy.barrier(f"{name} saved")
+    return metrics
+
+
+def _train(
+    name: str,
+    config: Config,
+    data: CAEDataModule,
+    folder: Path,
+    options: ClassifierConfig | OracleConfig,
+    seed: int,
+    labels: Sequence[Tensor] | None,
+    teacher: TargetClassifier | None,
+    start: StartingNetwork | None,
+    **settings: Any,
+) -> FittedNetwork:
+    """Train all of a network, a new one or from ``start`` on."""
     shared = ("patience", "weight_decay", "noise", "shift", "rotation", "scale", "grey_levels")
     rate = config.classifier.learning_rate
-    start = _start(options, len(data.classes))
     if start is not None:
         rate *= FURTHER_RATE
         settings |= {"start": start.network, "mean": list(start.mean), "std": list(start.std)}
@@ -138,22 +172,12 @@ def _train_and_save(
         learning_rate=rate,
         **{option: getattr(config.classifier, option) for option in shared},
         teacher=teacher,
+        learn_predictions=labels is not None,
         **settings,
     )
     trainer, matrices = _fit(module, config, data, folder, name, labels)
-    calibrate(module.network, float(module.temperature))
-    metrics = {f"{name}/temperature": float(module.temperature)} | test_metrics(matrices, name, data.classes)
-    if trainer.is_global_zero:  # the weights come last, since they mark the stage as finished
-        check_finite(folder / f"{name}.safetensors", module.network.state_dict())
-        update_json(folder / "metrics.json", metrics)
-        learnt = teacher.fingerprint() if teacher is not None and module.hparams["learn_predictions"] else None
-        shape = data.image_shape
-        save_classifier(
-            folder, module.network, options, data.classes, shape, metrics, name, matrices, learnt, data.fingerprint,
-            (module.hparams["mean"], module.hparams["std"]),
-        )  # fmt: skip
-    trainer.strategy.barrier(f"{name} saved")
-    return metrics
+    normalisation = (module.hparams["mean"], module.hparams["std"])
+    return FittedNetwork(module.network, float(module.temperature), matrices, normalisation, trainer)
 
 
 def _start(options: ClassifierConfig | OracleConfig, classes: int) -> StartingNetwork | None:
@@ -291,8 +315,8 @@ def test_metrics(matrices: Mapping[str, Tensor], name: str, classes: Sequence[st
     """Figures of the test split, each in [0, 1]: accuracy, balanced accuracy, recalls; of an oracle also its agreement.
 
     Args:
-        matrices: ``confusion (K, K)`` by label and prediction; ``agreement (K, K)`` by the classifier's prediction, with
-            ``validation_agreement (K, K)`` of the validation split.
+        matrices: ``confusion (K, K)`` by label and prediction; of an oracle also ``agreement (K, K)`` by the prediction
+            of the classifier, and ``validation_agreement (K, K)`` of the validation split.
         name: ``classifier`` or ``oracle``.
         classes: names of the K classes; those without images have no recall.
     """

@@ -21,13 +21,12 @@ from cae.classifiers.target import TargetClassifier, input_channels
 from cae.config import ClassifierConfig
 from cae.data.types import Batch
 from cae.metrics.calibration import TEMPERATURES, balanced_scores, class_sums, selection
-from cae.training.augmentation import random_affine, random_grey_levels, random_noise
+from cae.training.augmentation import class_preserving
 from cae.training.class_balance import BalancedOrder, epoch_seed
 from cae.training.step import average_weights
 
 MEMORY = 0.9  # of the averaged weights: some 10 steps
 RISE = 0.3  # share of a cycle in which the learning rate rises
-NOISY = 0.5  # share of the training images; in all of them, noise would hide evidence of a few pixels
 
 
 class ClassifierModule(pl.LightningModule):
@@ -91,7 +90,6 @@ class ClassifierModule(pl.LightningModule):
         self.save_hyperparameters(ignore=["teacher", "start"])
         channels, *sides = image_shape
         height, width_ = (input_size, input_size) if input_size else sides
-        self.shift = round(min(sides) / 20) if shift is None else shift
         seen = channels if start is None else input_channels(start) or channels
         self.preprocess = Preprocessing(seen, (height, width_), mean, std)
         network = start or build_network(model, len(classes), channels, width, reductions_for((height, width_)))
@@ -113,10 +111,8 @@ class ClassifierModule(pl.LightningModule):
 
     def augmented(self, images: Tensor) -> Tensor:
         """Images turned, scaled, moved, of other grey levels and noisy: what leaves the class as it is."""
-        options = self.hparams
-        images = random_affine(images, options["rotation"], options["scale"], self.shift)
-        images = random_grey_levels(images, options["grey_levels"])
-        return random_noise(images, options["noise"], clamp=True, share=NOISY)
+        names = ("rotation", "scale", "shift", "grey_levels", "noise")
+        return class_preserving(images, ClassifierConfig(**{name: self.hparams[name] for name in names}))
 
     def on_train_epoch_start(self) -> None:
         """Choose the order of the images."""

@@ -22,6 +22,7 @@ LEVELS = torch.tensor([0.2, 0.5, 0.8])
 OPTIONS = (
     f"data.image_size={SIDE}",
     "data.batch_size=6",
+    "oracle.fallback=false",
     "cae.max_steps=12",
     "cae.warmup_steps=2",
     "cae.ramp_steps=2",

@@ -44,7 +44,7 @@ def data() -> CAEDataModule:
 def options(**changes) -> Config:
     return Config(
         classifier=ClassifierConfig(width=4, epochs=8, learning_rate=1e-2, shift=1, noise=0.05, rotation=5),
-        oracle=OracleConfig(width=8, epochs=10),
+        oracle=OracleConfig(width=8, epochs=10, fallback=False),
         logging=LoggingConfig(progress=False, every=1),
         trainer=TrainerConfig(accelerator="cpu", devices="1"),
         **changes,
