@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from cae.classifiers.checkpoints import read_metadata
+from cae.classifiers.networks import OWN_NETWORKS
 from cae.classifiers.saved import load_own_oracle
 from cae.classifiers.target import TargetClassifier
+from cae.config import ClassifierConfig
 from cae.metrics.agreement import accuracy, balanced_accuracy, beats_chance
 
 LEAST_AGREEMENT = 0.75  # of an oracle with the classifier's predictions of held-out images
+GOOD, MANY_IMAGES = 0.9, 3000  # balanced accuracy from which on, and images with which, no other network is advised
 _SPLITS = {"test": "test", "val": "validation"}
 # figures that an oracle gives, by the command that writes them; null where it is not worth asking
 DIAGNOSTIC_FIGURES = ("cae/reassignment_oracle", "cae/reassignment_residual_oracle", "cae/smote_reassignment_oracle")
@@ -46,6 +49,23 @@ def classifier_doubts(confusion: Tensor, classes: Sequence[str]) -> list[str]:
         "said about what speaks for it. Give more images of it, train longer or wider (classifier.patience, "
         "classifier.width), or leave it out."
     ]
+
+
+def classifier_advice(config: ClassifierConfig, balanced_accuracy: float, images: int) -> str | None:
+    """What may make a classifier that the program trained from nothing better, as a sentence; None for a good one.
+
+    Args:
+        config: of the classifier.
+        balanced_accuracy: of test images, in [0, 1].
+        images: that it was trained on.
+    """
+    if config.model not in OWN_NETWORKS or balanced_accuracy >= GOOD or images >= MANY_IMAGES:
+        return None
+    return (
+        f"a last layer on the frozen features of a network that comes trained is often right more often where it has "
+        f"{images} images: classifier.model=efficientnet_lite0 classifier.finetune=true classifier.freeze=true takes a "
+        "minute or two to train; the embedding then wants a GPU."
+    )
 
 
 def oracle_doubt(agreement: Tensor, split: str = "test") -> str | None:

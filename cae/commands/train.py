@@ -8,7 +8,13 @@ from typing import Any
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cae.classifiers import TargetClassifier, load_classifier, readable
-from cae.classifiers.gates import DIAGNOSTIC_FIGURES, load_oracle, null_figures, saved_classifier_doubts
+from cae.classifiers.gates import (
+    DIAGNOSTIC_FIGURES,
+    classifier_advice,
+    load_oracle,
+    null_figures,
+    saved_classifier_doubts,
+)
 from cae.classifiers.saved import is_trained_here
 from cae.config import Config
 from cae.data import CAEDataModule
@@ -46,6 +52,9 @@ def classifier_stage(config: Config) -> None:
     _draw(run, "classifier")
     for sentence in saved_classifier_doubts(run.path):
         say(f"warning: {sentence}")
+    advice = classifier_advice(config.classifier, metrics["classifier/test_balanced_accuracy"], len(data.train))
+    if advice is not None:
+        say(f"note: {advice}")
 
 
 def oracle_stage(config: Config) -> None:

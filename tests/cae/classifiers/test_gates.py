@@ -7,6 +7,7 @@ import torch
 
 from cae.classifiers import PlainConvNet, SmallResNet, TargetClassifier, save_classifier
 from cae.classifiers.gates import (
+    classifier_advice,
     classifier_doubts,
     load_oracle,
     null_figures,
@@ -41,6 +42,14 @@ def test_a_class_without_test_images_is_not_missed():
     without = BLIND_TO_HENS.clone()
     without[2] = 0
     assert classifier_doubts(without, CLASSES) == []
+
+
+def test_a_trained_network_is_advised_where_a_small_one_had_too_few_images():
+    small = ClassifierConfig()
+    assert "376 images: classifier.model=efficientnet_lite0" in classifier_advice(small, 0.85, 376)
+    assert classifier_advice(small, 0.9, 376) is None
+    assert classifier_advice(small, 0.85, 3000) is None
+    assert classifier_advice(ClassifierConfig(model="efficientnet_lite0", finetune=True), 0.85, 376) is None
 
 
 @pytest.mark.parametrize(("right", "worth"), [(74, False), (75, True)])
