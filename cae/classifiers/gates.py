@@ -120,12 +120,14 @@ def null_figures(doubt: str | None, names: Sequence[str]) -> dict[str, str | Non
     return {} if doubt is None else {**dict.fromkeys(names), "oracle/doubt": doubt}
 
 
-def saved_oracle_doubt(folder: str | Path, split: str = "test") -> str | None:
+def saved_oracle_doubt(folder: str | Path, split: str = "test", name: str = "oracle") -> str | None:
     """Why the oracle of a run folder is not worth asking, by what its file says; None if it is, or nothing is known.
+
+    With ``name`` a surrogate, which learns like it.
 
     Of validation images, files of former versions say nothing; the test images stand for them there.
     """
-    path = Path(folder) / "oracle.safetensors"
+    path = Path(folder) / f"{name}.safetensors"
     description = read_metadata(path) if path.exists() else {}
     if split == "val" and description.get("validation_agreement"):
         return oracle_doubt(torch.tensor(description["validation_agreement"]), split)

@@ -108,18 +108,19 @@ def load_own(folder: str | Path, name: str = "classifier") -> TargetClassifier:
     return _from_description(path, description)
 
 
-def load_own_oracle(folder: str | Path, classifier: TargetClassifier) -> TargetClassifier:
-    """The oracle of a run folder.
+def load_own_oracle(folder: str | Path, classifier: TargetClassifier, name: str = "oracle") -> TargetClassifier:
+    """The oracle of a run folder, or its ``surrogate``.
 
     Raises:
         UserError: if it learnt the predictions of another classifier than this one; or as ``load_own`` does.
     """
-    oracle, path = load_own(folder, "oracle"), Path(folder) / "oracle.safetensors"
+    oracle, path = load_own(folder, name), Path(folder) / f"{name}.safetensors"
+    stage = "oracle" if name == "oracle" else "cae"
     teacher, present = read_metadata(path).get("teacher"), classifier.fingerprint()
     if teacher not in (None, present):
         raise UserError(
             f"'{path}' learnt the predictions of another classifier (fingerprint {teacher}) than the present one "
-            f"({present}): train it anew with `python train.py oracle … overwrite=true`, or set classifier.model and "
+            f"({present}): train it anew with `python train.py {stage} … overwrite=true`, or set classifier.model and "
             "classifier.weights to the former one."
         )
     return oracle

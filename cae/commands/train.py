@@ -33,6 +33,7 @@ from cae.runs.run_folder import RunFolder
 from cae.runs.training_data import begin_stage, open_training_data
 from cae.training.cae import take_over_cae, train_cae
 from cae.training.classifier import train_classifier, train_oracle
+from cae.training.surrogate import surrogate_for
 from cae.training.trainer import say
 
 BY_HEART = 0.10  # by which swaps of training images may do better than those of validation images
@@ -84,11 +85,14 @@ def cae_stage(config: Config) -> None:
     judge, _ = load_oracle(run.path, classifier, "val")  # of the validations, by which the best weights are chosen
     if judge is not None and oracle is None:
         say("On validation images it agrees often enough, so the validations of the training ask it all the same.")
-    run.depends_on("cae", {"oracle": "" if judge is None else judge.fingerprint()})
+    needed = not start.finished and config.cae.weights is None
+    surrogate = surrogate_for(config, data, classifier, run.path, start.checkpoint) if needed else None
+    fingerprints = {"oracle": judge, **({"surrogate": surrogate} if needed else {})}
+    run.depends_on("cae", {name: "" if model is None else model.fingerprint() for name, model in fingerprints.items()})
     if not start.finished and config.cae.weights is not None:
         cae: CAE | PublishedCAE = take_over_cae(config, data, classifier, run.path)
     elif not start.finished:
-        cae = train_cae(config, data, classifier, judge, run.path, start.checkpoint)
+        cae = train_cae(config, data, classifier, judge, run.path, start.checkpoint, surrogate)
     elif "cae/reassignment" in read_json(run.path / "metrics.json"):
         return
     else:  # stopped between training and measuring

@@ -177,6 +177,15 @@ def _normalisation(config: Config) -> Iterator[str]:
         yield f"'classifier.std' must be larger than 0 everywhere, but got {shown(std)}"
 
 
+def _surrogate(config: Config) -> Iterator[str]:
+    cae = config.cae
+    if cae.surrogate and (cae.preset != "default" or cae.target != "classifier" or cae.black_box):
+        yield (
+            "cae.surrogate=true is for swaps that follow a classifier with gradients: it needs cae.preset=default, "
+            "cae.target=classifier and cae.black_box=false"
+        )
+
+
 def _cae(config: Config) -> Iterator[str]:
     cae, size = config.cae, min(config.data.sides)
     warmup = "" if cae.warmup_steps is None else f"cae.warmup_steps ({cae.warmup_steps}) + "
@@ -224,6 +233,6 @@ def _trainer(config: Config) -> Iterator[str]:
 
 
 _CHECKS: tuple[Callable[[Config], Iterator[str]], ...] = (
-    _run, _data, _lesions, _classifier, _class_names, _plain_widths, _normalisation, _cae, _reference, _explanation,
-    _trainer,
+    _run, _data, _lesions, _classifier, _class_names, _plain_widths, _normalisation, _cae, _surrogate, _reference,
+    _explanation, _trainer,
 )  # fmt: skip

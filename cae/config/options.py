@@ -230,6 +230,11 @@ class CAEConfig:
         "turn, scale and move training images and change their grey levels at random; by default where there are fewer "
         "than 3,000 of them",
     )
+    surrogate: bool | None = option(
+        None,
+        "train a further network on the classifier's predictions and let swaps convince it too, so that edits show "
+        "evidence instead of fooling one network; by default where there are fewer than 3,000 training images",
+    )
     patience: int = option(
         3, "validations in a row that are no better than the best so far, after which the training ends", low=1
     )

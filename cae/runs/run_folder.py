@@ -31,7 +31,8 @@ OUTPUTS = {
     "oracle": ("oracle.safetensors", "oracle.json", "oracle_checkpoints", "oracle_logs", "oracle_confusion.png"),
     "cae": (
         "cae.safetensors", "cae.json", "checkpoints", "manifold.safetensors", "samples", "metrics.csv",
-        "hparams.yaml", "diagnostics.json",
+        "hparams.yaml", "diagnostics.json", "surrogate.safetensors", "surrogate.json", "surrogate_checkpoints",
+        "surrogate_logs",
     ),
     "ncc": ("ncc.safetensors", "ncc_checkpoints", "ncc_logs"),
     "sampler": ("sampler.safetensors", "sampler.json", "sampler_checkpoints", "sampler_logs"),
@@ -55,7 +56,7 @@ _OF_ALL = (
 _METRICS = {
     "classifier": ("classifier/",),
     "oracle": ("oracle/",),
-    "cae": ("cae/", "counterfactual/", "localisation/", "generators/", "seconds/cae"),
+    "cae": ("cae/", "surrogate/", "counterfactual/", "localisation/", "generators/", "seconds/cae"),
     "ncc": ("ncc/", "seconds/ncc"),
     "sampler": ("sampler/", "seconds/sampler"),
 }

@@ -34,6 +34,7 @@ from cae.runs.run_folder import RunFolder
 from cae.sanity.relabelled_data import RelabelledData, marker_labels
 from cae.training.cae import logits_of, train_cae
 from cae.training.classifier import train_classifier, train_oracle
+from cae.training.surrogate import surrogate_for
 
 NO_MATTER = ("data.workers", "data.cache")  # options that change no result
 DECIDING = ("seed", "data", "classifier", "oracle", "cae")
@@ -194,7 +195,8 @@ def control_model(
         _reuse_own_cae(own, run, config, data, classifier)
     start = run.prepare("cae")
     if not start.finished:
-        train_cae(config, data, classifier, classifier, run.path, start.checkpoint)
+        surrogate = surrogate_for(config, data, classifier, run.path, start.checkpoint)
+        train_cae(config, data, classifier, classifier, run.path, start.checkpoint, surrogate)
     cae, header = load_cae(run.path / "cae.safetensors", lambda _: readable(classifier))
     if header.get("classifier") != classifier.fingerprint():
         raise UserError(f"'{run.path}' explains another classifier than the present one: {_REMEDY}")

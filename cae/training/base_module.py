@@ -35,6 +35,14 @@ def is_augmented(config: CAEConfig, images: int) -> bool:
     return config.preset == "default" and images < FEW_IMAGES
 
 
+def wants_surrogate(config: CAEConfig, images: int) -> bool:
+    """Whether swaps of a training on so many images shall convince a surrogate of the classifier too."""
+    if config.surrogate is not None:
+        return config.surrogate
+    follows = config.preset == "default" and config.target == "classifier" and not config.black_box
+    return follows and images < FEW_IMAGES
+
+
 @dataclass(frozen=True)
 class FrozenClassifiers:
     """The frozen classifiers of a training.
@@ -48,6 +56,7 @@ class FrozenClassifiers:
             are used.
         reader: of the target's features, where class codes are read in them.
         training_features: ``(N, F)`` of the training images, by the reader.
+        surrogate: a network that learnt the target's predictions, which swaps have to convince too.
     """
 
     target: TargetClassifier
@@ -57,6 +66,7 @@ class FrozenClassifiers:
     rows: Mapping[str, int] = field(default_factory=dict)
     reader: ClassifierReader | None = None
     training_features: Tensor | None = None
+    surrogate: TargetClassifier | None = None
 
     @torch.no_grad()
     def read(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
@@ -122,8 +132,9 @@ class CAETrainingModule(pl.LightningModule, ABC):
 
     def on_fit_start(self) -> None:
         """Bring the frozen classifiers to the device of the training."""
-        for classifier in self.validation.classifiers.values():
-            classifier.to(self.device)
+        for classifier in (*self.validation.classifiers.values(), self.classifiers.surrogate):
+            if classifier is not None:
+                classifier.to(self.device)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Randomness is a function of seed, step and process, so that a resumed run draws what it would have drawn."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def train_cae(
     oracle: TargetClassifier | None,
     folder: str | Path,
     checkpoint: Path | None = None,
+    surrogate: TargetClassifier | None = None,
 ) -> CAE | PublishedCAE:
     """Train the CAE and write the best weights and the manifold of the training codes.
 
@@ -57,6 +58,7 @@ def train_cae(
         oracle: the classifier that only validation asks; None where none is worth asking.
         folder: the run folder.
         checkpoint: continue from it.
+        surrogate: a network that learnt the classifier's predictions, which swaps have to convince too.
 
     Returns:
         The CAE with the best weights, in evaluation mode; like both classifiers, on the device of the training.
@@ -80,7 +82,7 @@ def train_cae(
     )  # fmt: skip
     device = trainer.strategy.root_device
     asked = oracle.to(device) if oracle else None
-    classifiers = gather_classifiers(config.cae, data, classifier.to(device), asked)
+    classifiers = replace(gather_classifiers(config.cae, data, classifier.to(device), asked), surrogate=surrogate)
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config, data.image_shape, classifiers)
     if checkpoint is not None:
@@ -91,7 +93,7 @@ def train_cae(
     if trainer.is_global_zero:
         facts = {"seconds/cae_training": clock.seconds, "cae/steps": trainer.global_step}
         update_json(folder / "metrics.json", facts | _validations(figures.figures, best))
-        export_cae(cae, config, data, classifier.to(device), folder, oracle)
+        export_cae(cae, config, data, classifier.to(device), folder, oracle, surrogate)
     trainer.strategy.barrier("cae saved")
     if oracle is not None:
         oracle.to(device)
@@ -278,11 +280,12 @@ def export_cae(
     classifier: TargetClassifier,
     folder: Path,
     oracle: TargetClassifier | None = None,
+    surrogate: TargetClassifier | None = None,
 ) -> None:
     """Write manifold and weights; the weights come last, since they mark the stage as finished.
 
-    The header of the weights names what they were trained with: options, data, classifier, and the oracle, if there was
-    one, by which the best of the checkpoints was chosen.
+    The header of the weights names what they were trained with: options, data, classifier, and, if there were any, the
+    oracle by which the best of the checkpoints was chosen and the surrogate.
     """
     loader = data.loader(data.train, batch_size=64)
     manifold = ClassManifold.build(cae, classifier, loader, config=config.manifold, seed=config.seed)
@@ -293,5 +296,6 @@ def export_cae(
         "classes": list(classifier.classes),
         "config": asdict(config.cae),
         **({} if oracle is None else {"oracle": oracle.fingerprint()}),
+        **({} if surrogate is None else {"surrogate": surrogate.fingerprint()}),
     }
     cae.save(folder / "cae.safetensors", facts)

@@ -41,7 +41,9 @@ class CAEModule(CAETrainingModule):
             self.cae.class_encoder.calibrate(self.classifiers.samples)
         self.average = copy.deepcopy(self.cae).requires_grad_(False)
         target, mean_probabilities = self.classifiers.target, self.classifiers.training_logits.softmax(1).mean(0)
-        self.objective = Objective(self.cae, len(target.classes), self.config, target, mean_probabilities, reader)
+        self.objective = Objective(
+            self.cae, len(target.classes), self.config, target, mean_probabilities, reader, self.classifiers.surrogate
+        )
 
     @property
     def warmup_steps(self) -> int:

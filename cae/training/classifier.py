@@ -41,6 +41,8 @@ FURTHER_STEPS = 300  # instead of MAX_STEPS where a trained network is trained f
 FURTHER_RATE = 0.25  # of the learning rate, likewise
 ROUND_STEPS = 20  # between two validations at least
 GOOD_ENOUGH = 0.04  # of what a validation is chosen by, where a guess is 2: some 99 % right, and as sure of it
+SURROGATES = ("resnet", "plain")  # architectures of a surrogate: the first that the oracle is not of
+SURROGATE_SEED = 1000  # that its seed is larger by than the oracle's
 MIN_ROUNDS = 3  # without a better validation, before a training ends
 
 
@@ -89,14 +91,39 @@ def train_oracle(
     Raises:
         UserError: if the folder already holds an oracle.
     """
-    options = config.oracle
+    return _train_imitator("oracle", config, data, classifier, Path(folder), config.oracle)
+
+
+def train_surrogate(
+    config: Config, data: CAEDataModule, classifier: TargetClassifier, folder: str | Path
+) -> dict[str, float]:
+    """Train a network on the target's predictions that swaps have to convince beside it, and write it like an oracle.
+
+    Its architecture is not the oracle's, whose judgement is to be independent.
+    """
+    oracle = config.oracle
+    model = next(name for name in SURROGATES if name != oracle.model)
+    options = OracleConfig(
+        model=model, width=oracle.width, epochs=oracle.epochs, seed=oracle.seed + SURROGATE_SEED, fallback=False
+    )
+    return _train_imitator("surrogate", config, data, classifier, Path(folder), options)
+
+
+def _train_imitator(
+    name: str,
+    config: Config,
+    data: CAEDataModule,
+    classifier: TargetClassifier,
+    folder: Path,
+    options: OracleConfig,
+) -> dict[str, float]:
+    """Train what learns the classifier's predictions, or the labels."""
     data.setup("fit")
-    before = device_of(classifier)
-    labels = None
+    before, labels = device_of(classifier), None
     if options.labels == "predictions":
         classifier.to(device_for(config.trainer.accelerator, config.trainer.devices))
         labels = [_predictions(classifier, data, split) for split in ("train", "val")]
-    metrics = _train_and_save("oracle", config, data, Path(folder), options, options.seed, labels, classifier)
+    metrics = _train_and_save(name, config, data, folder, options, options.seed, labels, classifier)
     classifier.to(before)
     return metrics
 
@@ -259,13 +286,13 @@ def _fit(
     best = read_checkpoint(folder / f"{stage}_checkpoints" / f"{BEST}.ckpt")
     module.load_state_dict(best["state_dict"])
     matrices = {}
-    if stage == "oracle":
+    if module.has_teacher:
         trainer.test(module, data.loader(data.val), verbose=False)
         matrices["validation_agreement"] = module.agreement.cpu().clone()
     data.setup("test")
     trainer.test(module, data.test_dataloader(), verbose=False)
     matrices["confusion"] = module.confusion.cpu()
-    if stage == "oracle":
+    if module.has_teacher:
         matrices["agreement"] = module.agreement.cpu()
     close_loggers(trainer)
     return trainer, matrices

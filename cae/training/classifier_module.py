@@ -105,6 +105,11 @@ class ClassifierModule(pl.LightningModule):
         self.register_buffer("confusion", torch.zeros(count, count), persistent=False)  # by label and prediction
         self.register_buffer("agreement", torch.zeros(count, count), persistent=False)  # by the teacher's prediction
 
+    @property
+    def has_teacher(self) -> bool:
+        """Whether there is a classifier to be compared with."""
+        return self._teacher != (None,)
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, K)`` of images ``(B, C, H, W)`` in [0, 1], by the averaged weights."""
         return self.network(self.preprocess(images))

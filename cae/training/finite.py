@@ -19,6 +19,7 @@ from cae.files import non_finite
 RATES = {
     "classifier": ("classifier.learning_rate",),
     "oracle": ("classifier.learning_rate",),
+    "surrogate": ("classifier.learning_rate",),
     "cae": ("cae.learning_rate", "cae.discriminator_learning_rate"),
     "ncc": ("ncc.learning_rate",),
     "sampler": ("sampler.learning_rate",),

@@ -35,6 +35,7 @@ class Objective(nn.Module):
         classifier: the frozen target classifier.
         mean_probabilities: ``(K,)`` of the classifier over the training split, for L_leak.
         reader: of the classifier, where class codes are read in its features.
+        surrogate: a frozen network that learnt the classifier's predictions: L_bb is the mean over both.
 
     Reference: Xie et al. 2024, arXiv:2406.07961, building-block coherency; terms: docs/methods.
     """
@@ -47,11 +48,13 @@ class Objective(nn.Module):
         classifier: TargetClassifier,
         mean_probabilities: Tensor,
         reader: ClassifierReader | None = None,
+        surrogate: TargetClassifier | None = None,
     ):
         super().__init__()
         self.config, self.weights, self.classes = config, config.loss, classes
-        # in lists, the two stay out of this module's parameters: the CAE is the caller's, the classifier is frozen
+        # in lists, they stay out of this module's parameters: the CAE is the caller's, the classifiers are frozen
         self._cae, self._classifier, self._reader = [cae], [classifier], reader
+        self._surrogates = [] if surrogate is None else [surrogate]
         self.discriminator_terms = DiscriminatorTerms(cae.image_shape, classes, config)
         self.leakage_terms = LeakageTerms(cae.image_shape, classes, config.model, mean_probabilities)
         self.code_terms = CodeTerms(classes, config)
@@ -148,17 +151,26 @@ class Objective(nn.Module):
     def _divergence(self, swaps: Swaps, shown: Tensor) -> tuple[Tensor, Tensor | None]:
         """KL of each swap's probabilities from its donor's, ``(P,)``: L_bb is its mean.
 
-        With it the class codes ``(P, D)`` of what was classified, where the classifier's features tell them.
+        It is that of the classifier, or the mean of those of the classifier and its surrogate. With it the class codes
+        ``(P, D)`` of what was classified, where the classifier's features tell them.
         """
         images = swaps.classified(self.config.coherency_on, shown)
         logits, codes = self._differentiable_logits(images)
-        log_p = losses.log_probabilities(logits, self.weights.temperature)
-        return losses.kl_divergence(swaps.donor_probabilities, log_p), codes
+        answers = [logits, *(surrogate.logits(self._viewed(images)) for surrogate in self._surrogates)]
+        divergences = [
+            losses.kl_divergence(swaps.donor_probabilities, losses.log_probabilities(answer, self.weights.temperature))
+            for answer in answers
+        ]
+        return torch.stack(divergences).mean(0), codes
+
+    def _viewed(self, images: Tensor) -> Tensor:
+        """What classifiers are shown of swaps, with a gradient."""
+        images = clamp_straight_through(images)
+        return random_view(images) if self.config.robust_views else images
 
     def _differentiable_logits(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """``(N, K)`` with a gradient to the images: of the classifier, or of the class head that imitates it."""
-        images = clamp_straight_through(images)
-        images = random_view(images) if self.config.robust_views else images
+        images = self._viewed(images)
         if self.config.black_box:
             return self.discriminator_terms.class_logits(images), None
         if self._reader is None:

@@ -33,6 +33,7 @@ OPTIONS = (
     "cae.max_reconstruction_error=1",
     "cae.learning_rate=0.002",
     "cae.augment=false",
+    "cae.surrogate=false",
     "cae.patience=1000",
     "cae.model.class_dim=3",
     "cae.model.individual_channels=2",
