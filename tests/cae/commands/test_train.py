@@ -58,7 +58,7 @@ def begun(images, tmp_path, monkeypatch) -> Path:
     write_classifier(run, 0)
     write_classifier(run, 0, "oracle")
 
-    def stopped(config, data, classifier, oracle, folder, checkpoint=None):
+    def stopped(config, data, classifier, oracle, folder, checkpoint=None, surrogate=None):
         (folder / "checkpoints").mkdir(exist_ok=True)
         (folder / "checkpoints" / "last.ckpt").touch()
         raise Interrupted(checkpoint)
@@ -110,7 +110,7 @@ def test_the_training_asks_an_oracle_that_its_validation_images_speak_for(asked,
     write_classifier(run, 0, "oracle", matrices=matrices)
     judges = []
 
-    def trained(config, data, classifier, oracle, folder, checkpoint=None):
+    def trained(config, data, classifier, oracle, folder, checkpoint=None, surrogate=None):
         judges.append(oracle and oracle.fingerprint())
         raise Interrupted
 
