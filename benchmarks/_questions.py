@@ -70,6 +70,7 @@ DATA_SETS = (
     Row("digits, end to end", "pipeline_digits", "", ours=True),
     Row("chest X-rays, end to end", "pipeline_pneumonia", "", ours=True),
     Row("brain slices, 128 x 128, end to end", "pipeline_brain", "", ours=True),
+    Row("fruit, photographs 128 x 128, end to end", "pipeline_fruit", "", ours=True),
     Row("lesions, recipe before", LESIONS, "ours/"),
     Row("lesions, 128 x 128, recipe before", SIZE_128, "ours/"),
     Row("digits, recipe before", DIGITS, "ours/"),

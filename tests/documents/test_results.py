@@ -132,7 +132,7 @@ def test_the_readme_has_the_figures_of_the_results():
         cells = [
             cell.strip() for cell in re.search(rf"^\| {re.escape(words)} \|(.*)\|$", text, re.MULTILINE)[1].split("|")
         ]
-        of = [results[f"pipeline_{data}"] for data in ("lesions", "digits", "pneumonia", "brain")]
+        of = [results[f"pipeline_{data}"] for data in ("lesions", "digits", "pneumonia", "fruit", "brain")]
         # with the mark of a footnote where not all seeds have the figure
         assert cells == [format(one["figures"][key], form) + "¹" * (key in one.get("seeds_of", ())) for one in of]
     before = results["counterfactual_quality_lesions"]["figures"]["published/cae/reassignment"]
