@@ -38,13 +38,22 @@ def last_linear(network: nn.Module) -> nn.Linear | None:
     return found[-1] if found else None
 
 
+def head_of(network: nn.Module) -> nn.Linear:
+    """The last ``nn.Linear`` of a network that has one.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    head = last_linear(network)
+    if head is None:
+        raise ValueError("The network has no linear layer.")
+    return head
+
+
 def _input_of_last_linear(network: nn.Module, inputs: Tensor) -> Tensor:
     """What the last ``nn.Linear`` of a network is given."""
-    last = last_linear(network)
-    if last is None:
-        raise ValueError("The network has no linear layer.")
     seen: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    handle = head_of(network).register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
     try:
         network(inputs)
     finally:

@@ -97,7 +97,7 @@ def oracle_doubt(agreement: Tensor, split: str = "test") -> str | None:
 
 
 def load_oracle(
-    folder: str | Path, classifier: TargetClassifier, split: str = "test"
+    folder: str | Path, classifier: TargetClassifier, split: str = "test", name: str = "oracle"
 ) -> tuple[TargetClassifier | None, str | None]:
     """The oracle of a run folder, None where there is none or it is not worth asking, and why it is not.
 
@@ -107,12 +107,13 @@ def load_oracle(
         split: of the images that it would be asked about: ``test``, or ``val``, as the training of the CAE asks it. A
             test split of other origin (other scans, another scanner) can be beyond an oracle that knows the validation
             images well.
+        name: ``oracle``, or ``surrogate``, which learns like it.
 
     Raises:
         UserError: if it learnt the predictions of another classifier.
     """
-    path, doubt = Path(folder) / "oracle.safetensors", saved_oracle_doubt(folder, split)
-    return (load_own_oracle(folder, classifier) if path.exists() and doubt is None else None), doubt
+    path, doubt = Path(folder) / f"{name}.safetensors", saved_oracle_doubt(folder, split, name)
+    return (load_own_oracle(folder, classifier, name) if path.exists() and doubt is None else None), doubt
 
 
 def null_figures(doubt: str | None, names: Sequence[str]) -> dict[str, str | None]:

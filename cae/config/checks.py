@@ -178,8 +178,7 @@ def _normalisation(config: Config) -> Iterator[str]:
 
 
 def _surrogate(config: Config) -> Iterator[str]:
-    cae = config.cae
-    if cae.surrogate and (cae.preset != "default" or cae.target != "classifier" or cae.black_box):
+    if config.cae.surrogate and not config.cae.follows_gradients:
         yield (
             "cae.surrogate=true is for swaps that follow a classifier with gradients: it needs cae.preset=default, "
             "cae.target=classifier and cae.black_box=false"

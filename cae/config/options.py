@@ -252,6 +252,11 @@ class CAEConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
+    @property
+    def follows_gradients(self) -> bool:
+        """Whether swaps follow a classifier by its gradients: neither labels, a black box, nor the published recipe."""
+        return self.preset == "default" and self.target == "classifier" and not self.black_box
+
 
 @dataclass
 class SamplerConfig:

@@ -8,11 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cae.data.records import FileSet, Record
 from cae.data.splits import SPLITS
-from cae.data.types import ImageSet, Splits
+from cae.data.types import ImageSet, Splits, even_places
 from cae.errors import UserError
 
 LOOKED_AT = 16  # images of each split
@@ -88,7 +86,7 @@ def _digest(content: Any) -> str:
 
 def _levels(images: ImageSet) -> Iterator[float]:
     """Of the images that can be read: what is wrong with the others is told where they are used."""
-    for row in torch.linspace(0, len(images) - 1, min(LOOKED_AT, len(images))).round().long().tolist():
+    for row in even_places(len(images), LOOKED_AT).tolist():
         try:
             yield round(float(images[row].image.double().mean()), 4)
         except UserError:

@@ -16,7 +16,7 @@ from cae.data.images import Reading
 from cae.data.module import CAEDataModule
 from cae.data.notes import say_notes
 from cae.data.records import FileSet, ImageFiles
-from cae.data.types import ImageSet, Sample
+from cae.data.types import ImageSet, Sample, even_places
 from cae.errors import UserError
 
 # options that change no image of a split
@@ -87,8 +87,7 @@ def image_files(config: DataConfig, path: str) -> ImageFiles:
 
 def evenly_spread(images: ImageSet, most: int) -> Tensor:
     """At most so many images of a set, evenly spread over it, ``(N, C, H, W)``."""
-    chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).round().long()
-    return torch.stack([images[row].image for row in chosen.tolist()])
+    return torch.stack([images[row].image for row in even_places(len(images), most).tolist()])
 
 
 def spread_order(labels: Tensor) -> list[int]:

@@ -59,6 +59,15 @@ class ImageSet(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+def even_places(count: int, most: int) -> Tensor:
+    """At most ``most`` of the places 0 to ``count - 1``, evenly spread, first and last among them.
+
+    >>> even_places(20, 3).tolist(), even_places(2, 9).tolist()
+    ([0, 10, 19], [0, 1])
+    """
+    return torch.linspace(0, count - 1, min(most, count)).round().long()
+
+
 @dataclass(frozen=True)
 class Splits:
     """What opening a source gives: three image sets and the names of their classes, in label order.

@@ -39,8 +39,7 @@ def wants_surrogate(config: CAEConfig, images: int) -> bool:
     """Whether swaps of a training on so many images shall convince a surrogate of the classifier too."""
     if config.surrogate is not None:
         return config.surrogate
-    follows = config.preset == "default" and config.target == "classifier" and not config.black_box
-    return follows and images < FEW_IMAGES
+    return config.follows_gradients and images < FEW_IMAGES
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from cae.classifiers import ClassifierReader, TargetClassifier, readable
 from cae.config import CAEConfig, Config
 from cae.data import CAEDataModule, ImageSet, collate
 from cae.data.stream import BalancedStream, Progress, stream_loader
+from cae.data.types import even_places
 from cae.devices import device_for, device_of
 from cae.errors import UserError
 from cae.files import update_json
@@ -149,10 +150,9 @@ def reader_for(config: CAEConfig, target: TargetClassifier) -> ClassifierReader 
         UserError: if ``cae.model.class_code=classifier`` asks for features that this classifier does not show.
     """
     wanted = config.model.class_code
-    follows = config.preset == "default" and config.target == "classifier" and not config.black_box
-    if wanted == "encoder" or (wanted == "auto" and not follows):
+    if wanted == "encoder" or (wanted == "auto" and not config.follows_gradients):
         return None
-    reader = readable(target) if follows else None
+    reader = readable(target) if config.follows_gradients else None
     if reader is None and wanted == "classifier":
         raise UserError(
             "`cae.model.class_code=classifier` reads class codes in the classifier's features, which needs a PyTorch "
@@ -240,7 +240,7 @@ def _report_predictions(predictions: Tensor, classes: tuple[str, ...], split: st
 def _spread(images: ImageSet, count: int) -> Tensor:
     """``count`` images that go through the classes in turn."""
     order = torch.argsort(images.labels, stable=True)
-    chosen = order[torch.linspace(0, len(order) - 1, min(count, len(order))).round().long()]
+    chosen = order[even_places(len(order), count)]
     return torch.stack([images[int(index)].image for index in chosen])
 
 

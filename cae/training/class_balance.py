@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from cae.data.types import ImageSet, Sample
+from cae.data.types import ImageSet, Sample, even_places
 
 
 def epoch_seed(seed: int, epoch: int, rank: int) -> int:
@@ -83,7 +83,7 @@ class SpreadOver:
 
     def __init__(self, images: ImageSet, most: int):
         self.images = images
-        self.indices = torch.linspace(0, len(images) - 1, min(len(images), most)).round().long()
+        self.indices = even_places(len(images), most)
         self.labels = images.labels[self.indices]
 
     def __len__(self) -> int:

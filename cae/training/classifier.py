@@ -148,15 +148,17 @@ def _train_and_save(
 
     ``labels`` of the training and the validation split, a teacher's predictions, take the place of those of the data.
     """
+    _check_splits(data)
     pl.seed_everything(seed, workers=True, verbose=False)
     start, learnt = _start(options, len(data.classes)), labels is not None
+    sets = [data.train, data.val] if labels is None else _relabelled(data, labels)
     if start is not None and options.freeze:
-        size = settings.get("input_size")
-        found = train_head(name, config, data, folder, start, seed, size, teacher, learnt)
+        found = train_head(name, config, data, folder, sets, start, seed, settings.get("input_size"), teacher)
     else:
-        found = _train(name, config, data, folder, options, seed, labels, teacher, start, **settings)
+        settings |= {"teacher": teacher, "learn_predictions": learnt}
+        found = _train(name, config, data, folder, options, seed, sets, start, **settings)
     if isinstance(options, OracleConfig) and options.fallback and learnt and teacher is not None:
-        found, options = better_oracle(found, config, data, folder, teacher)
+        found, options = better_oracle(found, config, data, folder, teacher, sets)
     calibrate(found.network, found.temperature)
     metrics = {f"{name}/temperature": found.temperature} | test_metrics(found.matrices, name, data.classes)
     if found.trainer.is_global_zero:  # the weights come last, since they mark the stage as finished
@@ -178,8 +180,7 @@ def _train(
     folder: Path,
     options: ClassifierConfig | OracleConfig,
     seed: int,
-    labels: Sequence[Tensor] | None,
-    teacher: TargetClassifier | None,
+    sets: Sequence[ImageSet],
     start: StartingNetwork | None,
     **settings: Any,
 ) -> FittedNetwork:
@@ -198,11 +199,9 @@ def _train(
         seed=seed,
         learning_rate=rate,
         **{option: getattr(config.classifier, option) for option in shared},
-        teacher=teacher,
-        learn_predictions=labels is not None,
         **settings,
     )
-    trainer, matrices = _fit(module, config, data, folder, name, labels)
+    trainer, matrices = _fit(module, config, data, folder, name, sets)
     normalisation = (module.hparams["mean"], module.hparams["std"])
     return FittedNetwork(module.network, float(module.temperature), matrices, normalisation, trainer)
 
@@ -245,16 +244,15 @@ def _fit(
     data: CAEDataModule,
     folder: Path,
     stage: str,
-    labels: Sequence[Tensor] | None,
+    sets: Sequence[ImageSet],
 ) -> tuple[pl.Trainer, dict[str, Tensor]]:
     """Train or continue, load the weights of the best epoch, and count on the test split: the matrices of that.
 
     Every process of a distributed training validates and tests on whole splits: dealt out, some images would be
     counted twice.
     """
-    _check_splits(data)
+    train, val = sets
     last = checkpoint_to_continue(config, folder, stage)
-    train, val = (data.train, data.val) if labels is None else _relabelled(data, labels)
     patience = Patience(
         "val/selection", patience=MIN_ROUNDS, mode="min", stopping_threshold=GOOD_ENOUGH, check_on_train_epoch_end=True
     )

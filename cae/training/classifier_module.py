@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cae.classifiers.features import last_linear
+from cae.classifiers.features import head_of
 from cae.classifiers.networks import reductions_for
 from cae.classifiers.outputs import select_output
 from cae.classifiers.preprocessing import Preprocessing
@@ -203,9 +203,6 @@ def rate_in_cycle(step: int, cycle: int) -> float:
 
 def calibrate(network: nn.Module, temperature: float) -> None:
     """Divide a network's logits by a temperature, in the weights of its last linear layer."""
-    head = last_linear(network)
-    if head is None:
-        raise ValueError("The network has no linear layer.")
     with torch.no_grad():
-        for weights in head.parameters():
+        for weights in head_of(network).parameters():
             weights.div_(temperature)

@@ -16,16 +16,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cae.classifiers.features import features_from, last_linear
+from cae.classifiers.features import features_from, head_of
 from cae.classifiers.finetuning import StartingNetwork
 from cae.classifiers.preprocessing import Preprocessing
 from cae.classifiers.target import TargetClassifier, input_channels
 from cae.config import ClassifierConfig, Config
-from cae.data.types import Batch
+from cae.data.types import Batch, ImageSet
 from cae.metrics.agreement import confusion_matrix
 from cae.metrics.calibration import balanced_scores, class_sums, selection
 from cae.training.augmentation import class_preserving
-from cae.training.class_balance import SpreadOver
 from cae.training.trainer import build_trainer
 
 if TYPE_CHECKING:
@@ -35,12 +34,14 @@ SEEN = 1200  # images in training at least: fewer are seen altered too
 MOST_VIEWS = 4  # of each
 DECAYS = (1e3, 1e2, 10.0, 1.0, 0.1, 0.01)  # of the mean squared weight, of which validation images choose
 ITERATIONS = 200
-_PARTS = ("features", "labels", "predictions")
 
 
 @dataclass(frozen=True, eq=False)
 class SplitFeatures:
-    """What a network sees in N images: ``features (N, F)``, ``labels (N,)``, ``predictions (N,)`` of a teacher."""
+    """What a network sees in N images: ``features (N, F)``, ``labels (N,)``, and a teacher's ``predictions (N,)``.
+
+    Of training images, and without a teacher, the labels stand for the predictions.
+    """
 
     features: Tensor
     labels: Tensor
@@ -70,14 +71,14 @@ class FittedNetwork:
 
 
 class FrozenFeatures(pl.LightningModule):
-    """Lightning wiring of the features: loader 0 shows images as they are, loaders 1 to ``views - 1`` altered ones.
+    """Lightning wiring: loaders 0 to ``views - 1`` show training images, all but the first of them altered.
 
     Args:
         network: frozen.
         preprocess: from images in [0, 1] to its input.
         options: of the alterations.
         views: how often training images are seen.
-        teacher: whose predictions come along; None for the labels.
+        teacher: whose predictions of the images of all further loaders come along; None for the labels.
     """
 
     def __init__(
@@ -96,7 +97,9 @@ class FrozenFeatures(pl.LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> tuple[Tensor, Tensor, Tensor]:
         """Features, labels and the teacher's predictions of a batch, on the CPU."""
         (teacher,), images = self._teacher, batch.images
-        predictions = batch.labels if teacher is None else teacher.to(images.device).logits(images).argmax(1)
+        predictions = batch.labels
+        if teacher is not None and dataloader_idx >= self.views:
+            predictions = teacher.to(images.device).logits(images).argmax(1)
         if 0 < dataloader_idx < self.views:
             images = class_preserving(images, self.options)
         features = features_from("linear", self.network, self.preprocess(images))
@@ -108,32 +111,30 @@ def train_head(
     config: Config,
     data: CAEDataModule,
     folder: Path,
+    sets: Sequence[ImageSet],
     start: StartingNetwork,
     seed: int,
     input_size: int | None = None,
     teacher: TargetClassifier | None = None,
-    learn_predictions: bool = False,
-    most: int | None = None,
 ) -> FittedNetwork:
-    """Fit the last layer of ``start`` to the training split, and count on the others.
+    """Fit the last layer of ``start`` to training images, and count on the test split.
 
     Args:
         stage: ``classifier`` or ``oracle``.
         config: of the program; ``classifier`` says how training images are altered.
-        data: images in [0, 1].
+        data: images in [0, 1], for the test split and the loaders.
         folder: of the run.
+        sets: images to train on and to choose by, with the labels that are to be learnt.
         start: the trained network, with a last layer for the K classes; it is changed in place.
         seed: of the alterations.
         input_size: side in pixels at which it sees the images; by default what it was trained at, or their own.
         teacher: a classifier whose predictions are compared with.
-        learn_predictions: learn its predictions instead of the labels.
-        most: training images to look at, spread over the split; None for all.
     """
     pl.seed_everything(seed, workers=True, verbose=False)
     side = input_size or start.size
     size = (side, side) if side else data.image_shape[1:]
     channels = input_channels(start.network) or data.image_shape[0]
-    images = data.train if most is None else SpreadOver(data.train, most)
+    images, held_out = sets
     views = max(1, min(MOST_VIEWS, round(SEEN / len(images))))
     module = FrozenFeatures(
         start.network, Preprocessing(channels, size, start.mean, start.std), config.classifier, views, teacher
@@ -141,29 +142,24 @@ def train_head(
     # there is nothing to log, and what was logged before is kept
     trainer = build_trainer(config, folder, stage, resume=True, logger=False, use_distributed_sampler=False)
     data.setup("test")
-    splits = [*[images] * views, data.val, data.test]
-    batches = trainer.predict(module.eval(), [data.loader(split) for split in splits]) or []
+    shown = [*[images] * views, held_out, data.test]
+    batches = trainer.predict(module.eval(), [data.loader(one) for one in shown]) or []
     seen = [SplitFeatures(*map(torch.cat, zip(*found, strict=True))) for found in batches]
-    train = SplitFeatures(*(torch.cat([getattr(part, name) for part in seen[:views]]) for name in _PARTS))
-    classes, learnt = len(data.classes), "predictions" if learn_predictions else "labels"
-    weight, bias, temperature = fit_head(
-        train.features, getattr(train, learnt), seen[-2].features, getattr(seen[-2], learnt), classes
-    )
+    validation, test = seen[-2:]
+    features, labels = (torch.cat([getattr(part, name) for part in seen[:views]]) for name in ("features", "labels"))
+    classes = len(data.classes)
+    weight, bias, temperature = fit_head(features, labels, validation.features, validation.labels, classes)
     _assign(start.network, weight, bias)
-    counted = {}
-    for split, part in zip(("validation", "test"), seen[-2:], strict=True):
-        answers = (part.features @ weight.T + bias).argmax(1)
-        counted[split] = [confusion_matrix(wanted, answers, classes) for wanted in (part.labels, part.predictions)]
-    matrices = {"confusion": counted["test"][0]}
+    answers, validated = ((part.features @ weight.T + bias).argmax(1) for part in (test, validation))
+    matrices = {"confusion": confusion_matrix(test.labels, answers, classes)}
     if teacher is not None:
-        matrices |= {"agreement": counted["test"][1], "validation_agreement": counted["validation"][1]}
+        matrices["agreement"] = confusion_matrix(test.predictions, answers, classes)
+        matrices["validation_agreement"] = confusion_matrix(validation.predictions, validated, classes)
     return FittedNetwork(start.network, temperature, matrices, (start.mean, start.std), trainer, side)
 
 
 def _assign(network: nn.Module, weight: Tensor, bias: Tensor) -> None:
-    head = last_linear(network)
-    if head is None:
-        raise ValueError("The network has no linear layer.")
+    head = head_of(network)
     with torch.no_grad():
         head.weight.copy_(weight)
         head.bias.copy_(bias)

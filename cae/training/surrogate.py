@@ -9,8 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cae.classifiers.gates import LEAST_AGREEMENT, saved_oracle_doubt
-from cae.classifiers.saved import load_own_oracle
+from cae.classifiers.gates import LEAST_AGREEMENT, load_oracle
 from cae.classifiers.target import TargetClassifier
 from cae.config import Config
 from cae.files import read_json
@@ -48,11 +47,11 @@ def surrogate_for(
         if checkpoint is not None:
             return None
         train_surrogate(config, data, classifier, folder)
-    if saved_oracle_doubt(folder, "val", "surrogate") is not None:
+    surrogate, doubt = load_oracle(folder, classifier, "val", "surrogate")
+    if doubt is not None:
         agreement = read_json(folder / "surrogate.json")["metrics"]["surrogate/validation_agreement"]
         say(
             f"note: the surrogate agrees with the classifier on {agreement:.1%} of the validation images, less than "
             f"{LEAST_AGREEMENT:.0%} or no more than a guess would: swaps need not convince it."
         )
-        return None
-    return load_own_oracle(folder, classifier, "surrogate").requires_grad_(False)
+    return surrogate

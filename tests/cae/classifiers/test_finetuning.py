@@ -6,17 +6,17 @@ import pytest
 import torch
 import torchvision.models as models
 from safetensors.torch import load_file, save_file
+from shades import CLASSES, SHAPE, shades
 
 from cae.classifiers import load_classifier, load_own
 from cae.classifiers.finetuning import starting_network
 from cae.config import ClassifierConfig, Config, DataConfig, LoggingConfig, OracleConfig, TrainerConfig
 from cae.config.checks import check_config
 from cae.data import CAEDataModule, Splits
-from cae.data.arrays import ArraySet
 from cae.errors import UserError
 from cae.training.classifier import rounds, train_classifier
 
-NAME, CLASSES, SHAPE = "shufflenet_v2_x0_5", ("dark", "bright"), (1, 32, 32)
+NAME = "shufflenet_v2_x0_5"
 
 
 @pytest.fixture
@@ -31,13 +31,6 @@ def weights(tmp_path):
 def options(path, **changes) -> ClassifierConfig:
     given = {"model": f"torchvision:{NAME}", "weights": path and str(path), "mean": [0.5], "std": [0.25], **changes}
     return ClassifierConfig(finetune=True, **given)
-
-
-def plain(count: int, seed: int) -> ArraySet:
-    labels = torch.arange(count) % 2
-    images = 0.3 * torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
-    images[labels == 1] += 0.6
-    return ArraySet(images, labels, ids=[f"{seed}-{index}" for index in range(count)])
 
 
 def test_all_but_the_last_layer_is_that_of_the_trained_network(weights):
@@ -55,7 +48,7 @@ def test_all_but_the_last_layer_is_that_of_the_trained_network(weights):
 
 def test_it_learns_other_classes_and_is_found_again_with_its_normalisation(weights, tmp_path):
     data = CAEDataModule(DataConfig(image_size=32, batch_size=8))
-    data._splits = Splits(plain(32, 0), plain(8, 1), plain(8, 2), CLASSES)
+    data._splits = Splits(shades(32, 0), shades(8, 1), shades(8, 2), CLASSES)
     classifier = options(weights, epochs=10, learning_rate=0.02, noise=0.0, shift=0, rotation=0.0, scale=0.0)
     config = Config(
         classifier=classifier,

@@ -8,28 +8,21 @@ import pytest
 import torch
 import torchvision.models as models
 from safetensors.torch import load_file, save_file
+from shades import CLASSES, SHAPE, shades
 
 from cae.classifiers import TargetClassifier, load_classifier, load_own
 from cae.classifiers.finetuning import StartingNetwork
 from cae.classifiers.gates import load_oracle
 from cae.config import ClassifierConfig, Config, DataConfig, LoggingConfig, OracleConfig, TrainerConfig
 from cae.config.checks import check_config
-from cae.data import ArraySet, CAEDataModule, Splits
+from cae.data import CAEDataModule, Splits
 from cae.errors import UserError
 from cae.training import oracle_fallback
 from cae.training.class_balance import SpreadOver
 from cae.training.classifier import train_classifier, train_oracle
 from cae.training.linear_head import fit_head, logistic_regression
 
-NAME, CLASSES, SHAPE = "shufflenet_v2_x0_5", ("dark", "bright"), (1, 32, 32)
-
-
-def shades(count: int, seed: int) -> ArraySet:
-    """Dark (0) and bright (1) noise."""
-    labels = torch.arange(count) % 2
-    images = 0.3 * torch.rand(count, *SHAPE, generator=torch.Generator().manual_seed(seed))
-    images[labels == 1] += 0.6
-    return ArraySet(images, labels, ids=[f"{seed}-{index}" for index in range(count)])
+NAME = "shufflenet_v2_x0_5"
 
 
 @pytest.fixture
