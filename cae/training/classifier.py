@@ -153,6 +153,7 @@ def _train_and_save(
     start, learnt = _start(options, len(data.classes)), labels is not None
     sets = [data.train, data.val] if labels is None else _relabelled(data, labels)
     if start is not None and options.freeze:
+        checkpoint_to_continue(config, folder, name)  # there is none, but a result is not overwritten unasked
         found = train_head(name, config, data, folder, sets, start, seed, settings.get("input_size"), teacher)
     else:
         settings |= {"teacher": teacher, "learn_predictions": learnt}

@@ -97,6 +97,8 @@ def test_only_the_last_layer_is_trained_and_the_file_is_found_again(data, tmp_pa
     after = load_file(tmp_path / "run" / "classifier.safetensors")
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == {"fc.weight", "fc.bias"}
+    with pytest.raises(UserError, match=r"classifier\.safetensors': `overwrite=true` replaces it"):
+        train_classifier(options(classifier=classifier), data, tmp_path / "run")
     batch = next(iter(data.test_dataloader()))
     for found in (load_classifier(classifier, CLASSES, SHAPE, tmp_path / "run"), load_own(tmp_path / "run")):
         assert "size=(48, 48) mean=[0.5, 0.5, 0.5]" in found.preprocess.description()
